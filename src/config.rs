@@ -1,0 +1,239 @@
+//! Which choices does an application have, and what are their defaults?
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{PulseDBError, Result},
+    model::{DecayConfig, limits},
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// How a database is opened. All defaults work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Who makes the vectors.
+    pub embedding_provider: EmbeddingProvider,
+    /// Components of the embeddings of new collectives.
+    pub embedding_dimension: EmbeddingDimension,
+    /// Name of a collective that every open makes sure of.
+    pub default_collective: Option<String>,
+    /// Bound of the crate's own caches, in MiB.
+    pub cache_size_mb: usize,
+    /// What an acknowledgement means.
+    pub sync_mode: SyncMode,
+    /// In-process watching.
+    pub watch_config: WatchConfig,
+    /// Decay of new collectives.
+    pub decay: DecayConfig,
+    /// How long a write waits for room in the queue before it answers `Backpressure`.
+    pub write_timeout: Duration,
+    /// Most bytes of one atomic commit. 16 MiB holds a batch of some thousand experiences and
+    /// still fits many times into a segment.
+    pub max_commit_bytes: usize,
+    /// Most bytes of requests that wait for their commit; more wait for room. 64 MiB are a
+    /// fraction of a second of a fast disk's time.
+    pub max_queue_bytes: usize,
+    /// Size of one log segment in bytes. 64 MiB keep rolls rare and replays of one segment short.
+    pub segment_bytes: u64,
+    /// How many segment files with already written blocks are kept ready; syncs into them cost
+    /// about half. Each takes `segment_bytes` of disk. 0 keeps none.
+    pub segment_pool: usize,
+    /// In `SyncMode::Fast`, how often the log is flushed: what a power cut can lose.
+    pub flush_interval: Duration,
+    /// Threads that answer searches and cold reads; 0 means one per core.
+    pub read_threads: usize,
+    /// Threads that run the built-in model; 0 means one per core.
+    pub embed_threads: usize,
+    /// Open for reading only.
+    pub read_only: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            embedding_provider: EmbeddingProvider::default(),
+            embedding_dimension: EmbeddingDimension::D384,
+            default_collective: None,
+            cache_size_mb: 64,
+            sync_mode: SyncMode::Normal,
+            watch_config: WatchConfig::default(),
+            decay: DecayConfig::default(),
+            write_timeout: Duration::from_secs(10),
+            max_commit_bytes: 16 * MIB as usize,
+            max_queue_bytes: 64 * MIB as usize,
+            segment_bytes: 64 * MIB,
+            segment_pool: 0,
+            flush_interval: Duration::from_millis(200),
+            read_threads: 0,
+            embed_threads: 0,
+            read_only: false,
+        }
+    }
+}
+
+/// Who makes the vectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingProvider {
+    /// The store embeds texts itself with all-MiniLM-L6-v2; callers never pass vectors.
+    #[cfg(feature = "embed")]
+    Builtin {
+        /// A directory with `config.json`, `tokenizer.json` and `model.safetensors`; `None` looks
+        /// at `PULSEDB_MODEL_DIR`, then in the user's cache directory.
+        model_path: Option<PathBuf>,
+    },
+    /// The caller brings a vector with every write and query.
+    External,
+}
+
+impl Default for EmbeddingProvider {
+    #[cfg(feature = "embed")]
+    fn default() -> Self {
+        Self::Builtin { model_path: None }
+    }
+
+    #[cfg(not(feature = "embed"))]
+    fn default() -> Self {
+        Self::External
+    }
+}
+
+/// Components of an embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingDimension {
+    /// all-MiniLM-L6-v2 and its like.
+    D384,
+    /// BERT-base and its like.
+    D768,
+    /// Any number from 1 to 4096.
+    Custom(usize),
+}
+
+impl EmbeddingDimension {
+    /// The number of components.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        match self {
+            Self::D384 => 384,
+            Self::D768 => 768,
+            Self::Custom(n) => n,
+        }
+    }
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncMode {
+    /// fdatasync of the group commit returned: neither a crash nor a power cut loses it.
+    Normal,
+    /// Written to the operating system: a crash loses nothing, a power cut at most what came
+    /// after the last flush, and never order or consistency.
+    Fast,
+    /// Every commit is synced by itself and read back.
+    Paranoid,
+}
+
+/// How watching works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WatchConfig {
+    /// Hear of commits of this process directly; otherwise from the log files, as other
+    /// processes do.
+    pub in_process: bool,
+    /// How often the log files are looked at where the system cannot notify, in milliseconds.
+    pub poll_interval_ms: u64,
+    /// Events that a channel holds for its slowest subscriber; one that falls further behind is
+    /// caught up from the log.
+    pub buffer_size: usize,
+    /// How far behind, in log bytes, a subscriber may fall before it gets an explicit gap.
+    pub max_lag_bytes: u64,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self {
+            in_process: true,
+            poll_interval_ms: 100,
+            buffer_size: 1000,
+            max_lag_bytes: 1024 * MIB,
+        }
+    }
+}
+
+impl Config {
+    /// Smallest segment: a header block and a few large records.
+    pub const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+    /// Largest segment: places count 64-byte units in 32 bits.
+    pub const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * MIB;
+    /// Most pre-written segments, so that a typo does not fill the disk.
+    pub const MAX_SEGMENT_POOL: usize = 64;
+    /// Most threads of one pool.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// Vectors come from the caller.
+    #[must_use]
+    pub fn external(dimension: EmbeddingDimension) -> Self {
+        Self {
+            embedding_provider: EmbeddingProvider::External,
+            embedding_dimension: dimension,
+            ..Self::default()
+        }
+    }
+
+    /// Refuses what cannot work, naming the field.
+    pub(crate) fn check(&self) -> Result<()> {
+        let bounds = [
+            (
+                "embedding_dimension",
+                self.embedding_dimension.get() as u64,
+                1,
+                limits::MAX_DIMENSION as u64,
+            ),
+            (
+                "segment_bytes",
+                self.segment_bytes,
+                Self::MIN_SEGMENT_BYTES,
+                Self::MAX_SEGMENT_BYTES,
+            ),
+            ("segment_pool", self.segment_pool as u64, 0, Self::MAX_SEGMENT_POOL as u64),
+            ("read_threads", self.read_threads as u64, 0, Self::MAX_THREADS as u64),
+            ("embed_threads", self.embed_threads as u64, 0, Self::MAX_THREADS as u64),
+            (
+                "max_commit_bytes",
+                self.max_commit_bytes as u64,
+                1024,
+                self.segment_bytes / 2,
+            ),
+            (
+                "max_queue_bytes",
+                self.max_queue_bytes as u64,
+                self.max_commit_bytes as u64,
+                u64::MAX,
+            ),
+            ("watch_config.buffer_size", self.watch_config.buffer_size as u64, 1, 1 << 20),
+            ("watch_config.poll_interval_ms", self.watch_config.poll_interval_ms, 1, 60_000),
+            ("flush_interval", self.flush_interval.as_millis() as u64, 1, 60_000),
+        ];
+        for (field, value, min, max) in bounds {
+            if value < min || value > max {
+                return Err(PulseDBError::config(
+                    field,
+                    format!("{value} is outside {min}..={max}"),
+                ));
+            }
+        }
+        if self.segment_bytes % 4096 != 0 {
+            return Err(PulseDBError::config(
+                "segment_bytes",
+                format!("{} is not a multiple of 4096", self.segment_bytes),
+            ));
+        }
+        Ok(())
+    }
+}

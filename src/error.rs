@@ -1,0 +1,180 @@
+//! What can go wrong, said in terms of what the caller can do about it.
+//!
+//! One public enum; every layer returns it. It is `Clone`, because one failed group commit is
+//! the answer to every request of the group.
+
+use std::{fmt, io, path::PathBuf, sync::Arc};
+
+use crate::model::EntityKind;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = PulseDBError> = std::result::Result<T, E>;
+
+/// Everything that a call can answer instead of its result.
+///
+/// A call that returns an error changed nothing, with one exception that the variants name: after
+/// [`PulseDBError::Io`] from a write, the outcome of the commits in flight is known after the
+/// next open.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum PulseDBError {
+    /// An argument is outside its limit. Correct the argument and call again.
+    #[error("{field}: {value} is not valid; {limit}")]
+    Validation {
+        /// The argument or field, e.g. `embedding[3]`.
+        field: String,
+        /// The offending value, or its size.
+        value: String,
+        /// What would have been accepted.
+        limit: String,
+    },
+    /// No such entity is visible (it never existed, was deleted, or has expired).
+    #[error("{kind} {id} does not exist")]
+    NotFound {
+        /// Which kind of entity was asked for.
+        kind: EntityKind,
+        /// The id as the caller gave it.
+        id: String,
+    },
+    /// The request contradicts what is stored. Read again and decide anew.
+    #[error("conflict: {what}")]
+    Conflict {
+        /// What contradicts what.
+        what: String,
+    },
+    /// The handle cannot write. Open the database for writing, or reopen it after a failure.
+    #[error("the database is read-only: {reason}")]
+    ReadOnly {
+        /// Why: opened so, or stopped writing after a failure.
+        reason: String,
+    },
+    /// Another process (or another handle of this one) writes this database.
+    #[error(
+        "{} is locked by process {pid}; close it there, or open it read-only here",
+        path.display()
+    )]
+    Locked {
+        /// The process that holds the writer lease.
+        pid: u32,
+        /// The database directory.
+        path: PathBuf,
+    },
+    /// Stored bytes are not what was written. Everything else stays readable.
+    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    Corrupted {
+        /// The damaged file.
+        file: PathBuf,
+        /// Byte offset of the damaged record in the file.
+        offset: u64,
+        /// What was found.
+        what: String,
+    },
+    /// The files were written by another version of the format.
+    #[error("the files have format version {found}; this build supports {supported}")]
+    Version {
+        /// Version in the file.
+        found: u32,
+        /// Newest version that this build reads.
+        supported: u32,
+    },
+    /// A text could not be embedded, or the vectors would mix two models.
+    #[error("embedding: {0}")]
+    Embedding(String),
+    /// The vector engine failed.
+    #[error("vector index: {0}")]
+    Vector(String),
+    /// A `Config` field cannot work. Correct it and open again.
+    #[error("config.{field}: {what}")]
+    Config {
+        /// The field's path below `Config`.
+        field: String,
+        /// What is wrong with it and what would be accepted.
+        what: String,
+    },
+    /// The handle was closed.
+    #[error("the database handle is closed; open it again")]
+    Closed,
+    /// The queue stayed full for the whole write timeout. Nothing was queued: slow down and retry.
+    #[error("{what} stayed full ({limit}) for {waited_ms} ms; retry later")]
+    Backpressure {
+        /// Which bounded resource.
+        what: String,
+        /// Its bound, with unit.
+        limit: String,
+        /// How long the call waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The operating system refused. After a failed write the handle stops writing for good,
+    /// since a later fsync could not be trusted; reads go on.
+    #[error("{operation} {}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+}
+
+impl PulseDBError {
+    /// A value outside its limit.
+    pub(crate) fn validation(
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        limit: impl Into<String>,
+    ) -> Self {
+        Self::Validation {
+            field: field.into(),
+            value: value.to_string(),
+            limit: limit.into(),
+        }
+    }
+
+    /// An entity that is not visible.
+    pub(crate) fn not_found(kind: EntityKind, id: impl fmt::Display) -> Self {
+        Self::NotFound {
+            kind,
+            id: id.to_string(),
+        }
+    }
+
+    /// A request that contradicts what is stored.
+    pub(crate) fn conflict(what: impl Into<String>) -> Self {
+        Self::Conflict { what: what.into() }
+    }
+
+    /// Damaged bytes at `offset` of `file`.
+    pub(crate) fn corrupted(
+        file: impl Into<PathBuf>,
+        offset: u64,
+        what: impl Into<String>,
+    ) -> Self {
+        Self::Corrupted {
+            file: file.into(),
+            offset,
+            what: what.into(),
+        }
+    }
+
+    /// A `Config` field that cannot work.
+    pub(crate) fn config(field: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Config {
+            field: field.into(),
+            what: what.into(),
+        }
+    }
+
+    /// An answer of the operating system; for `map_err`.
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            operation,
+            path,
+            source: Arc::new(source),
+        }
+    }
+}

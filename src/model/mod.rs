@@ -1,0 +1,39 @@
+//! Which things does PulseDB store, and what are their limits?
+//!
+//! Plain data types without behaviour beyond construction and pure arithmetic. Every type is
+//! `serde`-serializable, `Clone`, `Debug`, `Send + Sync`. Limits live in [`limits`]; checking
+//! them is the business of `write::validate`.
+
+mod activity;
+mod collective;
+mod cursor;
+mod energy;
+mod event;
+mod experience;
+mod experience_type;
+mod filter;
+mod id;
+mod insight;
+pub mod limits;
+mod page;
+mod relation;
+mod search;
+mod stats;
+mod time;
+
+pub use activity::{Activity, NewActivity};
+pub use collective::{Collective, DecayConfig, EmbedderIdentity};
+pub use cursor::{Cursor, Lsn, Timeline};
+pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
+pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
+pub use experience_type::{ExperienceKind, ExperienceType, Severity};
+pub use filter::SearchFilter;
+pub use id::{
+    AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
+};
+pub use insight::{DerivedInsight, InsightType, NewInsight};
+pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
+pub use relation::{ExperienceRelation, NewRelation, RelationType};
+pub use search::{RecallWeights, SearchHit, SearchOptions};
+pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
+pub use time::Timestamp;

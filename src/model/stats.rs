@@ -1,0 +1,85 @@
+//! What can be said about a database and its collectives?
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CollectiveId, Cursor, InstanceId, Lsn, Timestamp};
+
+/// Counts of one collective, as of one snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectiveStats {
+    /// Which one.
+    pub collective_id: CollectiveId,
+    /// Visible experiences, archived ones included.
+    pub experience_count: u64,
+    /// Of these, the archived ones.
+    pub archived_count: u64,
+    /// Log bytes of the bodies of visible experiences.
+    pub body_bytes: u64,
+    /// When the oldest visible experience was recorded.
+    pub oldest: Option<Timestamp>,
+    /// When the newest visible experience was recorded.
+    pub newest: Option<Timestamp>,
+}
+
+/// What a database is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseMetadata {
+    /// Its identity, for ever.
+    pub instance_id: InstanceId,
+    /// Version of the format on disk.
+    pub format_version: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its newest commit.
+    pub cursor: Cursor,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Number of log segments.
+    pub segments: u64,
+    /// Valid log bytes in all segments.
+    pub log_bytes: u64,
+    /// Number of collectives.
+    pub collectives: u64,
+}
+
+/// Whether everything is as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Nothing to report.
+    Healthy,
+    /// Everything works, but something was lost or is damaged.
+    Degraded,
+    /// Writing has stopped; reads go on.
+    ReadOnly,
+}
+
+/// The state of an open database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// The sum of it.
+    pub status: HealthStatus,
+    /// Why writing stopped, if it did.
+    pub poisoned: Option<String>,
+    /// What the open found.
+    pub recovery: RecoveryReport,
+    /// Bytes of requests that wait for their commit.
+    pub queued_bytes: u64,
+}
+
+/// What an open found in the log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecoveryReport {
+    /// Whether the previous writer closed the database.
+    pub clean: bool,
+    /// The newest commit found.
+    pub last_lsn: Lsn,
+    /// Records replayed.
+    pub records: u64,
+    /// Torn bytes behind the last whole commit: (file, offset of the cut, bytes dropped).
+    pub torn: Option<(PathBuf, u64, u64)>,
+    /// Damaged records: (file, offset, what was found).
+    pub damaged: Vec<(PathBuf, u64, String)>,
+}
