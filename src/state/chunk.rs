@@ -133,6 +133,11 @@ impl Slot {
         self.row.get()
     }
 
+    /// Whether the row still has the values of its body, at every LSN.
+    pub fn unchanged(&self) -> bool {
+        self.versions.is_empty()
+    }
+
     /// The values as of `lsn`.
     pub fn values(&self, row: &Row, lsn: Lsn) -> Values {
         self.versions

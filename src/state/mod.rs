@@ -23,5 +23,5 @@ pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
 pub use snapshot::{Snapshot, Tables};
-pub use table::{RowState, Table};
+pub use table::{RowState, Table, Visited};
 pub use values::Values;

@@ -1,7 +1,7 @@
 //! What is known of one collective?
 
 use crate::{
-    model::{Collective, Lsn},
+    model::{Collective, Lsn, Timestamp},
     state::{
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
@@ -32,6 +32,38 @@ pub struct Table {
     chunks: Swap<Chunks>,
     /// Row numbers given out so far.
     rows: AtomicU32,
+}
+
+/// A row that a walk passes: what never changes at hand, what does at a price.
+#[derive(Clone, Copy)]
+pub struct Visited<'a> {
+    /// Row number.
+    pub number: u32,
+    /// What never changes.
+    pub row: &'a Row,
+    slot: &'a Slot,
+    lsn: Lsn,
+}
+
+impl Visited<'_> {
+    /// Whether the row still has the values of its body.
+    pub fn unchanged(&self) -> bool {
+        self.slot.unchanged()
+    }
+
+    /// The values as of the walk's LSN.
+    pub fn values(&self) -> Values {
+        self.slot.values(self.row, self.lsn)
+    }
+
+    /// The row with its values.
+    pub fn state(&self) -> RowState {
+        RowState {
+            number: self.number,
+            row: *self.row,
+            values: self.values(),
+        }
+    }
 }
 
 /// A row as a snapshot sees it.
@@ -83,7 +115,7 @@ impl Table {
     }
 
     /// Walks the rows visible at `lsn` upwards from row `from`, until `visit` says stop (false).
-    pub fn for_each_from(&self, from: u32, lsn: Lsn, mut visit: impl FnMut(RowState) -> bool) {
+    pub fn for_each_from(&self, from: u32, lsn: Lsn, mut visit: impl FnMut(Visited<'_>) -> bool) {
         let Some(chunks) = self.chunks.load() else {
             return;
         };
@@ -101,7 +133,7 @@ impl Table {
     }
 
     /// Walks the rows visible at `lsn` downwards from below row `below`, until `visit` says stop.
-    pub fn for_each_below(&self, below: u32, lsn: Lsn, mut visit: impl FnMut(RowState) -> bool) {
+    pub fn for_each_below(&self, below: u32, lsn: Lsn, mut visit: impl FnMut(Visited<'_>) -> bool) {
         let Some(chunks) = self.chunks.load() else {
             return;
         };
@@ -121,6 +153,36 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// The first row at or behind (`time`, `id`), whoever may see it. Rows stand in that order: the
+    /// committer gives times and ids that never decrease.
+    pub fn seek(&self, time: Timestamp, id: u128) -> u32 {
+        let before = |row: &Row| (row.time, row.id) < (time, id);
+        let Some(chunks) = self.chunks.load() else {
+            return 0;
+        };
+        let mut start = 0;
+        for (index, chunk) in chunks.iter().enumerate() {
+            let first = chunk
+                .as_ref()
+                .and_then(|chunk| chunk.slots().iter().find_map(Slot::row));
+            if first.is_some_and(|row| !before(row)) {
+                break;
+            }
+            if chunk.is_some() {
+                start = index;
+            }
+        }
+        let (first, _) = extent(start);
+        let behind = chunks.get(start).and_then(Option::as_ref).map_or(0, |chunk| {
+            chunk
+                .slots()
+                .iter()
+                .rposition(|slot| slot.row().is_some_and(before))
+                .map_or(0, |last| last as u32 + 1)
+        });
+        first + behind
     }
 
     /// Looks at a slot, whoever may see its row.
@@ -177,13 +239,14 @@ fn visit_slot(
     slot: &Slot,
     number: u32,
     lsn: Lsn,
-    visit: &mut impl FnMut(RowState) -> bool,
+    visit: &mut impl FnMut(Visited<'_>) -> bool,
 ) -> bool {
     match slot.visible(lsn) {
-        Some(row) => visit(RowState {
+        Some(row) => visit(Visited {
             number,
-            row: *row,
-            values: slot.values(row, lsn),
+            row,
+            slot,
+            lsn,
         }),
         None => true,
     }

@@ -5,8 +5,9 @@
 
 use crate::{
     error::{PulseDBError, Result},
+    format::Traits,
     log::{LogWriter, OutFrame, Place, SegmentSet},
-    model::{Cursor, Lsn, SyncMode, Timestamp},
+    model::{Cursor, Lsn, SyncMode, Timeline, Timestamp},
     protocol::{
         commit::Pipeline,
         publish::{History, Published},
@@ -19,7 +20,6 @@ use crate::{
         sequence::{Sequenced, Sequencer, TraitsSource},
     },
 };
-use crate::format::Traits;
 
 /// What readers load.
 pub type View = Snapshot<Arc<SegmentSet>>;
@@ -43,7 +43,7 @@ pub struct WritePipeline {
     applier: Applier,
     published: Arc<Published<View>>,
     history: History<View>,
-    timeline: crate::model::Timeline,
+    timeline: Timeline,
     sync_mode: SyncMode,
     broadcast: Box<dyn Broadcast>,
     upkeep: Box<dyn Upkeep>,
@@ -71,7 +71,7 @@ impl WritePipeline {
         sequencer: Sequencer,
         applier: Applier,
         published: Arc<Published<View>>,
-        timeline: crate::model::Timeline,
+        timeline: Timeline,
         sync_mode: SyncMode,
         broadcast: Box<dyn Broadcast>,
         upkeep: Box<dyn Upkeep>,
