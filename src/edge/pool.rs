@@ -125,6 +125,19 @@ fn work(shared: &Shared) {
     }
 }
 
+/// Runs one job on a thread of its own.
+pub fn run_once<T: Send + 'static>(
+    name: &str,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<impl Future<Output = Result<T>> + Send + use<T>> {
+    let (sender, receiver) = oneshot::channel();
+    spawn(name, move || {
+        // A caller that went away needs no result.
+        let _ = sender.send(job());
+    })?;
+    Ok(async move { receiver.await.map_err(|_| PulseDBError::Closed) })
+}
+
 /// Starts one named thread of the crate.
 #[allow(clippy::disallowed_methods, reason = "the one place that starts threads")]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {

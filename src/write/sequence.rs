@@ -12,7 +12,7 @@ use crate::{
     format::{CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc},
     log::OutFrame,
     model::{
-        Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
+        Collective, CollectiveId, DecayConfig, EmbedderIdentity, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, Lsn, Timestamp, UserId, limits,
     },
     state::{Applier, Mutation, Row, RowRef},
@@ -212,7 +212,7 @@ impl Step<'_> {
             )));
         }
         match &definition.embedder {
-            Some(stamped) if *stamped == embedded.embedder => {}
+            Some(stamped) if *stamped == *embedded.embedder => {}
             Some(stamped) => {
                 return Err(PulseDBError::Embedding(format!(
                     "collective {} holds vectors of {stamped}, this store embeds with {}; open it \
@@ -222,7 +222,7 @@ impl Step<'_> {
             }
             None => {
                 let mut stamped = Collective::clone(&definition);
-                stamped.embedder = Some(embedded.embedder.clone());
+                stamped.embedder = Some(EmbedderIdentity::clone(&embedded.embedder));
                 self.define(number, stamped);
             }
         }

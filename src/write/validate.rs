@@ -64,6 +64,14 @@ pub fn update(update: &ExperienceUpdate) -> Result<()> {
     validity(update.valid_from.flatten(), update.valid_to.flatten())
 }
 
+/// Bytes of the texts that an update brings.
+pub fn update_bytes(update: &ExperienceUpdate) -> usize {
+    let domains = update.domain.iter().flatten().map(String::len);
+    let files = update.related_files.iter().flatten().map(String::len);
+    let tags = update.tags.iter().flatten().map(|(key, value)| key.len() + value.len());
+    domains.chain(files).chain(tags).sum()
+}
+
 /// A vector for a collective of `dimension`: right length, finite, not zero.
 pub fn vector(field: &str, vector: &[f32], dimension: usize) -> Result<()> {
     if vector.len() != dimension {
