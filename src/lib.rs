@@ -1,7 +1,12 @@
 //! PulseDB.
-#![allow(dead_code)]
-
+#![allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    unreachable_pub,
+    reason = "scaffold"
+)]
+pub mod env;
 pub mod error;
-#[doc(hidden)]
-pub mod format;
 pub mod model;
+pub mod vfs;

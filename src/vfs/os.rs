@@ -1,0 +1,172 @@
+//! How does the operating system's file system answer [`Vfs`]?
+//!
+//! A thin layer over `std::fs`: no state, no caching, no retries other than after a signal. Every
+//! error is the system's own, `ENOSPC` and `EIO` included.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the one module that touches files"
+)]
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::{fs::FallocateFlags, io::Errno};
+
+use super::{LockError, Map, OpenMode, Vfs, VfsFile, VfsLock, lock_holder, lock_note};
+use crate::env::{Env, OsEnv};
+
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// More than `pid\nstart_ms\n` can take.
+const LOCK_NOTE_BYTES: usize = 64;
+
+/// The real file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsVfs;
+
+impl Vfs for OsVfs {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(FILE_MODE);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::Write => {
+                options.write(true);
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        Ok(Arc::new(OsFile(options.open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none that this crate gave.
+            if let (true, Ok(name)) = (
+                entry.file_type()?.is_file(),
+                entry.file_name().into_string(),
+            ) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn VfsLock>, LockError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false) // the note of a living holder must survive our attempt
+            .mode(FILE_MODE)
+            .open(path)?;
+        // flock belongs to the open file description, hence a second attempt of this process is
+        // refused like anybody else's, and the kernel releases it whichever way the process dies.
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut note = [0; LOCK_NOTE_BYTES];
+                let read = file.read_at(&mut note, 0)?;
+                return Err(LockError::Held {
+                    pid: lock_holder(note.get(..read).unwrap_or_default()),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let note = lock_note(OsEnv.pid(), OsEnv.now().as_millis());
+        // Written before it is cut, so that whoever reads meanwhile finds a whole first line.
+        file.write_all_at(note.as_bytes(), 0)?;
+        file.set_len(note.len() as u64)?;
+        Ok(Box::new(OsLock { _file: file }))
+    }
+}
+
+/// An open file of the operating system.
+#[derive(Debug)]
+struct OsFile(File);
+
+impl VfsFile for OsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let reserve = || rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len);
+        match rustix::io::retry_on_intr(reserve) {
+            Ok(()) => Ok(()),
+            // Some file systems cannot reserve: the length alone still makes the zeros readable.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if self.len()? < len => self.0.set_len(len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn map(&self, len: u64) -> io::Result<Map> {
+        Map::of(&self.0, len)
+    }
+
+    fn try_lock_shared(&self) -> io::Result<bool> {
+        match self.0.try_lock_shared() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// A held `flock`: closing the descriptor releases it.
+#[derive(Debug)]
+struct OsLock {
+    _file: File,
+}
+
+impl VfsLock for OsLock {}
