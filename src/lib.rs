@@ -6,7 +6,13 @@
     unreachable_pub,
     reason = "scaffold"
 )]
+pub mod config;
 pub mod env;
 pub mod error;
+#[doc(hidden)]
+pub mod format;
+mod log;
+mod manifest;
 pub mod model;
+mod upkeep;
 pub mod vfs;

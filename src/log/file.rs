@@ -147,6 +147,15 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     })
 }
 
+/// The first LSNs of the segment files in `dir`, ascending.
+pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Lsn>> {
+    let names = vfs.list(dir).map_err(PulseDBError::io("list", dir))?;
+    Ok(names
+        .iter()
+        .filter_map(|name| segment_first_lsn(name))
+        .collect())
+}
+
 /// Removes the files of segments that were never published, which hold no commits, and what was
 /// left unfinished. `keep` are the published segments.
 pub(crate) fn remove_orphans(vfs: &dyn Vfs, dir: &Path, keep: &[SegmentMeta]) -> Result<()> {

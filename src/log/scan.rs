@@ -97,6 +97,19 @@ struct Fault {
     whole: Mark,
 }
 
+impl Survey {
+    /// The survey of a segment of which nothing is to be looked at.
+    pub(crate) fn nothing(terms: &Terms) -> Self {
+        let before_first = terms.first_lsn.saturating_sub(1);
+        Self {
+            end: SEGMENT_HEADER_LEN as u64,
+            last_lsn: before_first,
+            highest_lsn: before_first,
+            ..Self::default()
+        }
+    }
+}
+
 /// Looks at every frame of a segment. `bytes` is the file from its first byte.
 pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
     let start = SEGMENT_HEADER_LEN as u64;
@@ -167,7 +180,8 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
                 if header.closes_commit {
                     whole = seen;
                 }
-                if seen.closed.is_some_and(|lsn| lsn >= terms.session) {
+                // Behind the last frame that counts a live writer may be at work: look no further.
+                if lsn == terms.upto || seen.closed.is_some_and(|lsn| lsn >= terms.session) {
                     ended = true;
                     break;
                 }

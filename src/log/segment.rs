@@ -142,6 +142,10 @@ impl Segment {
         self.map.len()
     }
 
+    pub(super) fn map(&self) -> &Map {
+        &self.map
+    }
+
     pub(super) fn file(&self) -> &Arc<dyn VfsFile> {
         &self.file
     }

@@ -1,0 +1,249 @@
+//! How does one record stand in the log?
+//!
+//! A frame is a header of 64 bytes, a payload, and zeros up to the next multiple of 64. Frames
+//! start at multiples of 64 in their file, so a vector at the start of a payload can be read in
+//! place. The header's CRC is seeded with the segment's seed, so bytes of an earlier use of the file
+//! never pass; it covers the payload's CRC, which is unseeded and can therefore be computed before
+//! LSN and segment are known. Together they cover every bit of header and payload.
+//!
+//! A frame that decodes is what a writer wrote. Whether it is part of the history (its commit may
+//! be cut off) is for the log to decide.
+
+use std::fmt;
+
+use crc32fast::Hasher;
+
+use super::{array_at, put_at};
+use crate::model::{Lsn, Timestamp, limits::MAX_DIMENSION};
+
+/// Frames start at multiples of this, counted from the start of the file.
+pub const FRAME_ALIGN: u64 = 64;
+/// Bytes of a frame's header.
+pub const FRAME_HEADER_LEN: usize = 64;
+/// Most bytes of one payload. The largest record of the model needs less than 1 MiB; the bound
+/// keeps a damaged length from reaching far.
+pub const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
+
+const CLOSES_COMMIT: u8 = 1;
+
+/// What a record is about. Codes 8–14 are reserved, see `storage-format.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A collective as it stands from now on.
+    Collective = 1,
+    /// A collective and everything in it is gone.
+    CollectiveDeleted = 2,
+    /// An experience's immutable part and first values.
+    Body = 3,
+    /// An experience's small mutable values.
+    Vitals = 4,
+    /// An experience's large mutable values.
+    Traits = 5,
+    /// An experience is gone.
+    ExperienceDeleted = 6,
+    /// The writer closed the database.
+    Close = 7,
+}
+
+impl TryFrom<u8> for RecordKind {
+    type Error = FrameFault;
+
+    fn try_from(code: u8) -> Result<Self, FrameFault> {
+        Ok(match code {
+            1 => Self::Collective,
+            2 => Self::CollectiveDeleted,
+            3 => Self::Body,
+            4 => Self::Vitals,
+            5 => Self::Traits,
+            6 => Self::ExperienceDeleted,
+            7 => Self::Close,
+            _ => return Err(FrameFault::Kind(code)),
+        })
+    }
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameFault {
+    /// All 64 bytes are zero: nothing was ever written here.
+    Zero,
+    /// There are fewer bytes than the header, or than it announces.
+    Short,
+    /// The header is not what was written, or belongs to another use of the file.
+    Checksum,
+    /// The payload is longer than [`MAX_PAYLOAD`], or shorter than its vector.
+    Length(u32),
+    /// No record has this code.
+    Kind(u8),
+    /// A flag is set that this version does not know.
+    Flags(u8),
+    /// A body's dimension is outside its limits, or another record has one.
+    Dimension(u16),
+    /// The LSN is 0, or not above `durable_upto`.
+    Lsn(u64),
+    /// The payload is not what was written.
+    PayloadChecksum,
+}
+
+impl fmt::Display for FrameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero => f.write_str("nothing was written here"),
+            Self::Short => f.write_str("the frame passes the end of its file"),
+            Self::Checksum => f.write_str("the header's checksum does not match"),
+            Self::Length(len) => write!(f, "a payload cannot have {len} bytes here"),
+            Self::Kind(code) => write!(f, "no record has kind {code}"),
+            Self::Flags(flags) => write!(f, "unknown flags {flags:#04x}"),
+            Self::Dimension(found) => write!(f, "dimension {found} does not fit the kind"),
+            Self::Lsn(lsn) => write!(f, "LSN {lsn} is not above what was durable before it"),
+            Self::PayloadChecksum => f.write_str("the payload's checksum does not match"),
+        }
+    }
+}
+
+impl std::error::Error for FrameFault {}
+
+/// The fixed part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Bytes of the payload, at most [`MAX_PAYLOAD`].
+    pub payload_len: u32,
+    /// [`payload_crc`] of the payload.
+    pub payload_crc: u32,
+    /// What the payload is.
+    pub kind: RecordKind,
+    /// Whether this is the last frame of its commit.
+    pub closes_commit: bool,
+    /// Number of `f32` at the start of the payload: 1–4096 in a body, 0 in every other record.
+    pub dimension: u16,
+    /// The record's number, never 0, above every LSN before it.
+    pub lsn: Lsn,
+    /// When it was committed; never before the frame in front of it.
+    pub time: Timestamp,
+    /// Number of the collective, never reused; 0 for records of none.
+    pub collective: u32,
+    /// Row number, unique in the collective and never reused; 0 for records of no row.
+    pub row: u32,
+    /// The id of what the record is about; 0 for records about nothing.
+    pub entity: u128,
+    /// The newest LSN known durable when the frame was written; below `lsn`.
+    pub durable_upto: Lsn,
+}
+
+impl FrameHeader {
+    /// The header's bytes in a segment with this seed.
+    #[must_use]
+    pub fn encode(&self, seed: u32) -> [u8; FRAME_HEADER_LEN] {
+        let mut out = [0; FRAME_HEADER_LEN];
+        put_at(&mut out, 4, &self.payload_len.to_le_bytes());
+        put_at(&mut out, 8, &self.payload_crc.to_le_bytes());
+        put_at(&mut out, 12, &[self.kind as u8]);
+        put_at(
+            &mut out,
+            13,
+            &[u8::from(self.closes_commit) * CLOSES_COMMIT],
+        );
+        put_at(&mut out, 14, &self.dimension.to_le_bytes());
+        put_at(&mut out, 16, &self.lsn.get().to_le_bytes());
+        put_at(&mut out, 24, &self.time.as_millis().to_le_bytes());
+        put_at(&mut out, 32, &self.collective.to_le_bytes());
+        put_at(&mut out, 36, &self.row.to_le_bytes());
+        put_at(&mut out, 40, &self.entity.to_be_bytes());
+        put_at(&mut out, 56, &self.durable_upto.get().to_le_bytes());
+        let crc = header_crc(&out, seed);
+        put_at(&mut out, 0, &crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the header at the start of `bytes`, which may be longer.
+    pub fn decode(bytes: &[u8], seed: u32) -> Result<Self, FrameFault> {
+        let bytes: &[u8; FRAME_HEADER_LEN] = bytes.first_chunk().ok_or(FrameFault::Short)?;
+        if header_crc(bytes, seed) != u32::from_le_bytes(array_at(bytes, 0)) {
+            let zero = bytes.iter().all(|byte| *byte == 0);
+            return Err(if zero {
+                FrameFault::Zero
+            } else {
+                FrameFault::Checksum
+            });
+        }
+        let [kind, flags] = array_at(bytes, 12);
+        if flags & !CLOSES_COMMIT != 0 {
+            return Err(FrameFault::Flags(flags));
+        }
+        let header = Self {
+            payload_len: u32::from_le_bytes(array_at(bytes, 4)),
+            payload_crc: u32::from_le_bytes(array_at(bytes, 8)),
+            kind: RecordKind::try_from(kind)?,
+            closes_commit: flags & CLOSES_COMMIT != 0,
+            dimension: u16::from_le_bytes(array_at(bytes, 14)),
+            lsn: Lsn::new(u64::from_le_bytes(array_at(bytes, 16))),
+            time: Timestamp::from_millis(i64::from_le_bytes(array_at(bytes, 24))),
+            collective: u32::from_le_bytes(array_at(bytes, 32)),
+            row: u32::from_le_bytes(array_at(bytes, 36)),
+            entity: u128::from_be_bytes(array_at(bytes, 40)),
+            durable_upto: Lsn::new(u64::from_le_bytes(array_at(bytes, 56))),
+        };
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Bytes from the start of this frame to the start of the next.
+    #[must_use]
+    pub const fn frame_len(&self) -> u64 {
+        frame_len(self.payload_len)
+    }
+
+    fn check(&self) -> Result<(), FrameFault> {
+        let vector_len = u32::from(self.dimension) * 4;
+        if self.payload_len > MAX_PAYLOAD || self.payload_len < vector_len {
+            return Err(FrameFault::Length(self.payload_len));
+        }
+        let dimension_fits = match self.kind {
+            RecordKind::Body => (1..=MAX_DIMENSION).contains(&usize::from(self.dimension)),
+            _ => self.dimension == 0,
+        };
+        if !dimension_fits {
+            return Err(FrameFault::Dimension(self.dimension));
+        }
+        // Also refuses LSN 0, which is above nothing.
+        if self.lsn <= self.durable_upto {
+            return Err(FrameFault::Lsn(self.lsn.get()));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a frame with a payload of this length, padding included.
+#[must_use]
+pub const fn frame_len(payload_len: u32) -> u64 {
+    (FRAME_HEADER_LEN as u64 + payload_len as u64).next_multiple_of(FRAME_ALIGN)
+}
+
+/// The checksum of a payload.
+#[must_use]
+pub fn payload_crc(payload: &[u8]) -> u32 {
+    crc32fast::hash(payload)
+}
+
+/// Reads the frame at the start of `bytes`, checking both checksums. Answers its header and its
+/// payload without the padding, which carries nothing and is not looked at.
+pub fn verify_frame(bytes: &[u8], seed: u32) -> Result<(FrameHeader, &[u8]), FrameFault> {
+    let header = FrameHeader::decode(bytes, seed)?;
+    let len = usize::try_from(header.payload_len).map_err(|_| FrameFault::Short)?;
+    let payload = bytes
+        .get(FRAME_HEADER_LEN..)
+        .and_then(|rest| rest.get(..len))
+        .ok_or(FrameFault::Short)?;
+    if payload_crc(payload) != header.payload_crc {
+        return Err(FrameFault::PayloadChecksum);
+    }
+    Ok((header, payload))
+}
+
+/// Everything but the checksum itself, on top of the segment's seed.
+fn header_crc(bytes: &[u8; FRAME_HEADER_LEN], seed: u32) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed);
+    hasher.update(bytes.get(4..).unwrap_or_default());
+    hasher.finalize()
+}

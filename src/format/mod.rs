@@ -1,0 +1,77 @@
+//! Which bytes stand for what?
+//!
+//! Every byte on disk is made and read here, and nowhere else; `storage-format.md` is the normative
+//! description, and a test decodes its examples with this code. Nothing here does I/O, and nothing
+//! here panics: every decoder is a total function of arbitrary bytes, with no unchecked length.
+//!
+//! Conventions: little endian, fixed width, CRC-32 as in gzip. Payloads are sequences of tagged
+//! fields ([`fields`]) in ascending order of their tags; a field that a build does not know is kept
+//! and written back, so that an older build does not lose what a newer one stored.
+//!
+//! Whoever needs bytes calls this: the log, the manifest and the flows. It names `model` only.
+
+pub mod body;
+pub mod collective;
+pub mod decode_error;
+pub mod experience;
+pub mod experience_type;
+pub mod fields;
+pub mod frame;
+pub mod manifest;
+pub mod segment;
+pub mod tail;
+pub mod traits;
+pub mod vitals;
+
+pub use body::{Body, BodyFields, BodyView, encode_body};
+pub use collective::CollectiveRecord;
+pub use decode_error::{DecodeError, FileFault};
+pub use experience::{ExperienceHead, assemble};
+pub use fields::UnknownFields;
+pub use frame::{
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameFault, FrameHeader, MAX_PAYLOAD, RecordKind, frame_len,
+    payload_crc, verify_frame,
+};
+pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
+pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name, segment_first_lsn};
+pub use tail::{TAIL_LEN, Tail};
+pub use traits::Traits;
+pub use vitals::Vitals;
+
+/// The version of the format that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Copies `N` bytes from `at` on; zeros where there are none. Callers check the length first; the
+/// zeros only spare them a second check.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<N>())
+        .copied()
+        .unwrap_or([0; N])
+}
+
+/// Writes `value` at `at`, if it fits there.
+fn put_at(out: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(slot) = out.get_mut(at..at + value.len()) {
+        slot.copy_from_slice(value);
+    }
+}
+
+/// What segment headers and manifests of every version share: magic, then the version, and in the
+/// last four bytes the checksum of all before.
+fn check_file(bytes: &[u8], magic: [u8; 8]) -> Result<(), FileFault> {
+    let (covered, crc) = bytes.split_last_chunk().ok_or(FileFault::Length)?;
+    if !covered.starts_with(&magic) {
+        return Err(FileFault::Magic);
+    }
+    if crc32fast::hash(covered) != u32::from_le_bytes(*crc) {
+        return Err(FileFault::Checksum);
+    }
+    let found = u32::from_le_bytes(array_at(covered, magic.len()));
+    if found == FORMAT_VERSION {
+        Ok(())
+    } else {
+        Err(FileFault::Version { found })
+    }
+}
