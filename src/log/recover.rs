@@ -172,8 +172,8 @@ pub(crate) fn open_log(
     Ok(log)
 }
 
-/// The segments in `dir` that an older manifest cannot know, behind those that it does: `metas`
-/// and what followed them. For an open that lost the newest manifest.
+/// The segments of an older manifest, `metas`, and those in `dir` that followed them. For an open
+/// that lost the newest manifest.
 pub(crate) fn adopt(
     vfs: &dyn Vfs,
     dir: &Path,
@@ -191,16 +191,35 @@ pub(crate) fn adopt(
             Err(PulseDBError::Corrupted { .. }) => continue,
             Err(error) => return Err(error),
         };
-        if open.header.instance_id == instance_id && open.header.first_lsn == first_lsn {
-            all.push(SegmentMeta {
-                id: open.header.id,
-                first_lsn,
-                end: 0,
-            });
+        if open.header.instance_id != instance_id || open.header.first_lsn != first_lsn {
+            continue;
+        }
+        // The active segment of the older manifest was dropped if nothing was ever written to it.
+        if let Some(&SegmentMeta { first_lsn, end: 0, .. }) = all.last()
+            && open.header.previous_lsn < first_lsn
+        {
+            all.pop();
+        }
+        all.push(SegmentMeta {
+            id: open.header.id,
+            first_lsn,
+            end: 0,
+        });
+    }
+    Ok(all)
+}
+
+/// Is there anything in the segments in `dir` that a new database would bury?
+pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    for first_lsn in file::list(vfs, dir)? {
+        let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true)?;
+        let terms = terms_of(&open, 0, true, None, Reach::LastCommit { session: Lsn::ZERO });
+        let found = survey(open.map.get(0..open.map.len()).unwrap_or_default(), &terms);
+        if found.frames > 0 || found.torn.is_some() {
+            return Ok(true);
         }
     }
-    all.sort_by_key(|meta| meta.first_lsn);
-    Ok(all)
+    Ok(false)
 }
 
 impl RecoveredLog {

@@ -142,6 +142,13 @@ impl Segment {
         self.map.len()
     }
 
+    /// Makes durable what was replayed from it.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(PulseDBError::io("sync", &self.path))
+    }
+
     pub(super) fn map(&self) -> &Map {
         &self.map
     }
