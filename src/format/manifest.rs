@@ -69,6 +69,9 @@ pub struct Manifest {
     pub checkpoint: Lsn,
     /// How the last writer made commits durable.
     pub sync_mode: SyncModeCode,
+    /// First LSN that the newest writer may have issued. Only a `Close` frame from there on says
+    /// that the database was closed; an earlier one closed an earlier session.
+    pub session: Lsn,
     /// What a newer build stored.
     pub unknown: UnknownFields,
 }
@@ -102,6 +105,7 @@ impl Manifest {
         });
         writer.lsn(9, self.checkpoint);
         writer.u8(10, self.sync_mode as u8);
+        writer.lsn(11, self.session);
         writer.unknown(&self.unknown);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -128,6 +132,7 @@ impl Manifest {
         let mut segments = Vec::new();
         let mut checkpoint = Lsn::ZERO;
         let mut sync_mode = None;
+        let mut session = Lsn::ZERO;
         let mut unknown = UnknownFields::default();
         let mut fields = Fields::new(payload);
         while let Some(field) = fields.next_field()? {
@@ -147,6 +152,7 @@ impl Manifest {
                 8 => segments = read_segments(&field)?,
                 9 => checkpoint = field.lsn("manifest.checkpoint")?,
                 10 => sync_mode = Some(read_sync_mode(&field)?),
+                11 => session = field.lsn("manifest.session")?,
                 _ => {
                     unknown = UnknownFields::keep(fields.keep_from(&field, payload)?);
                     break;
@@ -164,6 +170,7 @@ impl Manifest {
             segments,
             checkpoint,
             sync_mode: sync_mode.ok_or(missing("manifest.sync_mode", 10))?,
+            session,
             unknown,
         })
     }

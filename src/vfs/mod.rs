@@ -17,11 +17,17 @@
 
 use std::{fmt::Debug, io, path::Path, sync::Arc};
 
+#[cfg(test)]
+mod conformance;
 mod mmap;
 mod os;
+#[cfg(any(test, feature = "sim"))]
+mod sim;
 
 pub use mmap::Map;
 pub use os::OsVfs;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::{FaultKind, SimVfs, Survival};
 
 /// How [`Vfs::open`] treats the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -170,3 +170,56 @@ struct OsLock {
 }
 
 impl VfsLock for OsLock {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn only_the_owner_may_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("db"), dir.path().join("db/log"));
+        OsVfs.create_dir_all(&inner).unwrap();
+        let (file, lock) = (inner.join("1.seg"), outer.join("LOCK"));
+        OsVfs.open(&file, OpenMode::CreateNew).unwrap();
+        drop(OsVfs.lock(&lock).unwrap());
+        for (path, mode) in [(outer, 0o700), (inner, 0o700), (file, 0o600), (lock, 0o600)] {
+            let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn allocation_reserves_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = OsVfs.open(&path, OpenMode::CreateNew).unwrap();
+        file.allocate(1 << 20).unwrap();
+        assert_eq!(fs::metadata(path).unwrap().blocks() * 512, 1 << 20);
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_as_such() {
+        let full = OsVfs.open(Path::new("/dev/full"), OpenMode::Write).unwrap();
+        let error = full.write_all_at(b"x", 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_lock_names_this_process_and_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let _held = OsVfs.lock(&path).unwrap();
+        let refused = OsVfs.lock(&path);
+        let own = std::process::id();
+        assert!(matches!(refused, Err(LockError::Held { pid }) if pid == own));
+        // A holder that has not written itself down yet.
+        fs::write(&path, "").unwrap();
+        let refused = OsVfs.lock(&path);
+        assert!(matches!(refused, Err(LockError::Held { pid: 0 })));
+    }
+}

@@ -1,0 +1,180 @@
+//! How does a segment file come to be, and how is it opened again?
+//!
+//! A new segment appears under its name only when its header block is durable, and is written to
+//! only after the manifest names it. An existing one is mapped in its full length, which never
+//! changes. Called by `writer` and `recover`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{
+        FORMAT_VERSION, FileFault, SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name,
+        segment_first_lsn,
+    },
+    model::Lsn,
+    vfs::{Map, OpenMode, Vfs, VfsFile},
+};
+
+use super::{pool::{Spare, is_spare}, segment::{Segment, SegmentMeta}};
+
+const UNFINISHED: &str = ".tmp";
+
+/// An existing segment file, its header checked, its frames not looked at.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) path: PathBuf,
+    pub(super) header: SegmentHeader,
+    pub(super) file: Arc<dyn VfsFile>,
+    pub(super) map: Map,
+}
+
+/// The file of the segment that begins with `first_lsn`, in the log directory `dir`.
+pub(crate) fn segment_path(dir: &Path, first_lsn: Lsn) -> PathBuf {
+    dir.join(segment_file_name(first_lsn))
+}
+
+/// Makes a segment file: header block, sync, final name, sync of the directory.
+pub(super) fn create(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    header: SegmentHeader,
+    segment_bytes: u64,
+    spare: Option<Spare>,
+) -> Result<Segment> {
+    let path = segment_path(dir, header.first_lsn);
+    let (unfinished, file) = match spare {
+        Some(spare) => (spare.path, spare.file),
+        None => {
+            let unfinished = dir.join(format!("{}{UNFINISHED}", segment_file_name(header.first_lsn)));
+            let file = vfs
+                .open(&unfinished, OpenMode::CreateNew)
+                .map_err(PulseDBError::io("create", &unfinished))?;
+            file.allocate(segment_bytes)
+                .map_err(PulseDBError::io("reserve space for", &unfinished))?;
+            (unfinished, file)
+        }
+    };
+    file.write_all_at(&header.encode(), 0)
+        .map_err(PulseDBError::io("write", &unfinished))?;
+    file.sync_all()
+        .map_err(PulseDBError::io("sync", &unfinished))?;
+    vfs.rename(&unfinished, &path)
+        .map_err(PulseDBError::io("rename", &unfinished))?;
+    vfs.sync_dir(dir).map_err(PulseDBError::io("sync", dir))?;
+    let len = file.len().map_err(PulseDBError::io("look at", &path))?;
+    let map = file.map(len).map_err(PulseDBError::io("map", &path))?;
+    Ok(Segment::new(
+        path,
+        header,
+        file,
+        map,
+        SEGMENT_HEADER_LEN as u64,
+        Vec::new(),
+    ))
+}
+
+/// Opens the segment that the manifest calls `meta`. A reader process holds a shared lock on it
+/// for as long as it is mapped, so that nobody recycles it.
+pub(super) fn open(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    meta: &SegmentMeta,
+    read_only: bool,
+) -> Result<OpenFile> {
+    let opened = open_unchecked(vfs, &segment_path(dir, meta.first_lsn), read_only)?;
+    if opened.header.id != meta.id || opened.header.first_lsn != meta.first_lsn {
+        return Err(PulseDBError::corrupted(
+            opened.path,
+            0,
+            format!(
+                "the header names segment {} from LSN {}, the manifest segment {} from LSN {}",
+                opened.header.id, opened.header.first_lsn, meta.id, meta.first_lsn
+            ),
+        ));
+    }
+    Ok(opened)
+}
+
+/// Opens any segment file.
+pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Result<OpenFile> {
+    let mode = if read_only {
+        OpenMode::Read
+    } else {
+        OpenMode::Write
+    };
+    let file = vfs
+        .open(path, mode)
+        .map_err(PulseDBError::io("open", path))?;
+    if read_only
+        && !file
+            .try_lock_shared()
+            .map_err(PulseDBError::io("lock", path))?
+    {
+        return Err(PulseDBError::corrupted(
+            path,
+            0,
+            "the segment is being recycled; open again",
+        ));
+    }
+    let len = file.len().map_err(PulseDBError::io("look at", path))?;
+    if len < SEGMENT_HEADER_LEN as u64 {
+        return Err(PulseDBError::corrupted(
+            path,
+            0,
+            format!("{len} bytes are less than a segment header"),
+        ));
+    }
+    let map = file.map(len).map_err(PulseDBError::io("map", path))?;
+    let block = map
+        .get(0..SEGMENT_HEADER_LEN as u64)
+        .unwrap_or_default();
+    let header = SegmentHeader::decode(block).map_err(|error| match error {
+        FileFault::Version { found } => PulseDBError::Version {
+            found,
+            supported: FORMAT_VERSION,
+        },
+        error => PulseDBError::corrupted(path, 0, error.to_string()),
+    })?;
+    Ok(OpenFile {
+        path: path.to_owned(),
+        header,
+        file,
+        map,
+    })
+}
+
+/// The first LSNs of the segment files in `dir`, ascending.
+pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Lsn>> {
+    let names = vfs.list(dir).map_err(PulseDBError::io("list", dir))?;
+    Ok(names
+        .iter()
+        .filter_map(|name| segment_first_lsn(name))
+        .collect())
+}
+
+/// Removes the files of segments that were never published, which hold no commits, and what was
+/// left unfinished. `keep` are the published segments.
+pub(crate) fn remove_orphans(vfs: &dyn Vfs, dir: &Path, keep: &[SegmentMeta]) -> Result<()> {
+    let mut removed = false;
+    for name in vfs.list(dir).map_err(PulseDBError::io("list", dir))? {
+        let orphan = match segment_first_lsn(&name) {
+            Some(lsn) => !keep.iter().any(|meta| meta.first_lsn == lsn),
+            None => name.ends_with(UNFINISHED) && !is_spare(&name),
+        };
+        if orphan {
+            let path = dir.join(&name);
+            vfs.remove(&path)
+                .map_err(PulseDBError::io("remove", &path))?;
+            removed = true;
+        }
+    }
+    if removed {
+        // Before anything else is published: a name that came back could be taken for a segment.
+        vfs.sync_dir(dir).map_err(PulseDBError::io("sync", dir))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Where do segment files with written blocks come from?
+//!
+//! Syncing into blocks that were written before takes about half as long as into fresh ones, since
+//! the file system need not note them. The pool writes zeros into a few files ahead of their use;
+//! the upkeep thread calls [`SegmentPool::refill`], the writer [`SegmentPool::take`]. What a spare
+//! file holds is never trusted: frames are checked against the seed that the segment gets when it
+//! is used. A spare is no part of the database: losing one, or failing to write one, loses speed.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    error::{PulseDBError, Result},
+    vfs::{OpenMode, Vfs, VfsFile},
+};
+
+/// Bytes of one write while a file is prepared.
+const CHUNK_BYTES: usize = 1024 * 1024;
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+
+const PREFIX: &str = "spare-";
+const SUFFIX: &str = ".tmp";
+
+/// A file whose blocks are written.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn VfsFile>,
+}
+
+/// Spare files, ready to become segments.
+#[derive(Debug)]
+pub(crate) struct SegmentPool {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    target: usize,
+    ready: Mutex<Ready>,
+    /// Held while a file is prepared: two refills would prepare one too many.
+    refilling: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    spares: Vec<Spare>,
+    next: u64,
+}
+
+impl SegmentPool {
+    /// Adopts the spares that an earlier process left in `dir` and removes what is of no use.
+    pub(crate) fn open(
+        vfs: Arc<dyn Vfs>,
+        dir: &Path,
+        segment_bytes: u64,
+        target: usize,
+    ) -> Result<Self> {
+        let mut ready = Ready::default();
+        for name in vfs.list(dir).map_err(PulseDBError::io("list", dir))? {
+            if !is_spare(&name) {
+                continue;
+            }
+            let path = dir.join(&name);
+            let file = vfs
+                .open(&path, OpenMode::Write)
+                .map_err(PulseDBError::io("open", &path))?;
+            let len = file.len().map_err(PulseDBError::io("look at", &path))?;
+            if len == segment_bytes && ready.spares.len() < target {
+                ready.spares.push(Spare { path, file });
+            } else {
+                vfs.remove(&path)
+                    .map_err(PulseDBError::io("remove", &path))?;
+            }
+            if let Some(number) = spare_number(&name) {
+                ready.next = ready.next.max(number.saturating_add(1));
+            }
+        }
+        Ok(Self {
+            vfs,
+            dir: dir.to_owned(),
+            segment_bytes,
+            target,
+            ready: Mutex::new(ready),
+            refilling: Mutex::new(()),
+        })
+    }
+
+    /// A spare file, if one is ready. Never waits for one.
+    pub(crate) fn take(&self) -> Option<Spare> {
+        self.ready.lock().spares.pop()
+    }
+
+    /// Are there fewer spares than wanted?
+    pub(crate) fn is_short(&self) -> bool {
+        self.ready.lock().spares.len() < self.target
+    }
+
+    /// Prepares files until there are as many as wanted. Takes as long as writing them does.
+    pub(crate) fn refill(&self) -> Result<()> {
+        let _one_at_a_time = self.refilling.lock();
+        while self.is_short() {
+            let path = {
+                let mut ready = self.ready.lock();
+                let number = ready.next;
+                ready.next += 1;
+                self.dir.join(format!("{PREFIX}{number}{SUFFIX}"))
+            };
+            match self.prepare(&path) {
+                Ok(file) => self.ready.lock().spares.push(Spare { path, file }),
+                Err(error) => {
+                    // Gives the space back, above all if that is what was missing.
+                    let _ = self.vfs.remove(&path);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, path: &Path) -> Result<Arc<dyn VfsFile>> {
+        let file = self
+            .vfs
+            .open(path, OpenMode::CreateNew)
+            .map_err(PulseDBError::io("create", path))?;
+        let mut at = 0;
+        while at < self.segment_bytes {
+            let len = (self.segment_bytes - at).min(CHUNK_BYTES as u64);
+            let chunk = ZEROS.get(..len as usize).unwrap_or(&ZEROS);
+            file.write_all_at(chunk, at)
+                .map_err(PulseDBError::io("write", path))?;
+            at += len;
+        }
+        file.sync_all().map_err(PulseDBError::io("sync", path))?;
+        Ok(file)
+    }
+}
+
+/// Is this the name of a spare file?
+pub(super) fn is_spare(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+fn spare_number(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?
+        .strip_suffix(SUFFIX)?
+        .parse()
+        .ok()
+}

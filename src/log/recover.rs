@@ -1,0 +1,372 @@
+//! What does the log say after an open, and how far?
+//!
+//! Opens the segments of the manifest, decides for each which commits count (`scan`), and replays
+//! those in the order of their LSNs. Nothing is written, so a replay may be repeated. What a record
+//! means is the visitor's business; it sees only records of whole commits, intact ones and damaged.
+//! Called by `upkeep::recover`.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
+    model::{InstanceId, Lsn},
+    vfs::Vfs,
+};
+
+use super::{
+    file::{self, OpenFile},
+    place::Place,
+    scan::{Survey, Terms, survey},
+    segment::{Frame, Segment, SegmentMeta},
+    set::SegmentSet,
+    walk::{Step, Walk},
+};
+
+/// One record of the log, as the visitor of a replay gets it.
+#[derive(Debug)]
+pub(crate) enum Replayed<'a> {
+    /// An intact record of a whole commit.
+    Frame(Frame<'a>),
+    /// Bytes that held at least one record of a whole commit, and no longer do.
+    Damaged {
+        /// The record's header, if at least that is intact.
+        header: Option<FrameHeader>,
+        /// Where it stands.
+        place: Place,
+        /// In which file.
+        file: &'a Path,
+        /// At which byte.
+        offset: u64,
+        /// What was found.
+        what: &'a str,
+    },
+}
+
+/// How far the last segment counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reach {
+    /// For the writer: up to the last whole commit. The newest session began at this LSN, so a
+    /// `Close` frame from there on ends the log.
+    LastCommit {
+        /// First LSN of the newest session.
+        session: Lsn,
+    },
+    /// For a reader beside a live writer: up to this LSN, which is durable.
+    Durable(Lsn),
+}
+
+/// What a replay found.
+#[derive(Debug)]
+pub(crate) struct RecoveredLog {
+    /// The segments that can be read.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// All segments of the manifest, with the ends that were found for those that had none; the
+    /// last one keeps end 0.
+    pub(crate) metas: Vec<SegmentMeta>,
+    /// The newest LSN that counts.
+    pub(crate) last_lsn: Lsn,
+    /// No greater LSN has left a trace.
+    pub(crate) highest_lsn: Lsn,
+    /// The last segment, where its frames end, and whether anything stands in it at all.
+    pub(crate) last: Option<LastSegment>,
+    /// Time of the newest record, in milliseconds; `None` if there is none.
+    pub(crate) last_time: Option<i64>,
+    /// Records replayed, `Close` frames not counted.
+    pub(crate) records: u64,
+    /// What was dropped: (file, offset of the cut, bytes).
+    pub(crate) torn: Option<(PathBuf, u64, u64)>,
+    /// What is damaged: (file, offset, what was found).
+    pub(crate) damaged: Vec<(PathBuf, u64, String)>,
+}
+
+/// The segment at the end of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct LastSegment {
+    /// The segment itself.
+    pub(crate) segment: Arc<Segment>,
+    /// LSN of the `Close` frame that ends the log; `None` after a crash.
+    pub(crate) closed: Option<Lsn>,
+    /// Nothing was ever written behind its header block.
+    pub(crate) blank: bool,
+}
+
+/// Opens the segments `metas` in the log directory `dir`, ascending by LSN, and replays them.
+///
+/// A sealed segment that is missing or has no valid header is reported as damaged, like a record.
+///
+/// # Errors
+/// `Corrupted` where the last segment is missing or has no valid header, `Version` where a segment
+/// was written by a newer build, and what the visitor answers.
+pub(crate) fn open_log(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    instance_id: InstanceId,
+    metas: &[SegmentMeta],
+    reach: Reach,
+    read_only: bool,
+    visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<RecoveredLog> {
+    let mut log = RecoveredLog {
+        segments: Vec::with_capacity(metas.len()),
+        metas: metas.to_vec(),
+        last_lsn: Lsn::ZERO,
+        highest_lsn: Lsn::ZERO,
+        last: None,
+        last_time: None,
+        records: 0,
+        torn: None,
+        damaged: Vec::new(),
+    };
+    let opened = open_files(vfs, dir, instance_id, metas, read_only, &mut log.damaged)?;
+    let mut files = opened.into_iter().zip(0..).peekable();
+    while let Some((open, position)) = files.next() {
+        let Some(open) = open else {
+            continue;
+        };
+        let is_last = position + 1 == metas.len();
+        let sealed_end = metas.get(position).map_or(0, |meta| meta.end);
+        // An older manifest may not know the end of a segment; the header of the next one says
+        // what was durable before it.
+        let next_previous = files
+            .peek()
+            .and_then(|(next, _)| next.as_ref())
+            .map(|next| next.header.previous_lsn.get());
+        let terms = terms_of(&open, sealed_end, is_last, next_previous, reach);
+        let bytes = open.map.get(0..open.map.len()).unwrap_or_default();
+        let found = if terms.upto < terms.first_lsn {
+            Survey::nothing(&terms)
+        } else {
+            survey(bytes, &terms)
+        };
+        if let Some(meta) = log.metas.get_mut(position)
+            && meta.end == 0
+            && !is_last
+        {
+            meta.end = found.end;
+        }
+        let end = if sealed_end == 0 { found.end } else { sealed_end };
+        log.note(&open.path, &found, is_last);
+        let segment = Arc::new(Segment::new(
+            open.path,
+            open.header,
+            open.file,
+            open.map,
+            end,
+            found.index.clone(),
+        ));
+        log.records += replay(&segment, &terms, &found, visitor)?;
+        if is_last {
+            log.last = Some(LastSegment {
+                segment: Arc::clone(&segment),
+                closed: found.closed.map(Lsn::new),
+                blank: found.torn.is_none() && found.end == SEGMENT_HEADER_LEN as u64,
+            });
+        }
+        log.segments.push(segment);
+    }
+    Ok(log)
+}
+
+/// The segments of an older manifest, `metas`, and those in `dir` that followed them. For an open
+/// that lost the newest manifest.
+pub(crate) fn adopt(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    instance_id: InstanceId,
+    metas: &[SegmentMeta],
+) -> Result<Vec<SegmentMeta>> {
+    let mut all = metas.to_vec();
+    let newest = metas.last().map_or(Lsn::ZERO, |meta| meta.first_lsn);
+    for first_lsn in file::list(vfs, dir)? {
+        if first_lsn <= newest {
+            continue;
+        }
+        let open = match file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true) {
+            Ok(open) => open,
+            Err(PulseDBError::Corrupted { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        if open.header.instance_id != instance_id || open.header.first_lsn != first_lsn {
+            continue;
+        }
+        // The active segment of the older manifest was dropped if nothing was ever written to it.
+        if let Some(&SegmentMeta { first_lsn, end: 0, .. }) = all.last()
+            && open.header.previous_lsn < first_lsn
+        {
+            all.pop();
+        }
+        all.push(SegmentMeta {
+            id: open.header.id,
+            first_lsn,
+            end: 0,
+        });
+    }
+    Ok(all)
+}
+
+/// Is there anything in the segments in `dir` that a new database would bury?
+pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    for first_lsn in file::list(vfs, dir)? {
+        let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true)?;
+        let terms = terms_of(&open, 0, true, None, Reach::LastCommit { session: Lsn::ZERO });
+        let found = survey(open.map.get(0..open.map.len()).unwrap_or_default(), &terms);
+        if found.frames > 0 || found.torn.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl RecoveredLog {
+    /// The segments as a set.
+    pub(crate) fn segment_set(&self) -> Arc<SegmentSet> {
+        Arc::new(SegmentSet::new(self.segments.clone()))
+    }
+
+    fn note(&mut self, path: &Path, found: &Survey, is_last: bool) {
+        self.highest_lsn = self.highest_lsn.max(Lsn::new(found.highest_lsn));
+        if found.frames > 0 || !found.damage.is_empty() {
+            self.last_lsn = self.last_lsn.max(Lsn::new(found.last_lsn));
+        }
+        self.last_time = self.last_time.max(found.last_time);
+        for damage in &found.damage {
+            self.damaged
+                .push((path.to_owned(), damage.at, damage.what.clone()));
+        }
+        if let Some(torn) = found.torn
+            && is_last
+        {
+            self.torn = Some((path.to_owned(), torn.at, torn.bytes));
+        }
+    }
+}
+
+/// Opens every file; `None` and a note for a sealed segment that cannot be read.
+fn open_files(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    instance_id: InstanceId,
+    metas: &[SegmentMeta],
+    read_only: bool,
+    damaged: &mut Vec<(PathBuf, u64, String)>,
+) -> Result<Vec<Option<OpenFile>>> {
+    let mut files = Vec::with_capacity(metas.len());
+    for (position, meta) in metas.iter().enumerate() {
+        let opened = file::open(vfs, dir, meta, read_only).and_then(|open| {
+            if open.header.instance_id == instance_id {
+                return Ok(open);
+            }
+            Err(PulseDBError::corrupted(
+                open.path,
+                0,
+                format!("the segment belongs to database {}", open.header.instance_id),
+            ))
+        });
+        let error = match opened {
+            Ok(open) => {
+                files.push(Some(open));
+                continue;
+            }
+            Err(error) => missing_is_damage(error),
+        };
+        match error {
+            PulseDBError::Corrupted { file, offset, what } if position + 1 < metas.len() => {
+                damaged.push((file, offset, what));
+                files.push(None);
+            }
+            error => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+fn missing_is_damage(error: PulseDBError) -> PulseDBError {
+    match error {
+        PulseDBError::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            PulseDBError::corrupted(path, 0, "the file is missing")
+        }
+        error => error,
+    }
+}
+
+fn terms_of(
+    open: &OpenFile,
+    sealed_end: u64,
+    is_last: bool,
+    next_previous: Option<u64>,
+    reach: Reach,
+) -> Terms {
+    let open_ended = Terms {
+        seed: open.header.seed,
+        first_lsn: open.header.first_lsn.get(),
+        limit: open.map.len(),
+        durable: 0,
+        upto: u64::MAX,
+        session: u64::MAX,
+    };
+    match reach {
+        _ if sealed_end != 0 => Terms {
+            limit: sealed_end,
+            durable: u64::MAX,
+            ..open_ended
+        },
+        _ if !is_last => match next_previous {
+            Some(previous) => Terms {
+                durable: previous,
+                upto: previous,
+                ..open_ended
+            },
+            None => open_ended,
+        },
+        Reach::LastCommit { session } => Terms {
+            session: session.get(),
+            ..open_ended
+        },
+        Reach::Durable(lsn) => Terms {
+            durable: lsn.get(),
+            upto: lsn.get(),
+            ..open_ended
+        },
+    }
+}
+
+/// Shows the visitor what counts, and says how many intact records that was.
+fn replay(
+    segment: &Segment,
+    terms: &Terms,
+    found: &Survey,
+    visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<u64> {
+    let bytes = segment.map().get(0..found.end).unwrap_or_default();
+    let start = SEGMENT_HEADER_LEN as u64;
+    let before_first = terms.first_lsn.saturating_sub(1);
+    let mut damage = found.damage.iter().peekable();
+    let mut records = 0;
+    for step in Walk::new(bytes, terms.seed, start, found.end, before_first) {
+        let (at, header) = match step {
+            Step::Frame { at, header } => (at, Some(header)),
+            Step::Gap { at, .. } => (at, None),
+        };
+        let damaged = damage.next_if(|damage| damage.at == at);
+        match (header, damaged) {
+            (Some(header), None) if header.kind == RecordKind::Close => {}
+            (Some(header), None) => {
+                records += 1;
+                visitor(Replayed::Frame(segment.frame_of(at, header)?))?;
+            }
+            (header, damaged) => visitor(Replayed::Damaged {
+                header,
+                place: Place::at(segment.id(), at),
+                file: segment.path(),
+                offset: at,
+                what: damaged.map_or("no frame stands here", |damage| &damage.what),
+            })?,
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,284 @@
+//! How are the frames of one segment read?
+//!
+//! A segment is one mapped file. The bytes below `end` never change, and nobody is given others:
+//! the end of a sealed segment is fixed, that of the active one grows after the write that it
+//! covers (release, acquire), whose bytes the shared map shows at once. A frame is handed out with
+//! its header checked; its payload is checked where it is first used. All reads of the log go
+//! through here, so that decrypted memory could stand in for a map. Dropping the last reference
+//! unmaps the file.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::RwLock;
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, payload_crc},
+    model::Lsn,
+    vfs::{Map, VfsFile},
+};
+
+use super::{
+    place::{Place, UNIT_BYTES},
+    scan::INDEX_STEP_BYTES,
+    walk::{Step, Walk},
+};
+
+/// What the manifest knows of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentMeta {
+    /// Never reused.
+    pub(crate) id: u32,
+    /// No frame has a lower LSN.
+    pub(crate) first_lsn: Lsn,
+    /// Offset behind the last frame; 0 for the active segment, which is the last one.
+    pub(crate) end: u64,
+}
+
+/// One mapped segment file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    id: u32,
+    path: PathBuf,
+    header: SegmentHeader,
+    file: Arc<dyn VfsFile>,
+    map: Map,
+    end: AtomicU64,
+    /// (LSN, unit) of a frame every so many bytes, ascending.
+    index: RwLock<Vec<(u64, u32)>>,
+}
+
+/// One frame, in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    /// Its checked header.
+    pub(crate) header: FrameHeader,
+    /// Its payload as it stands in the file; see [`Frame::verified_payload`].
+    pub(crate) payload: &'a [u8],
+    /// Where it stands.
+    pub(crate) place: Place,
+    segment: &'a Segment,
+}
+
+impl<'a> Frame<'a> {
+    /// The payload, after comparing it with its checksum.
+    pub(crate) fn verified_payload(&self) -> Result<&'a [u8]> {
+        if payload_crc(self.payload) == self.header.payload_crc {
+            return Ok(self.payload);
+        }
+        Err(self.segment.corrupted(
+            self.place.offset(),
+            "the payload does not match its checksum",
+        ))
+    }
+
+    /// The vector at the beginning of the payload, as it stands in the file.
+    pub(crate) fn vector(&self) -> Result<&'a [f32]> {
+        let start = self.place.offset() + FRAME_HEADER_LEN as u64;
+        let len = u64::from(self.header.dimension) * 4;
+        if len <= u64::from(self.header.payload_len)
+            && let Some(vector) = self.segment.map.floats(start..start + len)
+        {
+            return Ok(vector);
+        }
+        Err(self.segment.corrupted(
+            self.place.offset(),
+            "the vector is longer than the payload",
+        ))
+    }
+}
+
+impl Segment {
+    /// A segment over an open file whose header was checked. `end` is where its frames end,
+    /// `index` its sparse index up to there.
+    pub(super) fn new(
+        path: PathBuf,
+        header: SegmentHeader,
+        file: Arc<dyn VfsFile>,
+        map: Map,
+        end: u64,
+        index: Vec<(u64, u32)>,
+    ) -> Self {
+        Self {
+            id: header.id,
+            path,
+            header,
+            file,
+            map,
+            end: AtomicU64::new(end),
+            index: RwLock::new(index),
+        }
+    }
+
+    /// Never reused.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its header block.
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// Offset behind the last frame.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Bytes that the file has room for, header block included.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.map.len()
+    }
+
+    /// Makes durable what was replayed from it.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(PulseDBError::io("sync", &self.path))
+    }
+
+    pub(super) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    pub(super) fn file(&self) -> &Arc<dyn VfsFile> {
+        &self.file
+    }
+
+    /// Admits readers to the frames that were written up to `end`; `index` are new entries of the
+    /// sparse index. Only the writer calls this, after its write returned.
+    pub(super) fn grow(&self, index: &[(u64, u32)], end: u64) {
+        if !index.is_empty() {
+            self.index.write().extend_from_slice(index);
+        }
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// From which offset on the sparse index wants its next entry.
+    pub(super) fn next_index_entry(&self) -> u64 {
+        self.index
+            .read()
+            .last()
+            .map_or(0, |&(_, unit)| u64::from(unit) * UNIT_BYTES + INDEX_STEP_BYTES)
+    }
+
+    /// The frame that begins at `unit`.
+    pub(crate) fn frame(&self, unit: u32) -> Result<Frame<'_>> {
+        let place = Place {
+            segment: self.id,
+            unit,
+        };
+        let at = place.offset();
+        let header_bytes = FRAME_HEADER_LEN as u64;
+        let bytes = self.bytes(at..at + header_bytes)?;
+        let header = FrameHeader::decode(bytes, self.header.seed)
+            .map_err(|fault| self.corrupted(at, fault.to_string()))?;
+        self.frame_of(at, header)
+    }
+
+    /// The frame at `at`, whose header was decoded from there.
+    pub(super) fn frame_of(&self, at: u64, header: FrameHeader) -> Result<Frame<'_>> {
+        let start = at + FRAME_HEADER_LEN as u64;
+        Ok(Frame {
+            header,
+            payload: self.bytes(start..start + u64::from(header.payload_len))?,
+            place: Place::at(self.id, at),
+            segment: self,
+        })
+    }
+
+    /// Bytes of frames, in place.
+    pub(crate) fn bytes(&self, range: Range<u64>) -> Result<&[u8]> {
+        let at = range.start;
+        if at >= SEGMENT_HEADER_LEN as u64
+            && range.end <= self.end()
+            && let Some(bytes) = self.map.get(range)
+        {
+            return Ok(bytes);
+        }
+        Err(self.corrupted(at, "no frame reaches there"))
+    }
+
+    /// Would reading the frame at `unit` not wait for the medium? Looks at the first `bytes`.
+    pub(crate) fn is_resident(&self, unit: u32, bytes: u64) -> bool {
+        let at = u64::from(unit) * UNIT_BYTES;
+        self.map
+            .is_resident(at..at.saturating_add(bytes).min(self.end()))
+    }
+
+    /// The frames from the one at `unit` on, as far as they are written now. Damage is an item.
+    pub(crate) fn frames_from(&self, unit: u32) -> Frames<'_> {
+        self.frames(u64::from(unit) * UNIT_BYTES, 0)
+    }
+
+    /// All frames. Damage is an item.
+    pub(crate) fn frames_from_start(&self) -> Frames<'_> {
+        self.frames(SEGMENT_HEADER_LEN as u64, 0)
+    }
+
+    /// Frames from the last indexed one at or before `lsn` on.
+    pub(super) fn frames_near(&self, lsn: u64) -> Frames<'_> {
+        let index = self.index.read();
+        let behind = index.partition_point(|&(indexed, _)| indexed <= lsn);
+        let near = behind.checked_sub(1).and_then(|i| index.get(i)).copied();
+        drop(index);
+        match near {
+            Some((_, unit)) => self.frames_from(unit),
+            None => self.frames_from_start(),
+        }
+    }
+
+    fn frames(&self, at: u64, last_lsn: u64) -> Frames<'_> {
+        let end = self.end();
+        let bytes = self.map.get(0..end).unwrap_or_default();
+        Frames {
+            segment: self,
+            walk: Walk::new(bytes, self.header.seed, at, end, last_lsn),
+            end,
+        }
+    }
+
+    /// What is wrong with the bytes at `offset`, as an error that names the file.
+    pub(crate) fn corrupted(&self, offset: u64, what: impl Into<String>) -> PulseDBError {
+        PulseDBError::corrupted(&self.path, offset, what)
+    }
+}
+
+/// Iterates over the frames of a segment; see [`Segment::frames_from`].
+#[derive(Debug)]
+pub(crate) struct Frames<'a> {
+    segment: &'a Segment,
+    walk: Walk<'a>,
+    end: u64,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.walk.next() {
+            Some(Step::Frame { at, header }) => Some(self.segment.frame_of(at, header)),
+            Some(Step::Gap { at, what, .. }) => Some(Err(self.segment.corrupted(at, what))),
+            // Zeros below the end were frames once.
+            None if self.walk.at() < self.end => {
+                self.end = 0;
+                Some(Err(self
+                    .segment
+                    .corrupted(self.walk.at(), "zeros where frames were written")))
+            }
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which segments make up the log, and where in them is an LSN?
+//!
+//! A set is an immutable value: a snapshot holds one and reads through it while the writer goes on
+//! to the next. Segments stand in the order of their LSNs, which need not be that of their ids.
+
+use std::sync::Arc;
+
+use crate::{error::{PulseDBError, Result}, model::Lsn};
+
+use super::{
+    place::Place,
+    segment::{Frame, Frames, Segment},
+};
+
+/// The segments of the log, by LSN.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SegmentSet {
+    segments: Vec<Arc<Segment>>,
+    /// (id, index into `segments`), by id.
+    by_id: Vec<(u32, u32)>,
+}
+
+impl SegmentSet {
+    /// A set of these segments.
+    pub(crate) fn new(mut segments: Vec<Arc<Segment>>) -> Self {
+        segments.sort_by_key(|segment| segment.header().first_lsn);
+        let mut by_id: Vec<(u32, u32)> = segments
+            .iter()
+            .zip(0..)
+            .map(|(segment, index)| (segment.id(), index))
+            .collect();
+        by_id.sort_unstable();
+        Self { segments, by_id }
+    }
+
+    /// This set and one segment more.
+    pub(crate) fn with(&self, segment: Arc<Segment>) -> Self {
+        let mut segments = self.segments.clone();
+        segments.push(segment);
+        Self::new(segments)
+    }
+
+    /// The segments, by LSN.
+    pub(crate) fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// The segment with this id.
+    pub(crate) fn segment(&self, id: u32) -> Option<&Arc<Segment>> {
+        // The newest segment is asked for most.
+        if let Some(last) = self.segments.last()
+            && last.id() == id
+        {
+            return Some(last);
+        }
+        let found = self.by_id.binary_search_by_key(&id, |&(id, _)| id).ok()?;
+        let (_, index) = self.by_id.get(found)?;
+        self.segments.get(*index as usize)
+    }
+
+    /// The frame at `place`.
+    pub(crate) fn frame(&self, place: Place) -> Result<Frame<'_>> {
+        match self.segment(place.segment) {
+            Some(segment) => segment.frame(place.unit),
+            None => Err(PulseDBError::corrupted(
+                format!("segment {}", place.segment),
+                place.offset(),
+                "the log has no such segment",
+            )),
+        }
+    }
+
+    /// Where the frame with this LSN stands, if there is one whose header is intact.
+    pub(crate) fn find(&self, lsn: Lsn) -> Option<Place> {
+        let behind = self.behind(lsn);
+        let segment = self.segments.get(behind.checked_sub(1)?)?;
+        segment
+            .frames_near(lsn.get())
+            .flatten()
+            .take_while(|frame| frame.header.lsn <= lsn)
+            .find(|frame| frame.header.lsn == lsn)
+            .map(|frame| frame.place)
+    }
+
+    /// The frames with `from <= lsn <= upto`, in order. A stretch of damage is one `Err`, behind
+    /// which the iteration goes on.
+    pub(crate) fn iter_from(
+        &self,
+        from: Lsn,
+        upto: Lsn,
+    ) -> impl Iterator<Item = Result<Frame<'_>>> {
+        let first = self.behind(from).saturating_sub(1);
+        let end = self.behind(upto);
+        let segments = self.segments.get(first..end).unwrap_or_default();
+        let mut rest = segments.iter();
+        let mut current: Option<Frames<'_>> = rest.next().map(|first| first.frames_near(from.get()));
+        std::iter::from_fn(move || {
+            loop {
+                match current.as_mut()?.next() {
+                    Some(Ok(frame)) if frame.header.lsn < from => {}
+                    Some(Ok(frame)) if frame.header.lsn > upto => {
+                        current = None;
+                        return None;
+                    }
+                    Some(item) => return Some(item),
+                    None => current = rest.next().map(|next| next.frames_from_start()),
+                }
+            }
+        })
+    }
+
+    /// How many segments begin at or before `lsn`.
+    fn behind(&self, lsn: Lsn) -> usize {
+        self.segments
+            .partition_point(|segment| segment.header().first_lsn <= lsn)
+    }
+}

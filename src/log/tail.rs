@@ -1,0 +1,61 @@
+//! How far may other processes read?
+//!
+//! `TAIL` holds the newest durable LSN and its timeline. It is overwritten in place after each sync
+//! of the log and never synced itself: it may be lost or stale, never ahead of the log.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{TAIL_LEN, Tail},
+    vfs::{OpenMode, Vfs, VfsFile},
+};
+
+const NAME: &str = "TAIL";
+
+/// The open file, for the writer.
+#[derive(Debug)]
+pub(crate) struct TailFile {
+    path: PathBuf,
+    file: Arc<dyn VfsFile>,
+}
+
+impl TailFile {
+    /// Opens the file in the database directory `db`, or makes it.
+    pub(crate) fn open(vfs: &dyn Vfs, db: &Path) -> Result<Self> {
+        let path = db.join(NAME);
+        let mode = match vfs.exists(&path) {
+            Ok(true) => OpenMode::Write,
+            Ok(false) => OpenMode::CreateNew,
+            Err(error) => return Err(PulseDBError::io("look for", &path)(error)),
+        };
+        let file = vfs
+            .open(&path, mode)
+            .map_err(PulseDBError::io("open", &path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Overwrites what it says.
+    pub(crate) fn write(&self, tail: Tail) -> Result<()> {
+        self.file
+            .write_all_at(&tail.encode(), 0)
+            .map_err(PulseDBError::io("write", &self.path))
+    }
+}
+
+/// What `TAIL` in the database directory `db` says; `None` if there is nothing that can be believed.
+pub(crate) fn read_tail(vfs: &dyn Vfs, db: &Path) -> Option<Tail> {
+    // Another process overwrites it while it is read, so that one look may see half of each.
+    for _ in 0..3 {
+        let mut bytes = [0; TAIL_LEN];
+        let file = vfs.open(&db.join(NAME), OpenMode::Read).ok()?;
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        if let Ok(tail) = Tail::decode(&bytes) {
+            return Some(tail);
+        }
+    }
+    None
+}

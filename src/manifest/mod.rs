@@ -1,0 +1,199 @@
+//! Which files make up the database, and how does that change durably?
+//!
+//! `MANIFEST` is replaced whole; the generation before it stays as `MANIFEST.old`. One change:
+//!
+//! 1. the current content is written to `MANIFEST.old.tmp`, synced, and renamed to `MANIFEST.old`;
+//! 2. the new content is written to `MANIFEST.tmp`, synced, and renamed to `MANIFEST`;
+//! 3. the directory is synced.
+//!
+//! Whatever part of that a crash keeps, `MANIFEST` exists and is whole, in the old or the new
+//! generation. So falling back to `MANIFEST.old` means damage, never a crash, and the caller has to
+//! look for segments that the older generation cannot know. A change that failed may or may not
+//! stand after the next open; memory keeps the old state. Called by the flows only.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{FORMAT_VERSION, FileFault, Manifest},
+    vfs::{OpenMode, Vfs},
+};
+
+#[cfg(test)]
+mod tests;
+
+const NAME: &str = "MANIFEST";
+const OLD: &str = "MANIFEST.old";
+const TMP: &str = "MANIFEST.tmp";
+const OLD_TMP: &str = "MANIFEST.old.tmp";
+
+/// A manifest of this size would name millions of segments.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The manifest of an open database.
+#[derive(Debug)]
+pub(crate) struct ManifestStore {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    manifest: Manifest,
+    /// What the newest whole file says; empty before the first.
+    stored: Vec<u8>,
+}
+
+/// A manifest that was found.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The manifest.
+    pub(crate) store: ManifestStore,
+    /// Why it is the older generation, if it is.
+    pub(crate) fallback: Option<PulseDBError>,
+}
+
+/// Is `name`, in a database directory, a file of this module?
+pub(crate) fn is_manifest_file(name: &str) -> bool {
+    [NAME, OLD, TMP, OLD_TMP].contains(&name)
+}
+
+/// Reads the manifest of the database in `dir`; `None` if there is none in either generation.
+///
+/// # Errors
+/// `Version` where a newer build wrote it, `Corrupted` where no generation can be read.
+pub(crate) fn load(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Option<Loaded>> {
+    let newest = read(&*vfs, &dir.join(NAME));
+    let error = match newest {
+        Ok(Some((manifest, stored))) => {
+            return Ok(Some(Loaded {
+                store: ManifestStore::new(vfs, dir, manifest, stored),
+                fallback: None,
+            }));
+        }
+        Ok(None) => None,
+        Err(error @ PulseDBError::Corrupted { .. }) => Some(error),
+        Err(error) => return Err(error),
+    };
+    match (read(&*vfs, &dir.join(OLD)), error) {
+        (Ok(Some((manifest, stored))), error) => Ok(Some(Loaded {
+            store: ManifestStore::new(vfs, dir, manifest, stored),
+            fallback: Some(error.unwrap_or_else(|| {
+                PulseDBError::corrupted(dir.join(NAME), 0, "the file is missing")
+            })),
+        })),
+        (Ok(None), None) => Ok(None),
+        (_, Some(error)) | (Err(error), None) => Err(error),
+    }
+}
+
+/// Writes the first manifest of a database.
+pub(crate) fn create(vfs: Arc<dyn Vfs>, dir: &Path, manifest: Manifest) -> Result<ManifestStore> {
+    let store = ManifestStore::new(vfs, dir, manifest, Vec::new());
+    store.update(|_| ())?;
+    Ok(store)
+}
+
+impl ManifestStore {
+    fn new(vfs: Arc<dyn Vfs>, dir: &Path, manifest: Manifest, stored: Vec<u8>) -> Self {
+        Self {
+            vfs,
+            dir: dir.to_owned(),
+            state: Mutex::new(State { manifest, stored }),
+        }
+    }
+
+    /// The manifest as it stands.
+    pub(crate) fn current(&self) -> Manifest {
+        self.state.lock().manifest.clone()
+    }
+
+    /// An id that no segment had. An id that was given out is not given out again by this handle,
+    /// but is known to the next open only once a stored manifest names its segment.
+    pub(crate) fn reserve_segment(&self) -> u32 {
+        let mut state = self.state.lock();
+        let id = state.manifest.next_segment;
+        state.manifest.next_segment = id.saturating_add(1);
+        id
+    }
+
+    /// Makes a change durable. Changes come one after the other, in the order of their calls.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let mut state = self.state.lock();
+        let mut next = state.manifest.clone();
+        change(&mut next);
+        next.generation += 1;
+        let bytes = next.encode();
+        if !state.stored.is_empty() {
+            self.replace(OLD_TMP, OLD, &state.stored)?;
+        }
+        self.replace(TMP, NAME, &bytes)?;
+        self.vfs
+            .sync_dir(&self.dir)
+            .map_err(PulseDBError::io("sync", &self.dir))?;
+        *state = State {
+            manifest: next,
+            stored: bytes,
+        };
+        Ok(())
+    }
+
+    /// Gives `bytes` the name `name`, by way of `tmp`.
+    fn replace(&self, tmp: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.dir.join(tmp);
+        let left_over = self
+            .vfs
+            .exists(&path)
+            .map_err(PulseDBError::io("look for", &path))?;
+        if left_over {
+            self.vfs
+                .remove(&path)
+                .map_err(PulseDBError::io("remove", &path))?;
+        }
+        let file = self
+            .vfs
+            .open(&path, OpenMode::CreateNew)
+            .map_err(PulseDBError::io("create", &path))?;
+        file.write_all_at(bytes, 0)
+            .map_err(PulseDBError::io("write", &path))?;
+        file.sync_all().map_err(PulseDBError::io("sync", &path))?;
+        self.vfs
+            .rename(&path, &self.dir.join(name))
+            .map_err(PulseDBError::io("rename", &path))
+    }
+}
+
+/// A whole manifest and its bytes; `None` if there is no such file.
+fn read(vfs: &dyn Vfs, path: &Path) -> Result<Option<(Manifest, Vec<u8>)>> {
+    let file = match vfs.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(PulseDBError::io("open", path)(error)),
+    };
+    let len = file.len().map_err(PulseDBError::io("look at", path))?;
+    if len > MAX_BYTES {
+        return Err(PulseDBError::corrupted(
+            path,
+            0,
+            format!("{len} bytes are too many for a manifest"),
+        ));
+    }
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(PulseDBError::io("read", path))?;
+    match Manifest::decode(&bytes) {
+        Ok(manifest) => Ok(Some((manifest, bytes))),
+        Err(FileFault::Version { found }) => Err(PulseDBError::Version {
+            found,
+            supported: FORMAT_VERSION,
+        }),
+        Err(fault) => Err(PulseDBError::corrupted(path, 0, fault.to_string())),
+    }
+}

@@ -1,0 +1,3 @@
+//! What happens around reads and writes, so that they need not wait for it?
+
+pub(crate) mod recover;

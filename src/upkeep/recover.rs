@@ -1,0 +1,515 @@
+//! How does a directory become an open database?
+//!
+//! lock → manifest → map segments → replay → decide. A database that was closed is continued in its
+//! last segment. After a crash the last segment is sealed at its last whole commit and never
+//! written again; a new segment with a new seed begins at an LSN so far ahead that nothing that may
+//! have been issued is issued again. What the crash cut off may have been seen outside only in
+//! `Fast` mode; then the history goes on in a new timeline.
+//!
+//! Everything that is replayed is durable before the manifest says where it ends, and the manifest
+//! says where a session begins before its first record is written. So every step may be cut short
+//! by a crash and is repeated by the next open with the same outcome.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    config::{Config, SyncMode},
+    env::Env,
+    error::{PulseDBError, Result},
+    format::{Fork, Manifest, SegmentEntry, SyncModeCode, Tail},
+    log::{
+        self, LogContext, LogWriter, Reach, RecoveredLog, Replayed, Segment, SegmentCatalog,
+        SegmentMeta, SegmentPool, SegmentSet, TailFile,
+    },
+    manifest::{self, ManifestStore},
+    model::{InstanceId, Lsn, RecoveryReport, Timeline, Timestamp},
+    vfs::{LockError, OpenMode, Vfs, VfsLock},
+};
+
+const LOCK: &str = "LOCK";
+const LOG_DIR: &str = "log";
+
+/// How far an open after a crash skips ahead: more LSNs than one session can issue without a sync.
+const CRASH_SKIP: u64 = 1 << 32;
+
+/// An open database, as far as its files go.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The writer lease; `None` if read-only. To be dropped last.
+    pub(crate) lock: Option<Box<dyn VfsLock>>,
+    /// The manifest.
+    pub(crate) manifest: Arc<ManifestStore>,
+    /// The tail of the log; `None` if read-only.
+    pub(crate) writer: Option<LogWriter>,
+    /// The log.
+    pub(crate) segments: Arc<SegmentSet>,
+    /// Segment files made ahead; the upkeep thread refills it. `None` if read-only or not wanted.
+    pub(crate) pool: Option<Arc<SegmentPool>>,
+    /// The database.
+    pub(crate) instance_id: InstanceId,
+    /// The history that the newest record belongs to, and new ones will.
+    pub(crate) timeline: Timeline,
+    /// Time of the newest record; the next one is not before it.
+    pub(crate) last_time: Timestamp,
+    /// What was found.
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens the database at `path`, or makes one, and shows its whole history to `visitor`.
+///
+/// # Errors
+/// `Locked` while another writer lives; `Config` for a directory of something else; `Corrupted` and
+/// `Version` where the manifest or the last segment cannot be read; `Io` naming the path where a
+/// database that is to be read does not exist; and what `visitor` answers. Nothing of the history
+/// is changed in any of these cases.
+pub(crate) fn open(
+    vfs: &Arc<dyn Vfs>,
+    env: &Arc<dyn Env>,
+    path: &Path,
+    config: &Config,
+    visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<Recovered> {
+    if config.read_only {
+        open_for_reading(vfs, path, visitor)
+    } else {
+        open_for_writing(vfs, env, path, config, visitor)
+    }
+}
+
+fn open_for_writing(
+    vfs: &Arc<dyn Vfs>,
+    env: &Arc<dyn Env>,
+    path: &Path,
+    config: &Config,
+    visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<Recovered> {
+    // Before the lock file is made: a directory of something else stays as it is.
+    create_dir(&**vfs, path)?;
+    if manifest::load(Arc::clone(vfs), path)?.is_none() {
+        refuse_foreign_files(&**vfs, path)?;
+    }
+    let lock = vfs.lock(&path.join(LOCK)).map_err(|error| match error {
+        LockError::Held { pid } => PulseDBError::Locked {
+            pid,
+            path: path.to_owned(),
+        },
+        LockError::Io(error) => PulseDBError::io("lock", path.join(LOCK))(error),
+    })?;
+    let dir = path.join(LOG_DIR);
+    create_dir(&**vfs, &dir)?;
+    // Read again: only from here on is it ours.
+    let (store, fallback) = match manifest::load(Arc::clone(vfs), path)? {
+        Some(loaded) => (loaded.store, loaded.fallback),
+        None => (create(vfs, env, path, &dir, config)?, None),
+    };
+    let store = Arc::new(store);
+    let found = store.current();
+    let mut metas = metas_of(&found);
+    if fallback.is_some() {
+        metas = log::adopt(&**vfs, &dir, found.instance_id, &metas)?;
+    } else {
+        log::remove_orphans(&**vfs, &dir, &metas)?;
+    }
+    let reach = Reach::LastCommit {
+        session: found.session,
+    };
+    let log = log::open_log(
+        &**vfs,
+        &dir,
+        found.instance_id,
+        &metas,
+        reach,
+        false,
+        visitor,
+    )?;
+    let pool = match config.segment_pool {
+        0 => None,
+        target => Some(Arc::new(SegmentPool::open(
+            Arc::clone(vfs),
+            &dir,
+            config.segment_bytes,
+            target,
+        )?)),
+    };
+    let mut context = LogContext {
+        vfs: Arc::clone(vfs),
+        env: Arc::clone(env),
+        dir,
+        instance_id: found.instance_id,
+        timeline: found.timeline,
+        segment_bytes: config.segment_bytes,
+        pool: pool.clone(),
+    };
+    let closed = log
+        .last
+        .as_ref()
+        // Which session wrote the lost manifest is unknown, so its end cannot be recognised.
+        .filter(|last| last.closed.is_some() && fallback.is_none());
+    let clean = closed.is_some();
+    let (segments, active, next_lsn) = match closed {
+        Some(last) => {
+            let next_lsn = after(log.last_lsn, 1)?;
+            store.update(|manifest| {
+                manifest.session = next_lsn;
+                manifest.sync_mode = code_of(config.sync_mode);
+            })?;
+            (log.segment_set(), Arc::clone(&last.segment), next_lsn)
+        }
+        None => {
+            let seen_outside = found.sync_mode == SyncModeCode::Fast || fallback.is_some();
+            if seen_outside {
+                context.timeline = Timeline::new(found.timeline.get().saturating_add(1));
+            }
+            continue_after_crash(&context, &store, &found, &log, config)?
+        }
+    };
+    let tail = TailFile::open(&**vfs, path)?;
+    tail.write(Tail {
+        lsn: log.last_lsn,
+        timeline: context.timeline,
+    })?;
+    let timeline = context.timeline;
+    let catalog = ManifestCatalog(Arc::clone(&store));
+    let writer = LogWriter::new(
+        context,
+        Box::new(catalog),
+        tail,
+        Arc::clone(&segments),
+        active,
+        log.last_lsn,
+        next_lsn,
+    );
+    Ok(Recovered {
+        lock: Some(lock),
+        manifest: store,
+        writer: Some(writer),
+        segments,
+        pool,
+        instance_id: found.instance_id,
+        timeline,
+        last_time: last_time(&log, &found),
+        report: report(log, clean, fallback),
+    })
+}
+
+/// Seals what is left of the last segment and begins a new one.
+fn continue_after_crash(
+    context: &LogContext,
+    store: &ManifestStore,
+    found: &Manifest,
+    log: &RecoveredLog,
+    config: &Config,
+) -> Result<(Arc<SegmentSet>, Arc<Segment>, Lsn)> {
+    let mut metas = log.metas.clone();
+    let mut segments = log.segments.clone();
+    let mut dropped: Option<PathBuf> = None;
+    if let Some(last) = &log.last {
+        if last.blank {
+            // Else a process that crashes at every start would fill the disk with empty segments.
+            dropped = Some(last.segment.path().to_owned());
+            metas.pop();
+            segments.pop();
+        } else {
+            // Replayed from the page cache, perhaps: what is sealed must be on the medium.
+            last.segment.sync()?;
+            if let Some(meta) = metas.last_mut() {
+                meta.end = last.segment.end();
+            }
+        }
+    }
+    let newest = log
+        .last_lsn
+        .max(log.highest_lsn)
+        .max(Lsn::new(found.session.get().saturating_sub(1)));
+    let next_lsn = after(newest, CRASH_SKIP)?;
+    let known_ids = log.segments.iter().map(|segment| segment.id());
+    let id = known_ids.fold(found.next_segment, |next, id| next.max(id.saturating_add(1)));
+    let active = context.create_segment(id, next_lsn, log.last_lsn)?;
+    metas.push(SegmentMeta {
+        id,
+        first_lsn: next_lsn,
+        end: 0,
+    });
+    segments.push(Arc::clone(&active));
+    store.update(|manifest| {
+        manifest.segments = metas.iter().map(entry_of).collect();
+        manifest.next_segment = id.saturating_add(1);
+        manifest.session = next_lsn;
+        manifest.sync_mode = code_of(config.sync_mode);
+        if context.timeline != manifest.timeline {
+            manifest.timeline = context.timeline;
+            manifest.forks.push(Fork {
+                timeline: context.timeline,
+                first_lsn: next_lsn,
+            });
+        }
+    })?;
+    if let Some(path) = dropped {
+        // Left over, it is an orphan that the next open removes.
+        let _ = context.vfs.remove(&path);
+    }
+    Ok((Arc::new(SegmentSet::new(segments)), active, next_lsn))
+}
+
+fn open_for_reading(
+    vfs: &Arc<dyn Vfs>,
+    path: &Path,
+    visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<Recovered> {
+    let exists = vfs
+        .exists(path)
+        .map_err(PulseDBError::io("look for", path))?;
+    if !exists {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        return Err(PulseDBError::io("open for reading", path)(missing));
+    }
+    let Some(loaded) = manifest::load(Arc::clone(vfs), path)? else {
+        return Err(not_a_database(path));
+    };
+    let found = loaded.store.current();
+    let dir = path.join(LOG_DIR);
+    let mut metas = metas_of(&found);
+    if loaded.fallback.is_some() {
+        metas = log::adopt(&**vfs, &dir, found.instance_id, &metas)?;
+    }
+    let reach = if writer_lives(&**vfs, path)? {
+        // A TAIL of another timeline may be ahead of what a crash left.
+        let tail = log::read_tail(&**vfs, path).filter(|tail| tail.timeline == found.timeline);
+        Reach::Durable(tail.map_or(Lsn::ZERO, |tail| tail.lsn))
+    } else {
+        Reach::LastCommit {
+            session: found.session,
+        }
+    };
+    let log = log::open_log(
+        &**vfs,
+        &dir,
+        found.instance_id,
+        &metas,
+        reach,
+        true,
+        visitor,
+    )?;
+    let clean = log.last.as_ref().is_some_and(|last| last.closed.is_some());
+    Ok(Recovered {
+        lock: None,
+        manifest: Arc::new(loaded.store),
+        writer: None,
+        segments: log.segment_set(),
+        pool: None,
+        instance_id: found.instance_id,
+        timeline: found.timeline,
+        last_time: last_time(&log, &found),
+        report: report(log, clean, loaded.fallback),
+    })
+}
+
+/// Does a writer hold the lease? The shared lock that answers it is given back at once.
+fn writer_lives(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
+    let path = path.join(LOCK);
+    match vfs.open(&path, OpenMode::Read) {
+        Ok(file) => Ok(!file
+            .try_lock_shared()
+            .map_err(PulseDBError::io("lock", &path))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(PulseDBError::io("open", &path)(error)),
+    }
+}
+
+/// A new database: its first segment, then the manifest that names it.
+fn create(
+    vfs: &Arc<dyn Vfs>,
+    env: &Arc<dyn Env>,
+    path: &Path,
+    dir: &Path,
+    config: &Config,
+) -> Result<ManifestStore> {
+    let now = env.now();
+    let instance_id = new_instance_id(&**env, now);
+    refuse_lost_manifest(&**vfs, path, dir)?;
+    log::remove_orphans(&**vfs, dir, &[])?;
+    let first_lsn = Lsn::new(1);
+    let context = LogContext {
+        vfs: Arc::clone(vfs),
+        env: Arc::clone(env),
+        dir: dir.to_owned(),
+        instance_id,
+        timeline: Timeline::FIRST,
+        segment_bytes: config.segment_bytes,
+        pool: None,
+    };
+    context.create_segment(1, first_lsn, Lsn::ZERO)?;
+    manifest::create(
+        Arc::clone(vfs),
+        path,
+        Manifest {
+            instance_id,
+            created_at: now,
+            generation: 0,
+            timeline: Timeline::FIRST,
+            forks: Vec::new(),
+            retained_from: Lsn::ZERO,
+            next_segment: 2,
+            segments: vec![SegmentEntry {
+                id: 1,
+                first_lsn,
+                end: 0,
+            }],
+            checkpoint: Lsn::ZERO,
+            sync_mode: code_of(config.sync_mode),
+            session: first_lsn,
+            unknown: Default::default(),
+        },
+    )
+}
+
+/// Refuses to make a database where one has lost its manifest: it would bury what is left.
+fn refuse_lost_manifest(vfs: &dyn Vfs, path: &Path, dir: &Path) -> Result<()> {
+    if log::holds_records(vfs, dir)? {
+        return Err(PulseDBError::corrupted(
+            path.join("MANIFEST"),
+            0,
+            "the file and its older generation are missing, but the log holds records",
+        ));
+    }
+    Ok(())
+}
+
+/// A directory without a manifest must be empty, but for what a crash while it was made may leave.
+fn refuse_foreign_files(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let names = vfs.list(path).map_err(PulseDBError::io("list", path))?;
+    let ours = |name: &String| name == LOCK || manifest::is_manifest_file(name);
+    if names.iter().all(ours) {
+        Ok(())
+    } else {
+        Err(not_a_database(path))
+    }
+}
+
+fn not_a_database(path: &Path) -> PulseDBError {
+    PulseDBError::config(
+        "path",
+        format!(
+            "{} has no MANIFEST, so it is not a database; name another directory",
+            path.display()
+        ),
+    )
+}
+
+/// Makes a directory and the parents it lacks, durably.
+fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let mut missing = Vec::new();
+    for ancestor in dir.ancestors() {
+        let exists = ancestor.as_os_str().is_empty()
+            || vfs
+                .exists(ancestor)
+                .map_err(PulseDBError::io("look for", ancestor))?;
+        if exists {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    vfs.create_dir_all(dir)
+        .map_err(PulseDBError::io("create", dir))?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        vfs.sync_dir(parent)
+            .map_err(PulseDBError::io("sync", parent))?;
+    }
+    Ok(())
+}
+
+fn new_instance_id(env: &dyn Env, now: Timestamp) -> InstanceId {
+    let random = env.random_u128().to_le_bytes();
+    let random = random.first_chunk::<10>().copied().unwrap_or_default();
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    InstanceId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+}
+
+fn after(lsn: Lsn, distance: u64) -> Result<Lsn> {
+    match lsn.get().checked_add(distance) {
+        Some(next) => Ok(Lsn::new(next)),
+        None => Err(PulseDBError::ReadOnly {
+            reason: "the log has used up its numbers".to_owned(),
+        }),
+    }
+}
+
+fn last_time(log: &RecoveredLog, found: &Manifest) -> Timestamp {
+    log.last_time
+        .map_or(found.created_at, Timestamp::from_millis)
+}
+
+fn report(log: RecoveredLog, clean: bool, fallback: Option<PulseDBError>) -> RecoveryReport {
+    let mut damaged = log.damaged;
+    if let Some(PulseDBError::Corrupted { file, offset, what }) = fallback {
+        damaged.insert(0, (file, offset, what));
+    }
+    RecoveryReport {
+        clean,
+        last_lsn: log.last_lsn,
+        records: log.records,
+        torn: log.torn,
+        damaged,
+    }
+}
+
+fn code_of(mode: SyncMode) -> SyncModeCode {
+    match mode {
+        SyncMode::Normal => SyncModeCode::Normal,
+        SyncMode::Fast => SyncModeCode::Fast,
+        SyncMode::Paranoid => SyncModeCode::Paranoid,
+    }
+}
+
+fn metas_of(manifest: &Manifest) -> Vec<SegmentMeta> {
+    let entries = manifest.segments.iter();
+    entries
+        .map(|entry| SegmentMeta {
+            id: entry.id,
+            first_lsn: entry.first_lsn,
+            end: entry.end,
+        })
+        .collect()
+}
+
+fn entry_of(meta: &SegmentMeta) -> SegmentEntry {
+    SegmentEntry {
+        id: meta.id,
+        first_lsn: meta.first_lsn,
+        end: meta.end,
+    }
+}
+
+/// The manifest as the log writer sees it.
+#[derive(Debug)]
+struct ManifestCatalog(Arc<ManifestStore>);
+
+impl SegmentCatalog for ManifestCatalog {
+    fn next_id(&mut self) -> u32 {
+        self.0.reserve_segment()
+    }
+
+    fn rolled(&mut self, sealed: u32, end: u64, active: SegmentMeta) -> Result<()> {
+        self.0.update(|manifest| {
+            if let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == sealed) {
+                entry.end = end;
+            }
+            manifest.segments.push(entry_of(&active));
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
