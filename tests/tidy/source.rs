@@ -102,9 +102,8 @@ fn walk(top: &Path, dir: &Path, files: &mut Vec<Source>) {
             }
             continue;
         }
-        let text_file = [".rs", ".md", ".toml", ".sh", ".yml"]
-            .iter()
-            .any(|end| name.ends_with(end));
+        let extension = path.extension().and_then(|end| end.to_str());
+        let text_file = matches!(extension, Some("rs" | "md" | "toml" | "sh" | "yml"));
         let script = path.parent().is_some_and(|parent| parent.ends_with(".ci"));
         if text_file || script {
             let path_below = path
