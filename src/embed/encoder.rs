@@ -9,7 +9,12 @@
 //! An encoder is immutable and shared by all threads; a forward uses one thread, provided that
 //! it runs in a rayon pool of one, as those of `pool` do.
 
-use std::{collections::HashMap, fmt, fs, path::Path};
+use std::{
+    fmt, fs,
+    path::Path,
+    sync::Arc,
+    thread::{self, Scope, ScopedJoinHandle},
+};
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, Tensor};
 use serde::Deserialize;
@@ -19,6 +24,7 @@ use super::{
     kernels::{self, Norm},
     model_files::ModelFiles,
     tokens::Tokens,
+    weights::{Linear, Parts},
 };
 use crate::error::{PulseDBError, Result};
 
@@ -62,11 +68,6 @@ struct Layer {
     output_norm: Norm,
 }
 
-struct Linear {
-    weight: Tensor,
-    bias: Vec<f32>,
-}
-
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
@@ -84,32 +85,27 @@ impl Encoder {
         if shape.hidden_size != DIMENSION
             || shape.hidden_act != "gelu"
             || shape.num_attention_heads == 0
-            || shape.hidden_size % shape.num_attention_heads != 0
+            || !shape.hidden_size.is_multiple_of(shape.num_attention_heads)
             || shape.max_position_embeddings < MAX_TOKENS
         {
             return Err(unusable(&files.config, &"this is not all-MiniLM-L6-v2"));
         }
-        let tokenizer = read(&files.tokenizer)?;
-        let weights = read(&files.weights)?;
-        // Hashing takes as long as everything else together, so it goes beside it.
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a scoped thread that ends with this call"
-        )]
-        std::thread::scope(|scope| {
-            let digest = std::thread::Builder::new()
-                .name("pulsedb-embed-hash".into())
-                .spawn_scoped(scope, || Sha256::digest(&weights))
-                .map_err(|e| PulseDBError::Embedding(format!("no thread to load with: {e}")))?;
-            let tokens = Tokens::new(&tokenizer, MAX_TOKENS)?;
+        // Parsing the tokenizer and hashing the weights take as long as the rest together, so
+        // both go beside it.
+        thread::scope(|scope| {
+            let tokens = beside(scope, || {
+                let json = read(&files.tokenizer)?;
+                Ok((Tokens::new(&json, MAX_TOKENS)?, Sha256::digest(&json)))
+            })?;
+            let weights = Arc::new(read(&files.weights)?);
+            let hashed = Arc::clone(&weights);
+            let digest = beside(scope, move || Ok(Sha256::digest(hashed.as_slice())))?;
+            let (tokens, tokenizer_digest) = joined(tokens)?;
             let mut encoder = Self::assemble(&shape, &weights, tokens)
                 .map_err(|e| unusable(&files.weights, &e))?;
-            let digest = digest
-                .join()
-                .map_err(|_| PulseDBError::Embedding("hashing the model failed".into()))?;
             let mut all = Sha256::new();
-            all.update(digest);
-            all.update(Sha256::digest(&tokenizer));
+            all.update(joined(digest)?);
+            all.update(tokenizer_digest);
             all.update(METHOD);
             all.update(format!(
                 "{} {}",
@@ -121,10 +117,7 @@ impl Encoder {
     }
 
     fn assemble(shape: &Shape, weights: &[u8], tokens: Tokens) -> candle_core::Result<Self> {
-        let mut parts = Parts(candle_core::safetensors::load_buffer(
-            weights,
-            &Device::Cpu,
-        )?);
+        let mut parts = Parts::of(weights)?;
         let epsilon = shape.layer_norm_eps;
         let types = parts.values("embeddings.token_type_embeddings.weight")?;
         let mut positions = parts.values("embeddings.position_embeddings.weight")?;
@@ -257,60 +250,6 @@ impl Encoder {
     }
 }
 
-impl Linear {
-    fn product(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
-        rows.matmul(&self.weight)
-    }
-}
-
-/// The tensors of a weight file by name; each is taken once.
-struct Parts(HashMap<String, Tensor>);
-
-impl Parts {
-    fn take(&mut self, name: &str) -> candle_core::Result<Tensor> {
-        let found = self.0.remove(name);
-        found.ok_or_else(|| candle_core::Error::Msg(format!("no tensor {name}")))
-    }
-
-    fn values(&mut self, name: &str) -> candle_core::Result<Vec<f32>> {
-        self.take(name)?.flatten_all()?.to_vec1()
-    }
-
-    fn norm(&mut self, name: &str, epsilon: f32) -> candle_core::Result<Norm> {
-        Ok(Norm {
-            scale: self.values(&format!("{name}.weight"))?,
-            shift: self.values(&format!("{name}.bias"))?,
-            epsilon,
-        })
-    }
-
-    fn linear(&mut self, name: &str) -> candle_core::Result<Linear> {
-        let weight = self.take(&format!("{name}.weight"))?;
-        Ok(Linear {
-            weight: weight.t()?,
-            bias: self.values(&format!("{name}.bias"))?,
-        })
-    }
-
-    /// The three products that attention starts with, as one.
-    fn attention_input(&mut self, name: &str, scale: f64) -> candle_core::Result<Linear> {
-        let mut part = |part: &str, scale: f64| {
-            let weight = self.take(&format!("{name}.{part}.weight"))?;
-            let bias = self.take(&format!("{name}.{part}.bias"))?;
-            candle_core::Result::Ok(((weight * scale)?, (bias * scale)?))
-        };
-        let (query, key, value) = (
-            part("query", scale)?,
-            part("key", 1.0)?,
-            part("value", 1.0)?,
-        );
-        Ok(Linear {
-            weight: Tensor::cat(&[query.0, key.0, value.0], 0)?.t()?,
-            bias: Tensor::cat(&[query.1, key.1, value.1], 0)?.to_vec1()?,
-        })
-    }
-}
-
 /// Runs `f` over the values of a contiguous tensor that owns its storage.
 fn in_place(tensor: &Tensor, f: impl Fn(&mut [f32])) -> candle_core::Result<()> {
     struct Op<F>(F);
@@ -334,7 +273,10 @@ fn in_place(tensor: &Tensor, f: impl Fn(&mut [f32])) -> candle_core::Result<()> 
 }
 
 /// Gives `f` the values of a contiguous tensor.
-fn read_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
+pub(super) fn read_values<R>(
+    tensor: &Tensor,
+    f: impl FnOnce(&[f32]) -> R,
+) -> candle_core::Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => {
@@ -357,6 +299,22 @@ fn add_norm(
     })?
 }
 
+/// Runs `f` on a thread that ends with `scope`.
+fn beside<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    f: impl FnOnce() -> Result<T> + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, Result<T>>> {
+    let builder = thread::Builder::new().name("pulsedb-embed-load".into());
+    #[allow(clippy::disallowed_methods, reason = "it ends within the load")]
+    let spawned = builder.spawn_scoped(scope, f);
+    spawned.map_err(|e| PulseDBError::Embedding(format!("no thread to load the model on: {e}")))
+}
+
+fn joined<T>(handle: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    let panicked = |_| PulseDBError::Embedding("loading the model panicked".into());
+    handle.join().map_err(panicked)?
+}
+
 /// The mean of `rows`, scaled to length 1.
 fn mean_direction(rows: &[f32]) -> Vec<f32> {
     let mut sums = vec![0.0; DIMENSION];
@@ -369,7 +327,7 @@ fn mean_direction(rows: &[f32]) -> Vec<f32> {
     sums.iter().map(|x| (f64::from(*x) / norm) as f32).collect()
 }
 
-#[expect(
+#[allow(
     clippy::disallowed_methods,
     reason = "model files are not the database's"
 )]

@@ -16,7 +16,11 @@ mod model_files;
 #[cfg(feature = "embed")]
 mod pool;
 #[cfg(feature = "embed")]
+mod request;
+#[cfg(feature = "embed")]
 mod tokens;
+#[cfg(feature = "embed")]
+mod weights;
 
 #[cfg(feature = "embed")]
 pub use builtin::Builtin;

