@@ -205,29 +205,8 @@ impl Config {
                 self.max_commit_bytes as u64,
                 u64::MAX,
             ),
-<<<<<<< HEAD
             ("watch_config.buffer_size", self.watch_config.buffer_size as u64, 1, 1 << 20),
             ("flush_interval", self.flush_interval.as_millis() as u64, 1, 60_000),
-=======
-            (
-                "watch_config.buffer_size",
-                self.watch_config.buffer_size as u64,
-                1,
-                1 << 20,
-            ),
-            (
-                "watch_config.poll_interval_ms",
-                self.watch_config.poll_interval_ms,
-                1,
-                60_000,
-            ),
-            (
-                "flush_interval",
-                self.flush_interval.as_millis() as u64,
-                1,
-                60_000,
-            ),
->>>>>>> wt-embed
         ];
         for (field, value, min, max) in bounds {
             if value < min || value > max {

@@ -24,4 +24,4 @@ pub(crate) use recover::{LastSegment, Reach, RecoveredLog, Replayed, adopt, hold
 pub(crate) use segment::{Frame, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
 pub(crate) use tail::{TailFile, read_tail};
-pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog};
+pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

@@ -95,6 +95,13 @@ impl<'a> Frame<'a> {
     }
 }
 
+impl Frame<'_> {
+    /// The error that says that this frame is not what was written.
+    pub(crate) fn corrupted(&self, what: impl Into<String>) -> PulseDBError {
+        self.segment.corrupted(self.place.offset(), what)
+    }
+}
+
 impl Segment {
     /// A segment over an open file whose header was checked. `end` is where its frames end,
     /// `index` its sparse index up to there.
@@ -209,6 +216,19 @@ impl Segment {
             return Ok(bytes);
         }
         Err(self.corrupted(at, "no frame reaches there"))
+    }
+
+    /// The vector of the frame at `unit`, which was checked before, without looking at its header.
+    pub(crate) fn vector(&self, unit: u32, dimension: u16) -> Result<&[f32]> {
+        let at = u64::from(unit) * UNIT_BYTES;
+        let start = at + FRAME_HEADER_LEN as u64;
+        let end = start + u64::from(dimension) * size_of::<f32>() as u64;
+        if end <= self.end()
+            && let Some(vector) = self.map.floats(start..end)
+        {
+            return Ok(vector);
+        }
+        Err(self.corrupted(at, "no vector reaches there"))
     }
 
     /// Would reading the frame at `unit` not wait for the medium? Looks at the first `bytes`.

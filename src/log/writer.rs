@@ -52,6 +52,36 @@ pub(crate) struct OutFrame {
     pub(crate) payload: Bytes,
 }
 
+impl Default for OutFrame {
+    /// An end of log without an LSN; stands where a frame was taken out.
+    fn default() -> Self {
+        Self {
+            header: FrameHeader::close(Lsn::ZERO, Timestamp::default()),
+            payload: Bytes::new(),
+        }
+    }
+}
+
+/// Records that are written and not yet synced; see [`LogWriter::unsynced`].
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    segment: Arc<Segment>,
+    upto: Lsn,
+}
+
+impl Unsynced {
+    /// Makes the records durable, beside whatever the writer does meanwhile.
+    ///
+    /// # Errors
+    /// `Io`; the writer must then write no more.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.segment
+            .file()
+            .sync_data()
+            .map_err(PulseDBError::io("sync", self.segment.path()))
+    }
+}
+
 /// Who keeps the list of segments: in a database, the manifest.
 pub(crate) trait SegmentCatalog: Send + Debug {
     /// An id that no segment had.
@@ -201,6 +231,20 @@ impl LogWriter {
         let synced = self.sync_active();
         self.note_failure(synced)?;
         Ok(self.durable_lsn)
+    }
+
+    /// What a sync beside the writer has to cover; `None` where everything is durable.
+    pub(crate) fn unsynced(&self) -> Option<Unsynced> {
+        (self.dirty && self.failed.is_none()).then(|| Unsynced {
+            segment: Arc::clone(&self.active),
+            upto: self.written_lsn,
+        })
+    }
+
+    /// Notes that `done` was synced.
+    pub(crate) fn synced(&mut self, done: &Unsynced) {
+        self.durable_lsn = self.durable_lsn.max(done.upto);
+        self.dirty &= self.written_lsn > done.upto;
     }
 
     /// Lets other processes read up to `lsn`. Not a promise to the medium: never synced.

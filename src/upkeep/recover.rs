@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    config::{Config, SyncMode},
+    config::Config,
     env::Env,
     error::{PulseDBError, Result},
     format::{Fork, Manifest, SegmentEntry, SyncModeCode, Tail},
@@ -26,7 +26,7 @@ use crate::{
         SegmentMeta, SegmentPool, SegmentSet, TailFile,
     },
     manifest::{self, ManifestStore},
-    model::{InstanceId, Lsn, RecoveryReport, Timeline, Timestamp},
+    model::{InstanceId, Lsn, RecoveryReport, SyncMode, Timeline, Timestamp},
     vfs::{LockError, OpenMode, Vfs, VfsLock},
 };
 

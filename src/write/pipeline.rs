@@ -6,7 +6,7 @@
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    log::{LogWriter, OutFrame, Place, SegmentSet},
+    log::{LogWriter, OutFrame, Place, SegmentSet, Unsynced},
     model::{Cursor, Lsn, SyncMode, Timeline, Timestamp},
     protocol::{
         commit::Pipeline,
@@ -99,8 +99,13 @@ impl WritePipeline {
     }
 
     /// What is to be synced for everything written so far to be durable; `None` if it is.
-    pub fn unsynced(&mut self) -> Option<crate::log::Unsynced> {
+    pub fn unsynced(&self) -> Option<Unsynced> {
         self.log.unsynced()
+    }
+
+    /// Notes that it was synced.
+    pub fn synced(&mut self, done: &Unsynced) {
+        self.log.synced(done);
     }
 
     fn horizon(&mut self) -> Lsn {
