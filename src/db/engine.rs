@@ -96,9 +96,7 @@ impl Engine {
                 // Nothing is known of the record; the report names the place.
                 Replayed::Damaged { header: None, .. } => return Ok(()),
             };
-            if header.kind.is_entity() {
-                last_id = last_id.max(header.entity);
-            }
+            last_id = last_id.max(header.entity);
             // Nobody holds a snapshot yet, so no version but the newest is needed.
             applier.apply(header.lsn, mutation, header.lsn);
             Ok(())

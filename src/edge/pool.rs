@@ -61,10 +61,11 @@ impl Pool {
     }
 
     /// Runs `job` on one of the threads. Cancel-safe: a dropped future's job is not started.
-    pub fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T>> + Send + use<T> {
+    pub fn run<T, F>(&self, job: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let queued = self.push(Box::new(move || {
             if !sender.is_closed() {
@@ -126,10 +127,14 @@ fn work(shared: &Shared) {
 }
 
 /// Runs one job on a thread of its own.
-pub fn run_once<T: Send + 'static>(
+pub fn run_once<T, F>(
     name: &str,
-    job: impl FnOnce() -> T + Send + 'static,
-) -> Result<impl Future<Output = Result<T>> + Send + use<T>> {
+    job: F,
+) -> Result<impl Future<Output = Result<T>> + Send + use<T, F>>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
     let (sender, receiver) = oneshot::channel();
     spawn(name, move || {
         // A caller that went away needs no result.

@@ -56,7 +56,7 @@ impl Default for OutFrame {
     /// An end of log without an LSN; stands where a frame was taken out.
     fn default() -> Self {
         Self {
-            header: FrameHeader::close(Lsn::ZERO, Timestamp::default()),
+            header: close_header(Lsn::ZERO, Timestamp::default()),
             payload: Bytes::new(),
         }
     }
@@ -283,21 +283,8 @@ impl LogWriter {
     /// written only when everything before it is durable: an open may conclude that from it.
     pub(crate) fn close(&mut self, now: Timestamp) -> Result<()> {
         self.sync()?;
-        let header = FrameHeader {
-            payload_len: 0,
-            payload_crc: payload_crc(&[]),
-            kind: RecordKind::Close,
-            closes_commit: true,
-            dimension: 0,
-            lsn: self.next_lsn,
-            time: now,
-            collective: 0,
-            row: 0,
-            entity: 0,
-            durable_upto: Lsn::ZERO,
-        };
         self.append(&mut [OutFrame {
-            header,
+            header: close_header(self.next_lsn, now),
             payload: Bytes::new(),
         }])?;
         let last = self.sync()?;
@@ -454,6 +441,23 @@ impl LogWriter {
             .read_exact_at(bytes, at)
             .map_err(PulseDBError::io("read back", segment.path()))?;
         Ok(bytes)
+    }
+}
+
+/// The header of the record that ends a log.
+fn close_header(lsn: Lsn, time: Timestamp) -> FrameHeader {
+    FrameHeader {
+        payload_len: 0,
+        payload_crc: payload_crc(&[]),
+        kind: RecordKind::Close,
+        closes_commit: true,
+        dimension: 0,
+        lsn,
+        time,
+        collective: 0,
+        row: 0,
+        entity: 0,
+        durable_upto: Lsn::ZERO,
     }
 }
 

@@ -6,7 +6,6 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    log::Place,
     model::{
         CollectiveId, Lsn, RecallWeights, SearchHit, SearchOptions,
         limits::{MAX_BATCH_QUERIES, MAX_K},
@@ -133,8 +132,8 @@ fn compare(
     energy: Option<(RecallWeights, f32)>,
     searches: &mut [(Query<'_>, Best)],
 ) -> Result<()> {
-    let place = Place::unpack(row.row.place);
-    let stored = reader.view.segments.vector(place, table.dimension)?;
+    let segments = &reader.view.segments;
+    let stored = segments.vector(row.row.place, table.dimension)?;
     for (query, best) in searches {
         let similarity = query.similarity(stored, row.row.inverse_norm);
         let score = match &energy {

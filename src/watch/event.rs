@@ -9,7 +9,7 @@ use crate::{
     format::{
         BodyView, DecodeError, ExperienceHead, FrameHeader, RecordKind, Traits, Vitals, assemble,
     },
-    log::{Frame, Place, SegmentSet},
+    log::{Frame, SegmentSet},
     model::{
         CollectiveId, EntityId, EventType, Experience, ExperienceId, InstanceId, Lsn, Timestamp,
         WatchEvent, WatchFilter,
@@ -138,7 +138,7 @@ impl Source<'_> {
         let Some(place) = place else {
             return Ok(None);
         };
-        let body = self.view.segments.frame(Place::unpack(place))?;
+        let body = self.view.segments.frame(place)?;
         self.experience(&body, header.time, vitals, traits).map(Some)
     }
 

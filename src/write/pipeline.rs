@@ -247,7 +247,7 @@ fn placed(
             agent,
             key,
         } => {
-            row.place = place.pack();
+            row.place = place;
             Mutation::Record {
                 at,
                 row,
@@ -260,9 +260,9 @@ fn placed(
                 .and_then(|first| values.traits_lsn.get().checked_sub(first.get()))
                 .and_then(|index| places.get(index as usize));
             if values.traits_lsn == lsn {
-                values.traits_place = place.pack();
+                values.traits_place = Some(place);
             } else if let Some(traits) = in_group {
-                values.traits_place = traits.pack();
+                values.traits_place = Some(*traits);
             }
             Mutation::Revise { at, values }
         }

@@ -10,7 +10,7 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     format::{CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc},
-    log::OutFrame,
+    log::{OutFrame, Place},
     model::{
         Collective, CollectiveId, DecayConfig, EmbedderIdentity, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, Lsn, Timestamp, UserId, limits,
@@ -169,7 +169,7 @@ impl Step<'_> {
             lsn: header.lsn,
             id,
             time: header.time,
-            place: 0,
+            place: Place::NOWHERE,
             frame_bytes: header.frame_len() as u32,
             agent: 0,
             inverse_norm: embedded.inverse_norm,
@@ -378,7 +378,7 @@ impl Step<'_> {
         change: EventType,
         id: ExperienceId,
     ) -> Result<Present> {
-        if present.values.damaged_place != 0 {
+        if present.values.damaged_place.is_some() {
             return Err(PulseDBError::conflict(format!(
                 "the present values of experience {id} are damaged; read it for file and offset"
             )));
