@@ -44,8 +44,15 @@ impl Store {
         Ok(self.db.record_experiences(new).await?)
     }
 
-    pub(crate) async fn ask(&self, question: &str, options: SearchOptions) -> Outcome<Vec<SearchHit>> {
-        Ok(self.db.search_text(self.collective, question, options).await?)
+    pub(crate) async fn ask(
+        &self,
+        question: &str,
+        options: SearchOptions,
+    ) -> Outcome<Vec<SearchHit>> {
+        Ok(self
+            .db
+            .search_text(self.collective, question, options)
+            .await?)
     }
 
     pub(crate) async fn get(&self, ids: &[ExperienceId]) -> Outcome<Vec<Option<Experience>>> {
