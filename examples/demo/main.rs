@@ -4,7 +4,11 @@
 //! Markdown and git history of DIR. Five acts: read, remember (with a watcher listening), ask, kill
 //! a writer in the middle of its work, and talk. All that the demo asks of PulseDB is in `store.rs`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -32,13 +36,15 @@ use std::{
 
 use options::{Mode, Options};
 use store::Store;
-use terminal::{Screen, count, duration};
+use terminal::{Screen, duration};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     let outcome = options::parse(std::env::args().skip(1)).and_then(|mode| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
         match mode {
             Mode::Help => {
                 println!("{}", options::HELP);
@@ -59,15 +65,19 @@ fn main() -> ExitCode {
 
 async fn play(options: &Options) -> Outcome<()> {
     let screen = Screen::new();
-    let path = fresh_directory()?;
 
     screen.act(1, "Reading");
     let found = sources::read(options.dir.as_deref(), options.limit, &screen)?;
 
     screen.act(2, "Remembering");
+    let home = fresh_directory()?;
+    let path = home.join("memory");
     let began = Instant::now();
     let store = Store::create(&path).await?;
-    screen.say(&format!("An empty database, made in {}:", duration(began.elapsed())));
+    screen.say(&format!(
+        "An empty database, made in {}:",
+        duration(began.elapsed())
+    ));
     screen.say(&format!("  {}", path.display()));
     ingest::run(&store, &found.passages, &screen).await?;
 
@@ -84,11 +94,8 @@ async fn play(options: &Options) -> Outcome<()> {
     if options.keep {
         screen.say(&format!("The database stays in {}", path.display()));
     } else {
-        std::fs::remove_dir_all(&path)?;
-        screen.say(&format!(
-            "The database of {} is removed again; --keep would leave it there.",
-            count(found.passages.len() as u64, "passage")
-        ));
+        std::fs::remove_dir_all(&home)?;
+        screen.say("The database is removed again; --keep leaves it there.");
     }
     Ok(())
 }
@@ -103,7 +110,9 @@ fn fresh_directory() -> Outcome<PathBuf> {
         .and_then(Path::parent)
         .map_or_else(std::env::temp_dir, Path::to_path_buf);
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let dir = target.join("demo").join(format!("{now}-{}", std::process::id()));
+    let dir = target
+        .join("demo")
+        .join(format!("{now}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    Ok(dir.join("memory"))
+    Ok(dir)
 }

@@ -38,7 +38,11 @@ pub(crate) enum Mode {
 pub(crate) const VICTIM: &str = "--victim";
 
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Mode> {
-    let mut options = Options { dir: None, limit: LIMIT, keep: false };
+    let mut options = Options {
+        dir: None,
+        limit: LIMIT,
+        keep: false,
+    };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--help" | "-h" => return Ok(Mode::Help),
@@ -49,11 +53,16 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Mode
                     .parse()
                     .ok()
                     .filter(|limit| (1..=100_000).contains(limit))
-                    .ok_or_else(|| format!("--limit takes a number from 1 to 100000, not `{given}`"))?;
+                    .ok_or_else(|| {
+                        format!("--limit takes a number from 1 to 100000, not `{given}`")
+                    })?;
             }
             VICTIM => {
                 let path = arguments.next().ok_or("a victim needs a database")?.into();
-                let collective = arguments.next().ok_or("a victim needs a collective")?.parse()?;
+                let collective = arguments
+                    .next()
+                    .ok_or("a victim needs a collective")?
+                    .parse()?;
                 return Ok(Mode::Victim { path, collective });
             }
             flag if flag.starts_with('-') => {

@@ -24,8 +24,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Readme, Self::Documentation, Self::Changelog, Self::Commit];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Readme,
+        Self::Documentation,
+        Self::Changelog,
+        Self::Commit,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -57,7 +61,9 @@ pub(crate) fn paragraphs(markdown: &str) -> Vec<(String, String)> {
         } else if trimmed.is_empty() || is_furniture(trimmed) {
             cutter.end_of_paragraph();
         } else {
-            let item = ["* ", "- ", "+ "].iter().find_map(|mark| trimmed.strip_prefix(mark));
+            let item = ["* ", "- ", "+ "]
+                .iter()
+                .find_map(|mark| trimmed.strip_prefix(mark));
             if item.is_some() {
                 cutter.end_of_paragraph();
             }
@@ -149,14 +155,18 @@ fn pieces(text: &str) -> Vec<String> {
 /// Text, rather than lists of names, numbers or other writing systems that the model cannot read.
 fn is_prose(text: &str) -> bool {
     let total = text.chars().count().max(1);
-    let letters = text.chars().filter(|c| c.is_ascii_alphabetic() || *c == ' ').count();
+    let letters = text
+        .chars()
+        .filter(|c| c.is_ascii_alphabetic() || *c == ' ')
+        .count();
     letters * 10 >= total * 8 && text.split_whitespace().count() * 12 >= total
 }
 
 /// Markdown links without their addresses, and emphasis without its marks.
 fn plain(markdown: &str) -> String {
     let mut text = String::with_capacity(markdown.len());
-    let mut rest = markdown;
+    let markdown = without_images(markdown);
+    let mut rest = markdown.as_str();
     while let Some(open) = rest.find('[') {
         let (before, link) = rest.split_at(open);
         text.push_str(before);
@@ -176,7 +186,24 @@ fn plain(markdown: &str) -> String {
         }
     }
     text.push_str(rest);
-    text.replace("**", "").replace("__", "").replace('`', "").trim().to_owned()
+    text.replace("**", "")
+        .replace("__", "")
+        .replace('`', "")
+        .trim()
+        .to_owned()
+}
+
+fn without_images(markdown: &str) -> String {
+    let mut text = markdown.to_owned();
+    while let Some(start) = text.find("![") {
+        let image = text.get(start..).unwrap_or_default();
+        // Without an address it is no image, but the mark of a macro, say.
+        let end = image
+            .find("](")
+            .and_then(|at| image.get(at..)?.find(')').map(|len| at + len + 1));
+        text.replace_range(start..start + end.unwrap_or(1), "");
+    }
+    text
 }
 
 /// The paragraphs of the doc comments of a Rust file, under the items that they document.
@@ -185,7 +212,10 @@ pub(crate) fn documentation(rust: &str) -> Vec<(String, String)> {
     let mut comment = String::new();
     for line in rust.lines() {
         let trimmed = line.trim_start();
-        if let Some(text) = trimmed.strip_prefix("///").or_else(|| trimmed.strip_prefix("//!")) {
+        if let Some(text) = trimmed
+            .strip_prefix("///")
+            .or_else(|| trimmed.strip_prefix("//!"))
+        {
             comment.push_str(text.strip_prefix(' ').unwrap_or(text));
             comment.push('\n');
         } else if !comment.is_empty() && !trimmed.starts_with("#[") && !trimmed.starts_with("//") {
@@ -202,10 +232,25 @@ pub(crate) fn documentation(rust: &str) -> Vec<(String, String)> {
 
 /// `pub async fn spawn<F>(…` is `spawn`.
 fn item_name(line: &str) -> String {
-    let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '!'));
-    let kinds = ["fn", "struct", "enum", "trait", "mod", "macro_rules!", "type", "const", "union"];
-    if words.any(|word| kinds.contains(&word)) {
-        return words.find(|word| !word.is_empty()).unwrap_or_default().to_owned();
+    const KINDS: [&str; 9] = [
+        "fn",
+        "struct",
+        "enum",
+        "trait",
+        "mod",
+        "macro_rules!",
+        "type",
+        "const",
+        "union",
+    ];
+    let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '!'));
+    let mut after_kind = false;
+    for word in words.filter(|word| !word.is_empty()) {
+        if KINDS.contains(&word) {
+            after_kind = true;
+        } else if after_kind {
+            return word.to_owned();
+        }
     }
     String::new()
 }

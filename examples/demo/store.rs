@@ -1,6 +1,6 @@
 //! Everything that the demo asks of PulseDB.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use pulsedb::{
     CollectiveId, CollectiveStats, Config, DatabaseMetadata, Experience, ExperienceId,
@@ -44,8 +44,15 @@ impl Store {
         Ok(self.db.record_experiences(new).await?)
     }
 
-    pub(crate) async fn ask(&self, question: &str, options: SearchOptions) -> Outcome<Vec<SearchHit>> {
-        Ok(self.db.search_text(self.collective, question, options).await?)
+    pub(crate) async fn ask(
+        &self,
+        question: &str,
+        options: SearchOptions,
+    ) -> Outcome<Vec<SearchHit>> {
+        Ok(self
+            .db
+            .search_text(self.collective, question, options)
+            .await?)
     }
 
     pub(crate) async fn get(&self, ids: &[ExperienceId]) -> Outcome<Vec<Option<Experience>>> {
@@ -79,7 +86,7 @@ pub(crate) struct Events(WatchStream);
 
 impl Events {
     /// The next event; `None` when the database was closed.
-    pub(crate) async fn next(&mut self) -> Option<Outcome<WatchEvent>> {
+    pub(crate) async fn next(&mut self) -> Option<Outcome<Arc<WatchEvent>>> {
         self.0.recv().await.map(|event| event.map_err(Into::into))
     }
 }

@@ -67,7 +67,11 @@ impl Screen {
 
     /// Something that was checked.
     pub(crate) fn check(&self, good: bool, line: &str) {
-        let mark = if good { self.paint(Tone::Good, "✓") } else { self.paint(Tone::Bad, "✗") };
+        let mark = if good {
+            self.paint(Tone::Good, "✓")
+        } else {
+            self.paint(Tone::Bad, "✗")
+        };
         self.say(&format!("  {mark} {line}"));
     }
 
@@ -83,7 +87,13 @@ impl Screen {
             bar.set_prefix(what.to_owned());
             bar
         });
-        Progress { bar, screen: self.clone(), what: what.to_owned(), total, done: 0 }
+        Progress {
+            bar,
+            screen: self.clone(),
+            what: what.to_owned(),
+            total,
+            done: 0,
+        }
     }
 }
 
@@ -104,7 +114,11 @@ impl Progress {
             Some(bar) => bar.inc(by),
             None if after > before => {
                 let done = grouped(self.done);
-                self.screen.say(&format!("  {}: {done} of {}", self.what, grouped(self.total)));
+                self.screen.say(&format!(
+                    "  {}: {done} of {}",
+                    self.what,
+                    grouped(self.total)
+                ));
             }
             None => {}
         }
@@ -125,7 +139,10 @@ pub(crate) fn wrapped(text: &str, indent: usize, lines: usize) -> String {
     let mut rows = vec![String::new()];
     let mut cut = false;
     for word in text.split_whitespace() {
-        let row = rows.last_mut().map(|row| row.chars().count()).unwrap_or_default();
+        let row = rows
+            .last_mut()
+            .map(|row| row.chars().count())
+            .unwrap_or_default();
         if row > 0 && row + 1 + word.chars().count() > room {
             if rows.len() == lines {
                 cut = true;
@@ -160,7 +177,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -169,7 +186,11 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 pub(crate) fn count(number: u64, what: &str) -> String {
-    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {what}{}",
+        grouped(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 pub(crate) fn duration(took: Duration) -> String {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bounds that keep the reading to seconds.
-const MAX_FILES: usize = 60;
+const MAX_FILES: usize = 500;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_COMMITS: &str = "5000";
 
@@ -23,10 +23,12 @@ pub(crate) fn of_registry(screen: &Screen) -> Outcome<Vec<Passage>> {
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
         .ok_or("neither CARGO_HOME nor HOME says where the cargo registry is")?;
-    let mut crates: Vec<PathBuf> =
-        entries(&home.join("registry").join("src")).iter().flat_map(|index| entries(index)).collect();
+    let mut crates: Vec<PathBuf> = entries(&home.join("registry").join("src"))
+        .iter()
+        .flat_map(|index| entries(index))
+        .collect();
     crates.retain(|path| path.is_dir());
-    let mut progress = screen.progress("crates  ", crates.len() as u64);
+    let mut progress = screen.progress("crates", crates.len() as u64);
     let mut found = Vec::new();
     for dir in crates {
         read_crate(&dir, &mut found);
@@ -38,11 +40,15 @@ pub(crate) fn of_registry(screen: &Screen) -> Outcome<Vec<Passage>> {
 fn read_crate(dir: &Path, found: &mut Vec<Passage>) {
     let full = name_of(dir);
     // `serde_json-1.0.1`: the version begins behind the last hyphen with a digit after it.
-    let split = full
-        .match_indices('-')
-        .find(|(at, _)| full.get(at + 1..).is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())));
+    let split = full.match_indices('-').find(|(at, _)| {
+        full.get(at + 1..)
+            .is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()))
+    });
     let (origin, revision) = match split {
-        Some((at, _)) => (full.get(..at).unwrap_or(&full), full.get(at + 1..).unwrap_or_default()),
+        Some((at, _)) => (
+            full.get(..at).unwrap_or(&full),
+            full.get(at + 1..).unwrap_or_default(),
+        ),
         None => (full.as_str(), ""),
     };
     for path in files_below(dir) {
@@ -72,15 +78,21 @@ pub(crate) fn of_directory(dir: &Path) -> Outcome<Vec<Passage>> {
     let mut found = Vec::new();
     for path in files_below(&dir) {
         let file = below(&dir, &path);
-        let (Some(kind), Some(text)) = (markdown_kind(&file), text_of(&path)) else { continue };
-        found.extend(paragraphs(&text).into_iter().map(|(heading, text)| Passage {
-            text,
-            kind,
-            origin: origin.clone(),
-            revision: String::new(),
-            file: file.clone(),
-            heading,
-        }));
+        let (Some(kind), Some(text)) = (markdown_kind(&file), text_of(&path)) else {
+            continue;
+        };
+        found.extend(
+            paragraphs(&text)
+                .into_iter()
+                .map(|(heading, text)| Passage {
+                    text,
+                    kind,
+                    origin: origin.clone(),
+                    revision: String::new(),
+                    file: file.clone(),
+                    heading,
+                }),
+        );
     }
     found.extend(commits(&dir, &origin));
     Ok(found)
@@ -91,11 +103,21 @@ fn commits(dir: &Path, origin: &str) -> Vec<Passage> {
     let output = Command::new("git")
         .arg("-C")
         .arg(dir)
-        .args(["log", "--no-merges", "-n", MAX_COMMITS, "--format=%h%x1f%s%x1f%b%x1e"])
+        .args([
+            "log",
+            "--no-merges",
+            "-n",
+            MAX_COMMITS,
+            "--format=%h%x1f%s%x1f%b%x1e",
+        ])
         .output();
-    let Ok(output) = output else { return Vec::new() };
+    let Ok(output) = output else {
+        return Vec::new();
+    };
     let log = String::from_utf8_lossy(&output.stdout);
-    log.split('\u{1e}').filter_map(|commit| commit_passage(commit, origin)).collect()
+    log.split('\u{1e}')
+        .filter_map(|commit| commit_passage(commit, origin))
+        .collect()
 }
 
 fn commit_passage(commit: &str, origin: &str) -> Option<Passage> {
@@ -126,7 +148,11 @@ fn markdown_kind(file: &str) -> Option<Kind> {
         return None;
     }
     let log = ["changelog", "changes", "history", "releases", "news"];
-    Some(if log.iter().any(|log| stem.contains(log)) { Kind::Changelog } else { Kind::Readme })
+    Some(if log.iter().any(|log| stem.contains(log)) {
+        Kind::Changelog
+    } else {
+        Kind::Readme
+    })
 }
 
 /// Rust and Markdown files, nearest first, at most `MAX_FILES` of each.
@@ -139,7 +165,14 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
             let name = name_of(&path);
             let [markdown, rust] = &mut found;
             if path.is_dir() && !path.is_symlink() {
-                let built = ["target", "node_modules", "tests", "benches", "examples", "vendor"];
+                let built = [
+                    "target",
+                    "node_modules",
+                    "tests",
+                    "benches",
+                    "examples",
+                    "vendor",
+                ];
                 if !name.starts_with('.') && !built.contains(&name.as_str()) {
                     next.push(path);
                 }
@@ -156,21 +189,34 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 
 /// What is in a directory, sorted; nothing, if it cannot be read.
 fn entries(dir: &Path) -> Vec<PathBuf> {
-    let Ok(listing) = fs::read_dir(dir) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = listing.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let Ok(listing) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = listing
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
     paths.sort();
     paths
 }
 
 fn text_of(path: &Path) -> Option<String> {
     let length = fs::metadata(path).ok()?.len();
-    (length <= MAX_FILE_BYTES).then(|| fs::read_to_string(path).ok()).flatten()
+    (length <= MAX_FILE_BYTES)
+        .then(|| fs::read_to_string(path).ok())
+        .flatten()
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn below(dir: &Path, path: &Path) -> String {
-    path.strip_prefix(dir).unwrap_or(path).to_string_lossy().replace('\\', "/")
+    path.strip_prefix(dir)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .replace('\\', "/")
 }

@@ -27,7 +27,11 @@ pub(crate) fn experience(collective: CollectiveId, passage: &Passage) -> NewExpe
     NewExperience {
         experience_type,
         importance,
-        confidence: if passage.kind == Kind::Commit { 0.7 } else { 0.9 },
+        confidence: if passage.kind == Kind::Commit {
+            0.7
+        } else {
+            0.9
+        },
         domain: vec![passage.kind.name().to_owned(), clipped(&passage.origin, 90)],
         tags,
         related_files: [&passage.file]
@@ -35,7 +39,11 @@ pub(crate) fn experience(collective: CollectiveId, passage: &Passage) -> NewExpe
             .filter(|file| !file.is_empty() && file.len() <= 500)
             .cloned()
             .collect(),
-        ..NewExperience::new(collective, format!("{}-reader", passage.kind.name()), content(passage))
+        ..NewExperience::new(
+            collective,
+            format!("{}-reader", passage.kind.name()),
+            content(passage),
+        )
     }
 }
 
@@ -78,27 +86,60 @@ fn judged(passage: &Passage) -> (ExperienceType, f32) {
         ),
         Kind::Commit => (success("change", summary), 0.4),
         Kind::Changelog if says(&["fix", "panic", "bug", "unsound", "overflow"]) => (
-            ExperienceType::Solution { problem_ref: Some(source), approach: summary, worked: true },
+            ExperienceType::Solution {
+                problem_ref: Some(source),
+                approach: summary,
+                worked: true,
+            },
             0.7,
         ),
-        Kind::Changelog if says(&["breaking", "remove", "deprecat", "no longer", "msrv"]) => {
-            (ExperienceType::ArchitecturalDecision { decision: summary, rationale: source }, 0.6)
-        }
-        Kind::Changelog => (success("release", summary), 0.4),
-        Kind::Documentation if says(&["undefined behavior", "data race", "deadlock"]) => {
-            (ExperienceType::Difficulty { description: summary, severity: Severity::High }, 0.9)
-        }
-        Kind::Documentation if says(&["panics if", "will panic", "must not", "returns an error"]) => {
-            (ExperienceType::Difficulty { description: summary, severity: Severity::Medium }, 0.7)
-        }
-        Kind::Documentation => (
-            ExperienceType::TechInsight { technology: passage.origin.clone(), insight: summary },
+        Kind::Changelog if says(&["breaking", "remove", "deprecat", "no longer", "msrv"]) => (
+            ExperienceType::ArchitecturalDecision {
+                decision: summary,
+                rationale: source,
+            },
             0.6,
         ),
-        Kind::Readme => (ExperienceType::Fact { statement: summary, source }, 0.6),
+        Kind::Changelog => (success("release", summary), 0.4),
+        Kind::Documentation if says(&["undefined behavior", "data race", "deadlock"]) => (
+            ExperienceType::Difficulty {
+                description: summary,
+                severity: Severity::High,
+            },
+            0.9,
+        ),
+        Kind::Documentation
+            if says(&["panics if", "will panic", "must not", "returns an error"]) =>
+        {
+            (
+                ExperienceType::Difficulty {
+                    description: summary,
+                    severity: Severity::Medium,
+                },
+                0.7,
+            )
+        }
+        Kind::Documentation => (
+            ExperienceType::TechInsight {
+                technology: passage.origin.clone(),
+                insight: summary,
+            },
+            0.6,
+        ),
+        Kind::Readme => (
+            ExperienceType::Fact {
+                statement: summary,
+                source,
+            },
+            0.6,
+        ),
     }
 }
 
 fn success(task_type: &str, approach: String) -> ExperienceType {
-    ExperienceType::SuccessPattern { task_type: task_type.to_owned(), approach, quality: 0.8 }
+    ExperienceType::SuccessPattern {
+        task_type: task_type.to_owned(),
+        approach,
+        quality: 0.8,
+    }
 }
