@@ -134,9 +134,7 @@ pub struct WatchConfig {
 
 impl Default for WatchConfig {
     fn default() -> Self {
-        Self {
-            buffer_size: 1000,
-        }
+        Self { buffer_size: 1000 }
     }
 }
 
@@ -205,8 +203,18 @@ impl Config {
                 self.max_commit_bytes as u64,
                 u64::MAX,
             ),
-            ("watch_config.buffer_size", self.watch_config.buffer_size as u64, 1, 1 << 20),
-            ("flush_interval", self.flush_interval.as_millis() as u64, 1, 60_000),
+            (
+                "watch_config.buffer_size",
+                self.watch_config.buffer_size as u64,
+                1,
+                1 << 20,
+            ),
+            (
+                "flush_interval",
+                self.flush_interval.as_millis() as u64,
+                1,
+                60_000,
+            ),
         ];
         for (field, value, min, max) in bounds {
             if value < min || value > max {

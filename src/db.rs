@@ -97,7 +97,14 @@ impl PulseDB {
     /// [`PulseDBError::Version`] for files of a newer format.
     pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
         let embedder = provided_embedder(&config)?;
-        Self::open_on(path.as_ref(), config, embedder, Arc::new(OsVfs), Arc::new(OsEnv)).await
+        Self::open_on(
+            path.as_ref(),
+            config,
+            embedder,
+            Arc::new(OsVfs),
+            Arc::new(OsEnv),
+        )
+        .await
     }
 
     /// The same as [`PulseDB::open`], for whoever likes to say so.
@@ -153,7 +160,14 @@ impl PulseDB {
         env: crate::env::SimEnv,
     ) -> Result<Self> {
         let embedder = provided_embedder(&config)?;
-        Self::open_on(path.as_ref(), config, embedder, Arc::new(vfs), Arc::new(env)).await
+        Self::open_on(
+            path.as_ref(),
+            config,
+            embedder,
+            Arc::new(vfs),
+            Arc::new(env),
+        )
+        .await
     }
 
     async fn open_on(
@@ -169,7 +183,10 @@ impl PulseDB {
         {
             return Err(PulseDBError::config(
                 "embedding_dimension",
-                format!("{dimension}, but the embedder makes {}", embedder.dimension()),
+                format!(
+                    "{dimension}, but the embedder makes {}",
+                    embedder.dimension()
+                ),
             ));
         }
         let default_collective = config.default_collective.clone();
@@ -335,10 +352,7 @@ impl PulseDB {
         if self.may_block {
             question(&reader)
         } else {
-            self.engine()
-                .readers
-                .run(move || question(&reader))
-                .await?
+            self.engine().readers.run(move || question(&reader)).await?
         }
     }
 }

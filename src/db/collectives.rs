@@ -127,5 +127,7 @@ impl PulseDB {
 
 /// A reply of another kind than the change has: a bug of this crate, told instead of panicking.
 pub(super) fn unexpected(reply: &Reply) -> PulseDBError {
-    PulseDBError::conflict(format!("the committer answered {reply:?} to something else"))
+    PulseDBError::conflict(format!(
+        "the committer answered {reply:?} to something else"
+    ))
 }

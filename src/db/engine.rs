@@ -87,7 +87,10 @@ impl Engine {
         let mut undecodable = Vec::new();
         let recovered = recover::open(vfs, &env, path, &config, &mut |replayed| {
             let (header, mutation) = match replayed {
-                Replayed::Frame(frame) => (frame.header, replay_frame(&frame, &applier, &mut undecodable)),
+                Replayed::Frame(frame) => (
+                    frame.header,
+                    replay_frame(&frame, &applier, &mut undecodable),
+                ),
                 Replayed::Damaged {
                     header: Some(header),
                     place,
@@ -279,7 +282,11 @@ impl Engine {
 }
 
 /// A record whose checksum is right but which this build cannot read is treated as damaged.
-fn replay_frame(frame: &Frame<'_>, applier: &Applier, undecodable: &mut Vec<PulseDBError>) -> Mutation {
+fn replay_frame(
+    frame: &Frame<'_>,
+    applier: &Applier,
+    undecodable: &mut Vec<PulseDBError>,
+) -> Mutation {
     let decoded = frame
         .verified_payload()
         .and_then(|payload| replay::mutation(frame, payload, applier));

@@ -5,8 +5,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{
         CollectiveId, EntityKind, Experience, ExperienceId, ExperienceUpdate, NewExperience, Page,
-        PageResult, SearchFilter,
-        limits::MAX_GET_IDS,
+        PageResult, SearchFilter, limits::MAX_GET_IDS,
     },
     read::list,
     write::{

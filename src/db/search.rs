@@ -123,5 +123,7 @@ impl PulseDB {
 }
 
 fn check_weights(weights: Option<&RecallWeights>) -> Result<()> {
-    weights.map_or(Ok(()), |weights| validate::recall_weights("weights", weights))
+    weights.map_or(Ok(()), |weights| {
+        validate::recall_weights("weights", weights)
+    })
 }

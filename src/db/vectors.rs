@@ -72,7 +72,11 @@ impl PulseDB {
     }
 
     /// The vector of a query text, for a collective that it may be compared with.
-    pub(super) async fn embed_query(&self, collective: &Collective, text: &str) -> Result<Vec<f32>> {
+    pub(super) async fn embed_query(
+        &self,
+        collective: &Collective,
+        text: &str,
+    ) -> Result<Vec<f32>> {
         let Some(embedder) = &self.engine().embedder else {
             return Err(PulseDBError::Embedding(
                 "the store was opened with external embeddings; embed the query and search by \
@@ -99,9 +103,9 @@ impl PulseDB {
                  it with that embedder, or search by vector",
                 collective.id
             ))),
-            _ => vectors.pop().ok_or_else(|| {
-                PulseDBError::Embedding("the embedder answered no vector".into())
-            }),
+            _ => vectors
+                .pop()
+                .ok_or_else(|| PulseDBError::Embedding("the embedder answered no vector".into())),
         }
     }
 }

@@ -144,7 +144,10 @@ where
 }
 
 /// Starts one named thread of the crate.
-#[allow(clippy::disallowed_methods, reason = "the one place that starts threads")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that starts threads"
+)]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
     std::thread::Builder::new()
         .name(format!("pulsedb-{name}"))

@@ -149,7 +149,11 @@ pub(crate) fn open_log(
         {
             meta.end = found.end;
         }
-        let end = if sealed_end == 0 { found.end } else { sealed_end };
+        let end = if sealed_end == 0 {
+            found.end
+        } else {
+            sealed_end
+        };
         log.note(&open.path, &found, is_last);
         let segment = Arc::new(Segment::new(
             open.path,
@@ -195,7 +199,9 @@ pub(crate) fn adopt(
             continue;
         }
         // The active segment of the older manifest was dropped if nothing was ever written to it.
-        if let Some(&SegmentMeta { first_lsn, end: 0, .. }) = all.last()
+        if let Some(&SegmentMeta {
+            first_lsn, end: 0, ..
+        }) = all.last()
             && open.header.previous_lsn < first_lsn
         {
             all.pop();
@@ -213,7 +219,13 @@ pub(crate) fn adopt(
 pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
     for first_lsn in file::list(vfs, dir)? {
         let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true)?;
-        let terms = terms_of(&open, 0, true, None, Reach::LastCommit { session: Lsn::ZERO });
+        let terms = terms_of(
+            &open,
+            0,
+            true,
+            None,
+            Reach::LastCommit { session: Lsn::ZERO },
+        );
         let found = survey(open.map.get(0..open.map.len()).unwrap_or_default(), &terms);
         if found.frames > 0 || found.torn.is_some() {
             return Ok(true);
@@ -264,7 +276,10 @@ fn open_files(
             Err(PulseDBError::corrupted(
                 open.path,
                 0,
-                format!("the segment belongs to database {}", open.header.instance_id),
+                format!(
+                    "the segment belongs to database {}",
+                    open.header.instance_id
+                ),
             ))
         });
         let error = match opened {

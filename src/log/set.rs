@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::{error::{PulseDBError, Result}, model::Lsn};
+use crate::{
+    error::{PulseDBError, Result},
+    model::Lsn,
+};
 
 use super::{
     place::Place,
@@ -101,7 +104,8 @@ impl SegmentSet {
         let end = self.behind(upto);
         let segments = self.segments.get(first..end).unwrap_or_default();
         let mut rest = segments.iter();
-        let mut current: Option<Frames<'_>> = rest.next().map(|first| first.frames_near(from.get()));
+        let mut current: Option<Frames<'_>> =
+            rest.next().map(|first| first.frames_near(from.get()));
         std::iter::from_fn(move || {
             loop {
                 match current.as_mut()?.next() {

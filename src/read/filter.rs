@@ -41,7 +41,11 @@ pub fn check(filter: &SearchFilter) -> Result<()> {
         if let Some(value) = value
             && !(0.0..=1.0).contains(&value)
         {
-            return Err(PulseDBError::validation(field, value, "it must be in [0, 1]"));
+            return Err(PulseDBError::validation(
+                field,
+                value,
+                "it must be in [0, 1]",
+            ));
         }
     }
     if let (Some(since), Some(until)) = (filter.since, filter.until)

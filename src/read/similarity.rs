@@ -68,8 +68,8 @@ mod tests {
     use super::*;
 
     fn inverse_norm(vector: &[f32]) -> f32 {
-        (1.0 / squared_norm(vector).sqrt())
-            .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32
+        (1.0 / squared_norm(vector).sqrt()).clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
+            as f32
     }
 
     #[test]
@@ -81,7 +81,10 @@ mod tests {
             let query: Vec<f32> = base.iter().map(|v| v * a).collect();
             let stored: Vec<f32> = other.iter().map(|v| v * b).collect();
             let similarity = Query::new(&query).similarity(&stored, inverse_norm(&stored));
-            assert!((similarity - expected).abs() < 1e-4, "{a} {b} {similarity} {expected}");
+            assert!(
+                (similarity - expected).abs() < 1e-4,
+                "{a} {b} {similarity} {expected}"
+            );
         }
         assert_eq!(Query::new(&[1.0, 0.0]).similarity(&[0.0, 2.0], 0.5), 0.0);
     }

@@ -177,7 +177,10 @@ fn revision(at: RowRef, applier: &Applier, change: impl FnOnce(&mut Values)) -> 
 
 /// Where the damage is that hides a row's present values, as an error.
 pub fn damage(segments: &SegmentSet, place: Place) -> PulseDBError {
-    match segments.frame(place).and_then(|frame| frame.verified_payload().map(drop)) {
+    match segments
+        .frame(place)
+        .and_then(|frame| frame.verified_payload().map(drop))
+    {
         Err(error) => error,
         Ok(()) => PulseDBError::conflict("a record that was damaged reads well again; reopen"),
     }

@@ -227,7 +227,9 @@ fn continue_after_crash(
         .max(Lsn::new(found.session.get().saturating_sub(1)));
     let next_lsn = after(newest, CRASH_SKIP)?;
     let known_ids = log.segments.iter().map(|segment| segment.id());
-    let id = known_ids.fold(found.next_segment, |next, id| next.max(id.saturating_add(1)));
+    let id = known_ids.fold(found.next_segment, |next, id| {
+        next.max(id.saturating_add(1))
+    });
     let active = context.create_segment(id, next_lsn, log.last_lsn)?;
     metas.push(SegmentMeta {
         id,
@@ -503,7 +505,11 @@ impl SegmentCatalog for ManifestCatalog {
 
     fn rolled(&mut self, sealed: u32, end: u64, active: SegmentMeta) -> Result<()> {
         self.0.update(|manifest| {
-            if let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == sealed) {
+            if let Some(entry) = manifest
+                .segments
+                .iter_mut()
+                .find(|entry| entry.id == sealed)
+            {
                 entry.end = end;
             }
             manifest.segments.push(entry_of(&active));

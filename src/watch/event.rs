@@ -108,7 +108,10 @@ impl Source<'_> {
 
     fn with_vitals(&self, header: &FrameHeader, vitals: &Vitals) -> Result<Option<Experience>> {
         let traits = match self.record(vitals.traits_lsn)? {
-            Some(frame) => Some(decoded(&frame, frame.verified_payload().map(Traits::decode)?)?),
+            Some(frame) => Some(decoded(
+                &frame,
+                frame.verified_payload().map(Traits::decode)?,
+            )?),
             None => None,
         };
         self.at_row(header, Some(vitals), traits.as_ref())
@@ -116,7 +119,10 @@ impl Source<'_> {
 
     fn with_traits(&self, header: &FrameHeader, traits: &Traits) -> Result<Option<Experience>> {
         let vitals = match self.record(traits.vitals_lsn)? {
-            Some(frame) => Some(decoded(&frame, frame.verified_payload().map(Vitals::decode)?)?),
+            Some(frame) => Some(decoded(
+                &frame,
+                frame.verified_payload().map(Vitals::decode)?,
+            )?),
             None => None,
         };
         self.at_row(header, vitals.as_ref(), Some(traits))
@@ -139,7 +145,8 @@ impl Source<'_> {
             return Ok(None);
         };
         let body = self.view.segments.frame(place)?;
-        self.experience(&body, header.time, vitals, traits).map(Some)
+        self.experience(&body, header.time, vitals, traits)
+            .map(Some)
     }
 
     fn experience(

@@ -159,10 +159,7 @@ impl WatchStream {
 impl Stream for WatchStream {
     type Item = Result<Arc<WatchEvent>>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
             if let Some(event) = this.backlog.pop_front() {

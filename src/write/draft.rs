@@ -77,7 +77,8 @@ impl Draft {
         let new = self.0;
         // Norms beyond f32 saturate; `read::similarity` computes such rows anew.
         let inverse_norm = (1.0 / validate::squared_norm(vector).sqrt())
-            .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32;
+            .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
+            as f32;
         let kind = new.experience_type.kind();
         let traits = Traits {
             domain: new.domain,

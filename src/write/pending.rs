@@ -229,8 +229,5 @@ impl Pending {
 }
 
 fn newest_definition(applier: &Applier, number: u32) -> Option<Arc<Collective>> {
-    applier
-        .tables()
-        .get(number)?
-        .definition(NEWEST)
+    applier.tables().get(number)?.definition(NEWEST)
 }

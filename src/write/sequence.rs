@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
-    format::{CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc},
+    format::{
+        CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc,
+    },
     log::{OutFrame, Place},
     model::{
-        Collective, CollectiveId, DecayConfig, EmbedderIdentity, EntityKind, EventType, ExperienceId,
-        ExperienceUpdate, Lsn, Timestamp, UserId, limits,
+        Collective, CollectiveId, DecayConfig, EmbedderIdentity, EntityKind, EventType,
+        ExperienceId, ExperienceUpdate, Lsn, Timestamp, UserId, limits,
     },
     state::{Applier, Mutation, Row, RowRef},
     sync::Arc,
@@ -150,7 +152,11 @@ impl Step<'_> {
         {
             return Ok(Reply::Experience(ExperienceId::from_u128(id)));
         }
-        let in_table = self.applier.tables().get(number).map_or(0, |t| t.row_count());
+        let in_table = self
+            .applier
+            .tables()
+            .get(number)
+            .map_or(0, |t| t.row_count());
         let at = RowRef {
             collective: number,
             row: self.pending.next_row(number, in_table),
