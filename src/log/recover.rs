@@ -149,7 +149,10 @@ pub(crate) fn open_log(
         {
             meta.end = found.end;
         }
-        let end = if sealed_end == 0 { found.end } else { sealed_end };
+        let end = match sealed_end {
+            0 => found.end,
+            sealed => sealed.min(open.map.len()),
+        };
         log.note(&open.path, &found, is_last);
         let segment = Arc::new(Segment::new(
             open.path,

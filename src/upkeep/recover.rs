@@ -102,9 +102,9 @@ fn open_for_writing(
     let dir = path.join(LOG_DIR);
     create_dir(&**vfs, &dir)?;
     // Read again: only from here on is it ours.
-    let (store, fallback) = match manifest::load(Arc::clone(vfs), path)? {
-        Some(loaded) => (loaded.store, loaded.fallback),
-        None => (create(vfs, env, path, &dir, config)?, None),
+    let (store, fallback, is_new) = match manifest::load(Arc::clone(vfs), path)? {
+        Some(loaded) => (loaded.store, loaded.fallback, false),
+        None => (create(vfs, env, path, &dir, config)?, None, true),
     };
     let store = Arc::new(store);
     let found = store.current();
@@ -148,7 +148,7 @@ fn open_for_writing(
         .last
         .as_ref()
         // Which session wrote the lost manifest is unknown, so its end cannot be recognised.
-        .filter(|last| last.closed.is_some() && fallback.is_none());
+        .filter(|last| is_new || (last.closed.is_some() && fallback.is_none()));
     let clean = closed.is_some();
     let (segments, active, next_lsn) = match closed {
         Some(last) => {
@@ -382,7 +382,7 @@ fn refuse_lost_manifest(vfs: &dyn Vfs, path: &Path, dir: &Path) -> Result<()> {
 /// A directory without a manifest must be empty, but for what a crash while it was made may leave.
 fn refuse_foreign_files(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     let names = vfs.list(path).map_err(PulseDBError::io("list", path))?;
-    let ours = |name: &String| name == LOCK || manifest::is_manifest_file(name);
+    let ours = |name: &String| name == LOCK || log::is_tail_file(name) || manifest::is_manifest_file(name);
     if names.iter().all(ours) {
         Ok(())
     } else {
