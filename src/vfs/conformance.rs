@@ -1,6 +1,6 @@
 //! Do the real and the simulated file system keep the same promises?
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     io::{self, ErrorKind},

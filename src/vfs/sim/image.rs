@@ -90,3 +90,33 @@ pub(super) fn pieces(offset: u64, data: &[u8], unit: usize) -> impl Iterator<Ite
         Some((start, piece))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_does_not_come_back() {
+        let mut image = Image::default();
+        image.write(0, &[1; 3 * BLOCK]);
+        image.set_len(10);
+        assert_eq!(image.byte(10), None);
+        image.set_len(3 * BLOCK as u64);
+        let bytes = [9, 10, BLOCK as u64, 3 * BLOCK as u64 - 1].map(|at| image.byte(at));
+        assert_eq!(bytes, [Some(1), Some(0), Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn parts_end_with_the_image() {
+        let mut image = Image::default();
+        image.write(BLOCK as u64 - 1, b"ab");
+        let parts: Vec<(u64, usize)> = image.parts().map(|(at, part)| (at, part.len())).collect();
+        assert_eq!(parts, [(0, BLOCK), (BLOCK as u64, 1)]);
+    }
+
+    #[test]
+    fn pieces_are_cut_at_multiples() {
+        let found: Vec<(u64, &[u8])> = pieces(6, b"abcdefg", 4).collect();
+        assert_eq!(found, [(6, &b"ab"[..]), (8, b"cdef"), (12, b"g")]);
+    }
+}

@@ -239,6 +239,16 @@ fn old_bytes_show_only_where_a_file_grew_unsynced_and_only_if_asked() {
 }
 
 #[test]
+fn old_bytes_never_replace_a_write_that_survived() {
+    let survived = (0..SEEDS)
+        .map(|seed| grown_over_old_bytes(seed, false).reboot(STALE))
+        .filter(|vfs| content(vfs, "f").get(512) == Some(&b'n'))
+        .count() as u64;
+    // Every second write survives, in the long run; three in four of them would be replaced.
+    assert!(survived > SEEDS / 3, "{survived}");
+}
+
+#[test]
 fn old_bytes_are_noise_where_nothing_was_removed() {
     let noisy = (0..SEEDS).any(|seed| {
         let vfs = SimVfs::new(seed);
