@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{PulseDBError, Result},
-    model::{DecayConfig, limits},
+    model::{DecayConfig, SyncMode, limits},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -124,19 +124,6 @@ impl EmbeddingDimension {
             Self::Custom(n) => n,
         }
     }
-}
-
-/// What an acknowledgement means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyncMode {
-    /// fdatasync of the group commit returned: neither a crash nor a power cut loses it.
-    Normal,
-    /// Written to the operating system: a crash loses nothing, a power cut at most what came
-    /// after the last flush, and never order or consistency.
-    Fast,
-    /// Every commit is synced by itself and read back.
-    Paranoid,
 }
 
 /// How watching works.

@@ -23,6 +23,11 @@ pub mod tail;
 pub mod traits;
 pub mod vitals;
 
+#[cfg(test)]
+mod examples_tests;
+#[cfg(test)]
+mod property_tests;
+
 pub use body::{Body, BodyFields, BodyView, encode_body};
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};

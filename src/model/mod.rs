@@ -19,6 +19,7 @@ mod page;
 mod relation;
 mod search;
 mod stats;
+mod sync_mode;
 mod time;
 
 pub use activity::{Activity, NewActivity};
@@ -36,4 +37,5 @@ pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{ExperienceRelation, NewRelation, RelationType};
 pub use search::{RecallWeights, SearchHit, SearchOptions};
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
+pub use sync_mode::SyncMode;
 pub use time::Timestamp;

@@ -1,0 +1,284 @@
+//! Are the examples of `storage-format.md` what this code reads and writes?
+//!
+//! Each `hex` block of the page is decoded, compared with the values that the page gives in words,
+//! and encoded again to the same bytes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use super::*;
+use crate::model::{Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceType, InstanceId, Lsn, Timeline, Timestamp, UserId};
+
+const PAGE: &str = include_str!("../../storage-format.md");
+const SEED: u32 = 0x5eed_1234;
+const COLLECTIVE: u128 = 0x0190_a0b0_0000_7000_8000_0000_0000_0001;
+const EXPERIENCE: u128 = 0x0190_a0b0_0000_7000_8000_0000_0000_0002;
+const INSTANCE: u128 = 0x0190_a0b0_0000_7000_8000_0000_0000_00ff;
+const START_MS: i64 = 1_720_000_000_000;
+
+/// The bytes of the block that starts with "```hex NAME". An offset in front of each line; `*`
+/// stands for zeros up to the next offset.
+fn example(name: &str) -> Vec<u8> {
+    let fence = format!("```hex {name}\n");
+    let Some((_, behind)) = PAGE.split_once(&fence) else {
+        return Vec::new();
+    };
+    let (block, _) = behind.split_once("```").unwrap();
+    let mut bytes = Vec::new();
+    for line in block.lines().filter(|line| *line != "*") {
+        let mut words = line.split_whitespace();
+        let offset = usize::from_str_radix(words.next().unwrap(), 16).unwrap();
+        assert!(offset >= bytes.len(), "{name}: offset {offset:x} is behind");
+        bytes.resize(offset, 0);
+        bytes.extend(words.map(|word| u8::from_str_radix(word, 16).unwrap()));
+    }
+    bytes
+}
+
+fn dump(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    let mut skipping = false;
+    for (index, line) in bytes.chunks(16).enumerate() {
+        let inside = index > 0 && (index + 1) * 16 < bytes.len();
+        if inside && line.iter().all(|byte| *byte == 0) {
+            if !skipping {
+                out.push_str("*\n");
+            }
+            skipping = true;
+            continue;
+        }
+        skipping = false;
+        write!(out, "{:04x} ", index * 16).unwrap();
+        for byte in line {
+            write!(out, " {byte:02x}").unwrap();
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The page's bytes must be these; otherwise says what the block should be.
+fn agree(name: &str, encoded: &[u8]) {
+    assert!(
+        example(name) == encoded,
+        "storage-format.md should say:\n```hex {name}\n{}```",
+        dump(encoded)
+    );
+}
+
+fn header(kind: RecordKind, lsn: u64) -> FrameHeader {
+    FrameHeader {
+        payload_len: 0,
+        payload_crc: 0,
+        kind,
+        closes_commit: true,
+        dimension: 0,
+        lsn: Lsn::new(lsn),
+        time: Timestamp::from_millis(START_MS + lsn as i64),
+        collective: 1,
+        row: 0,
+        entity: EXPERIENCE,
+        durable_upto: Lsn::new(lsn - 1),
+    }
+}
+
+/// Compares a frame of the page with a header and a payload; answers the payload as the page has it.
+fn frame_agrees(name: &str, header: FrameHeader, payload: &[u8]) -> Vec<u8> {
+    let header = FrameHeader {
+        payload_len: payload.len() as u32,
+        payload_crc: payload_crc(payload),
+        ..header
+    };
+    let mut bytes = header.encode(SEED).to_vec();
+    bytes.extend_from_slice(payload);
+    bytes.resize(header.frame_len() as usize, 0);
+    agree(name, &bytes);
+    let page = example(name);
+    let (read, payload) = verify_frame(&page, SEED).unwrap();
+    assert_eq!(read, header);
+    assert_eq!(page.len() as u64, read.frame_len());
+    payload.to_vec()
+}
+
+fn text_map(pairs: [(&str, &str); 1]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+#[test]
+fn segment_header() {
+    let header = SegmentHeader {
+        timeline: Timeline::FIRST,
+        instance_id: InstanceId::from_u128(INSTANCE),
+        first_lsn: Lsn::new(1),
+        previous_lsn: Lsn::ZERO,
+        seed: SEED,
+        id: 1,
+        cipher: 0,
+        key: 0,
+    };
+    agree("segment-header", &header.encode());
+    let decoded = SegmentHeader::decode(&example("segment-header")).unwrap();
+    assert_eq!(decoded, header);
+}
+
+#[test]
+fn collective() {
+    let record = CollectiveRecord {
+        collective: Collective {
+            id: CollectiveId::from_u128(COLLECTIVE),
+            name: "demo".into(),
+            owner_id: Some(UserId::from("ann")),
+            embedding_dimension: 4,
+            decay: DecayConfig::default(),
+            embedder: Some(EmbedderIdentity {
+                provider: "external".into(),
+                model: "toy".into(),
+                fingerprint: String::new(),
+            }),
+            created_at: Timestamp::from_millis(START_MS + 1),
+        },
+        unknown: UnknownFields::default(),
+    };
+    let mut payload = Vec::new();
+    record.encode(&mut payload);
+    let header = FrameHeader {
+        entity: COLLECTIVE,
+        ..header(RecordKind::Collective, 1)
+    };
+    let page = frame_agrees("frame-collective", header, &payload);
+    let decoded = CollectiveRecord::decode(record.collective.id, &page).unwrap();
+    assert_eq!(decoded, record);
+}
+
+#[test]
+fn body() {
+    let vector = [0.5, -0.5, 0.5, -0.5];
+    let body = Body {
+        content: "Pin the future before polling it.".into(),
+        experience_type: ExperienceType::Solution {
+            problem_ref: None,
+            approach: "Box::pin".into(),
+            worked: true,
+        },
+        source_agent: "agent-7".into(),
+        source_task: Some("t-1".into()),
+        idempotency_key: Some("k-1".into()),
+        content_hash: ContentHash([
+            0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d,
+            0x1e, 0x1f,
+        ]),
+        inverse_norm: 1.0,
+        vitals: Vitals::initial(0.75, 0.5),
+        traits: Traits {
+            domain: vec!["rust".into()],
+            tags: text_map([("crate", "tokio")]),
+            ..Traits::default()
+        },
+        type_unknown: UnknownFields::default(),
+        unknown: UnknownFields::default(),
+    };
+    let mut payload = Vec::new();
+    body.encode(&mut payload, &vector);
+    let header = FrameHeader {
+        dimension: 4,
+        ..header(RecordKind::Body, 2)
+    };
+    let page = frame_agrees("frame-body", header, &payload);
+    assert_eq!(Body::decode(4, &page).unwrap(), body);
+    let view = BodyView::parse(4, &page).unwrap();
+    assert_eq!(view.vector_f32(), vector);
+}
+
+#[test]
+fn vitals() {
+    let vitals = Vitals {
+        applications: 1,
+        last_reinforced: Some(Timestamp::from_millis(START_MS + 3)),
+        change: EventType::Reinforced,
+        ..Vitals::initial(0.75, 0.5)
+    };
+    let mut payload = Vec::new();
+    vitals.encode(&mut payload);
+    let page = frame_agrees("frame-vitals", header(RecordKind::Vitals, 3), &payload);
+    assert_eq!(Vitals::decode(&page).unwrap(), vitals);
+}
+
+#[test]
+fn traits() {
+    let traits = Traits {
+        domain: vec!["rust".into(), "async".into()],
+        related_files: vec!["src/main.rs".into()],
+        expires_at: Some(Timestamp::from_millis(START_MS + 86_400_000)),
+        pinned: true,
+        vitals_lsn: Lsn::new(3),
+        ..Traits::default()
+    };
+    let mut payload = Vec::new();
+    traits.encode(&mut payload);
+    let page = frame_agrees("frame-traits", header(RecordKind::Traits, 4), &payload);
+    assert_eq!(Traits::decode(&page).unwrap(), traits);
+}
+
+#[test]
+fn records_without_payload() {
+    let deleted = header(RecordKind::ExperienceDeleted, 5);
+    frame_agrees("frame-experience-deleted", deleted, &[]);
+    let deleted = FrameHeader {
+        entity: COLLECTIVE,
+        ..header(RecordKind::CollectiveDeleted, 6)
+    };
+    frame_agrees("frame-collective-deleted", deleted, &[]);
+    let close = FrameHeader {
+        collective: 0,
+        entity: 0,
+        ..header(RecordKind::Close, 7)
+    };
+    frame_agrees("frame-close", close, &[]);
+}
+
+#[test]
+fn manifest() {
+    let second = (1 << 32) + 6;
+    let manifest = Manifest {
+        instance_id: InstanceId::from_u128(INSTANCE),
+        created_at: Timestamp::from_millis(START_MS),
+        generation: 2,
+        timeline: Timeline::new(2),
+        forks: vec![Fork {
+            timeline: Timeline::new(2),
+            first_lsn: Lsn::new(second),
+        }],
+        retained_from: Lsn::ZERO,
+        next_segment: 3,
+        segments: vec![
+            SegmentEntry {
+                id: 1,
+                first_lsn: Lsn::new(1),
+                end: 5056,
+            },
+            SegmentEntry {
+                id: 2,
+                first_lsn: Lsn::new(second),
+                end: 0,
+            },
+        ],
+        checkpoint: Lsn::ZERO,
+        sync_mode: SyncModeCode::Fast,
+        unknown: UnknownFields::default(),
+    };
+    agree("manifest", &manifest.encode());
+    assert_eq!(Manifest::decode(&example("manifest")).unwrap(), manifest);
+}
+
+#[test]
+fn tail() {
+    let tail = Tail {
+        lsn: Lsn::new(7),
+        timeline: Timeline::FIRST,
+    };
+    agree("tail", &tail.encode());
+    assert_eq!(Tail::decode(&example("tail")).unwrap(), tail);
+}

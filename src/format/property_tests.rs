@@ -1,0 +1,559 @@
+//! Properties: what was encoded decodes to the same, nothing makes a decoder panic, and no flipped
+//! bit passes the checksums.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, option, prelude::*};
+
+use super::{
+    experience_type::encode_experience_type,
+    fields::{Field, FieldWriter},
+    *,
+};
+use crate::model::{Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId, ExperienceType, InstanceId, Lsn, RecallWeights, Severity, Timeline, Timestamp, UserId};
+
+fn text() -> impl Strategy<Value = String> {
+    vec(any::<char>(), 0..12).prop_map(String::from_iter)
+}
+
+fn ratio() -> impl Strategy<Value = f32> {
+    prop_oneof![Just(0.0), Just(-0.0), Just(1.0), 0.0f32..1.0]
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp::from_millis)
+}
+
+fn lsn() -> impl Strategy<Value = Lsn> {
+    prop_oneof![Just(0), any::<u64>()].prop_map(Lsn::new)
+}
+
+/// Fields that no build knows, with tags from 200 on.
+fn unknown() -> impl Strategy<Value = UnknownFields> {
+    proptest::collection::btree_map(200u8.., vec(any::<u8>(), 0..8), 0..3).prop_map(|fields| {
+        let mut raw = Vec::new();
+        for (tag, value) in fields {
+            FieldWriter::new(&mut raw).bytes(tag, &value);
+        }
+        UnknownFields::keep(&raw)
+    })
+}
+
+fn event_type() -> impl Strategy<Value = EventType> {
+    prop_oneof![
+        Just(EventType::Created),
+        Just(EventType::Updated),
+        Just(EventType::Archived),
+        Just(EventType::Unarchived),
+        Just(EventType::Reinforced),
+        Just(EventType::Deleted),
+    ]
+}
+
+prop_compose! {
+    fn vitals()(
+        (importance, confidence) in (ratio(), ratio()),
+        applications in prop_oneof![Just(0), any::<u32>()],
+        last_reinforced in option::of(time()),
+        archived in any::<bool>(),
+        change in event_type(),
+        (prev, traits_lsn) in (lsn(), lsn()),
+        unknown in unknown(),
+    ) -> Vitals {
+        Vitals {
+            importance, confidence, applications, last_reinforced, archived, change, prev,
+            traits_lsn, unknown,
+        }
+    }
+}
+
+prop_compose! {
+    fn traits()(
+        domain in vec(text(), 0..4),
+        tags in proptest::collection::btree_map(text(), text(), 0..4),
+        related_files in vec(text(), 0..4),
+        (expires_at, valid_from, valid_to)
+            in (option::of(time()), option::of(time()), option::of(time())),
+        pinned in any::<bool>(),
+        (prev, vitals_lsn) in (lsn(), lsn()),
+        unknown in unknown(),
+    ) -> Traits {
+        Traits {
+            domain, tags, related_files, expires_at, valid_from, valid_to, pinned, prev,
+            vitals_lsn, unknown,
+        }
+    }
+}
+
+fn severity() -> impl Strategy<Value = Severity> {
+    prop_oneof![
+        Just(Severity::Low),
+        Just(Severity::Medium),
+        Just(Severity::High),
+        Just(Severity::Critical),
+    ]
+}
+
+fn experience_type() -> impl Strategy<Value = ExperienceType> {
+    use ExperienceType as T;
+    prop_oneof![
+        (text(), severity()).prop_map(|(description, severity)| T::Difficulty {
+            description,
+            severity
+        }),
+        (option::of(text()), text(), any::<bool>()).prop_map(|(problem_ref, approach, worked)| {
+            T::Solution {
+                problem_ref,
+                approach,
+                worked,
+            }
+        }),
+        (text(), text(), text()).prop_map(|(signature, fix, prevention)| T::ErrorPattern {
+            signature,
+            fix,
+            prevention
+        }),
+        (text(), text(), ratio()).prop_map(|(task_type, approach, quality)| T::SuccessPattern {
+            task_type,
+            approach,
+            quality
+        }),
+        (text(), text(), ratio()).prop_map(|(category, preference, strength)| {
+            T::UserPreference {
+                category,
+                preference,
+                strength,
+            }
+        }),
+        (text(), text()).prop_map(|(decision, rationale)| T::ArchitecturalDecision {
+            decision,
+            rationale
+        }),
+        (text(), text()).prop_map(|(technology, insight)| T::TechInsight {
+            technology,
+            insight
+        }),
+        (text(), text()).prop_map(|(statement, source)| T::Fact { statement, source }),
+        option::of(text()).prop_map(|category| T::Generic { category }),
+    ]
+}
+
+prop_compose! {
+    fn body()(
+        (content, source_agent) in (text(), text()),
+        experience_type in experience_type(),
+        (source_task, idempotency_key) in (option::of(text()), option::of(text())),
+        content_hash in any::<[u8; 16]>(),
+        inverse_norm in prop_oneof![Just(f32::MIN_POSITIVE), Just(f32::MAX), 1e-9f32..1e9],
+        (vitals, traits) in (vitals(), traits()),
+        (type_unknown, unknown) in (unknown(), unknown()),
+    ) -> Body {
+        Body {
+            content, experience_type, source_agent, source_task, idempotency_key,
+            content_hash: ContentHash(content_hash), inverse_norm, vitals, traits, type_unknown,
+            unknown,
+        }
+    }
+}
+
+/// Any bits, NaN and infinities included: what is stored is what was given.
+fn vector() -> impl Strategy<Value = Vec<f32>> {
+    vec(any::<u32>().prop_map(f32::from_bits), 1..40)
+}
+
+prop_compose! {
+    fn collective()(
+        id in any::<u128>(),
+        (name, owner_id) in (text(), option::of(text())),
+        embedding_dimension in 1u16..=4096,
+        half_life_ms in 1u64..,
+        (freq_weight, floor) in (0.0f32..=100.0, ratio()),
+        auto_archive_below_floor in any::<bool>(),
+        weights in option::of((0.0f32..=f32::MAX, ratio())),
+        embedder in option::of((text(), text(), text())),
+        created_at in time(),
+        unknown in unknown(),
+    ) -> CollectiveRecord {
+        let collective = Collective {
+            id: CollectiveId::from_u128(id),
+            name,
+            owner_id: owner_id.map(UserId::from),
+            embedding_dimension,
+            decay: DecayConfig {
+                half_life_ms, freq_weight, floor, auto_archive_below_floor,
+                default_recall_weights: weights
+                    .map(|(similarity, energy)| RecallWeights { similarity, energy }),
+            },
+            embedder: embedder.map(|(provider, model, fingerprint)| {
+                EmbedderIdentity { provider, model, fingerprint }
+            }),
+            created_at,
+        };
+        CollectiveRecord { collective, unknown }
+    }
+}
+
+prop_compose! {
+    fn header()(
+        (payload_len, payload_crc) in (4 * 4096..=MAX_PAYLOAD, any::<u32>()),
+        kind in (1u8..=7).prop_map(|code| RecordKind::try_from(code).unwrap()),
+        closes_commit in any::<bool>(),
+        dimension in 1u16..=4096,
+        lsn in 1u64..,
+        below in any::<prop::sample::Index>(),
+        time in time(),
+        (collective, row, entity) in any::<(u32, u32, u128)>(),
+    ) -> FrameHeader {
+        FrameHeader {
+            payload_len, payload_crc, kind, closes_commit,
+            dimension: if kind == RecordKind::Body { dimension } else { 0 },
+            lsn: Lsn::new(lsn), time, collective, row, entity,
+            durable_upto: Lsn::new(below.index(usize::MAX) as u64 % lsn),
+        }
+    }
+}
+
+prop_compose! {
+    fn manifest()(
+        (instance_id, created_at) in (any::<u128>(), time()),
+        (generation, timeline, next_segment) in any::<(u64, u32, u32)>(),
+        forks in proptest::collection::btree_map(any::<u32>(), 1u64..1 << 32, 0..4),
+        (retained_from, checkpoint) in (lsn(), lsn()),
+        segments in proptest::collection::btree_map(any::<u64>(), (any::<u32>(), 0u64..1 << 30), 0..5),
+        active in any::<bool>(),
+        sync_mode in prop_oneof![
+            Just(SyncModeCode::Normal), Just(SyncModeCode::Fast), Just(SyncModeCode::Paranoid),
+        ],
+        unknown in unknown(),
+    ) -> Manifest {
+        let mut first_lsn = 0;
+        let forks = forks.into_iter().map(|(timeline, step)| {
+            first_lsn += step;
+            Fork { timeline: Timeline::new(timeline), first_lsn: Lsn::new(first_lsn) }
+        }).collect();
+        let mut segments: Vec<SegmentEntry> = segments.into_iter().map(|(lsn, (id, units))| {
+            SegmentEntry { id, first_lsn: Lsn::new(lsn), end: 4096 + units * 64 }
+        }).collect();
+        if active && let Some(last) = segments.last_mut() {
+            last.end = 0;
+        }
+        Manifest {
+            instance_id: InstanceId::from_u128(instance_id), created_at, generation,
+            timeline: Timeline::new(timeline), forks, retained_from, next_segment, segments,
+            checkpoint, sync_mode, unknown,
+        }
+    }
+}
+
+prop_compose! {
+    fn segment()(
+        (timeline, instance_id, first_lsn, previous_lsn) in any::<(u32, u128, u64, u64)>(),
+        (seed, id, cipher, key) in any::<(u32, u32, u32, u32)>(),
+    ) -> SegmentHeader {
+        SegmentHeader {
+            timeline: Timeline::new(timeline),
+            instance_id: InstanceId::from_u128(instance_id),
+            first_lsn: Lsn::new(first_lsn),
+            previous_lsn: Lsn::new(previous_lsn),
+            seed, id, cipher, key,
+        }
+    }
+}
+
+fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+/// Asks every decoder everything. Whatever it answers, it must answer.
+fn decode_with_everything(dimension: u16, bytes: &[u8]) {
+    let _ = verify_frame(bytes, 0);
+    let _ = SegmentHeader::decode(bytes);
+    let _ = Manifest::decode(bytes);
+    let _ = Tail::decode(bytes);
+    let _ = CollectiveRecord::decode(CollectiveId::from_u128(1), bytes);
+    let _ = Vitals::decode(bytes);
+    let traits = Traits::decode(bytes).unwrap_or_default();
+    let _ = Body::decode(dimension, bytes);
+    if let Ok(view) = BodyView::parse(dimension, bytes) {
+        let head = ExperienceHead {
+            id: ExperienceId::from_u128(1),
+            collective_id: CollectiveId::from_u128(2),
+            timestamp: Timestamp::from_millis(3),
+            updated_at: Timestamp::from_millis(4),
+            instance_id: InstanceId::from_u128(5),
+        };
+        let vitals = view.vitals().unwrap_or(Vitals::initial(0.0, 0.0));
+        let _ = (view.kind(), view.content(), view.traits());
+        let _ = assemble(&head, &view, &vitals, &traits);
+    }
+}
+
+/// A frame around a payload, header and padding included.
+fn frame(header: FrameHeader, seed: u32, payload: &[u8]) -> Vec<u8> {
+    let header = FrameHeader {
+        payload_len: payload.len() as u32,
+        payload_crc: payload_crc(payload),
+        ..header
+    };
+    let mut out = header.encode(seed).to_vec();
+    out.extend_from_slice(payload);
+    out.resize(header.frame_len() as usize, 0);
+    out
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_answered(dimension in 0u16..20, bytes in vec(any::<u8>(), 0..300)) {
+        decode_with_everything(dimension, &bytes);
+    }
+
+    #[test]
+    fn any_fields_are_answered(
+        dimension in 0u16..4,
+        fields in vec((0u8..16, vec(any::<u8>(), 0..24)), 0..16),
+    ) {
+        let mut bytes = vec![0; usize::from(dimension) * 4];
+        for (tag, value) in fields {
+            FieldWriter::new(&mut bytes).bytes(tag, &value);
+        }
+        decode_with_everything(dimension, &bytes);
+    }
+
+    #[test]
+    fn spoilt_encodings_are_answered(
+        (body, vector, vitals, traits) in (body(), vector(), vitals(), traits()),
+        (collective, manifest) in (collective(), manifest()),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let dimension = vector.len() as u16;
+        for mut bytes in [
+            encoded(|out| body.encode(out, &vector)),
+            encoded(|out| vitals.encode(out)),
+            encoded(|out| traits.encode(out)),
+            encoded(|out| collective.encode(out)),
+            manifest.encode(),
+        ] {
+            let at = at.index(bytes.len().max(1));
+            decode_with_everything(dimension, bytes.get(..at).unwrap());
+            if let Some(slot) = bytes.get_mut(at) {
+                *slot = byte;
+            }
+            decode_with_everything(dimension, &bytes);
+        }
+    }
+
+    #[test]
+    fn bodies_come_back(body in body(), vector in vector()) {
+        let bytes = encoded(|out| body.encode(out, &vector));
+        let dimension = vector.len() as u16;
+        let decoded = Body::decode(dimension, &bytes).unwrap();
+        prop_assert_eq!(&decoded, &body);
+        prop_assert_eq!(encoded(|out| decoded.encode(out, &vector)), bytes.clone());
+
+        let view = BodyView::parse(dimension, &bytes).unwrap();
+        let bits = |v: &[f32]| v.iter().map(|c| c.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&view.vector_f32()), bits(&vector));
+        prop_assert_eq!(view.content().unwrap(), body.content);
+        prop_assert_eq!(view.kind().unwrap(), body.experience_type.kind());
+        prop_assert_eq!(view.experience_type().unwrap(), body.experience_type);
+        prop_assert_eq!(view.vitals().unwrap(), body.vitals);
+        prop_assert_eq!(view.traits().unwrap(), body.traits);
+    }
+
+    #[test]
+    fn vitals_come_back(vitals in vitals()) {
+        let bytes = encoded(|out| vitals.encode(out));
+        let decoded = Vitals::decode(&bytes).unwrap();
+        prop_assert_eq!(&decoded, &vitals);
+        prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+    }
+
+    #[test]
+    fn traits_come_back(traits in traits()) {
+        let bytes = encoded(|out| traits.encode(out));
+        let decoded = Traits::decode(&bytes).unwrap();
+        prop_assert_eq!(&decoded, &traits);
+        prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+    }
+
+    #[test]
+    fn types_come_back(value in experience_type(), unknown in unknown()) {
+        let bytes = encoded(|out| encode_experience_type(&value, &unknown, out));
+        let field = Field { tag: 3, offset: 0, bytes: &bytes };
+        let decoded = super::experience_type::decode_experience_type(&field).unwrap();
+        prop_assert_eq!(decoded, (value, unknown));
+    }
+
+    #[test]
+    fn collectives_come_back(record in collective()) {
+        let bytes = encoded(|out| record.encode(out));
+        let decoded = CollectiveRecord::decode(record.collective.id, &bytes).unwrap();
+        prop_assert_eq!(&decoded, &record);
+        prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+    }
+
+    #[test]
+    fn files_come_back(
+        manifest in manifest(), segment in segment(), lsn in lsn(), timeline in any::<u32>(),
+    ) {
+        let tail = Tail { lsn, timeline: Timeline::new(timeline) };
+        prop_assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
+        prop_assert_eq!(SegmentHeader::decode(&segment.encode()).unwrap(), segment);
+        prop_assert_eq!(Tail::decode(&tail.encode()).unwrap(), tail);
+    }
+
+    #[test]
+    fn headers_come_back_under_their_own_seed_only(
+        header in header(), seed in any::<u32>(), other in any::<u32>(),
+    ) {
+        let bytes = header.encode(seed);
+        prop_assert_eq!(FrameHeader::decode(&bytes, seed), Ok(header));
+        prop_assume!(seed != other);
+        prop_assert_eq!(FrameHeader::decode(&bytes, other), Err(FrameFault::Checksum));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_frame_passes(
+        header in header(), seed in any::<u32>(), body in body(), vector in vector(),
+    ) {
+        let header = FrameHeader {
+            kind: RecordKind::Body,
+            dimension: vector.len() as u16,
+            ..header
+        };
+        let payload = encoded(|out| body.encode(out, &vector));
+        let good = frame(header, seed, &payload);
+        let (_, read) = verify_frame(&good, seed).unwrap();
+        prop_assert_eq!(read, payload.as_slice());
+        for bit in 0..(FRAME_HEADER_LEN + payload.len()) * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let fault = verify_frame(&bad, seed).unwrap_err();
+            let expected = if bit < FRAME_HEADER_LEN * 8 {
+                FrameFault::Checksum
+            } else {
+                FrameFault::PayloadChecksum
+            };
+            prop_assert_eq!(fault, expected);
+        }
+        for len in 0..FRAME_HEADER_LEN + payload.len() {
+            prop_assert_eq!(verify_frame(&good[..len], seed).unwrap_err(), FrameFault::Short);
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_file_passes(
+        manifest in manifest(), segment in segment(), bit in any::<prop::sample::Index>(),
+    ) {
+        let flip = |mut bytes: Vec<u8>| {
+            let bit = bit.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        };
+        prop_assert!(Manifest::decode(&flip(manifest.encode())).is_err());
+        prop_assert!(SegmentHeader::decode(&flip(segment.encode().to_vec())).is_err());
+        let tail = Tail { lsn: segment.first_lsn, timeline: segment.timeline };
+        prop_assert!(Tail::decode(&flip(tail.encode().to_vec())).is_err());
+    }
+}
+
+#[test]
+fn zeros_were_never_written() {
+    for seed in [0, 1, u32::MAX, 0x9d2c_5680] {
+        let zeros = [0; FRAME_HEADER_LEN];
+        assert_eq!(FrameHeader::decode(&zeros, seed), Err(FrameFault::Zero));
+    }
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    let mut manifest = encoded(|out| {
+        out.extend_from_slice(b"PULSEMAN");
+        out.extend_from_slice(&2u32.to_le_bytes());
+    });
+    assert_eq!(Manifest::decode(&manifest), Err(FileFault::Checksum));
+    let crc = crc32fast::hash(&manifest);
+    manifest.extend_from_slice(&crc.to_le_bytes());
+    let fault = Manifest::decode(&manifest).unwrap_err();
+    assert_eq!(fault, FileFault::Version { found: 2 });
+}
+
+#[test]
+fn segment_names_are_their_lsns() {
+    for lsn in [0, 1, 0x1234_5678_9abc_def0, u64::MAX].map(Lsn::new) {
+        assert_eq!(segment_first_lsn(&segment_file_name(lsn)), Some(lsn));
+    }
+    for name in [
+        "",
+        "1.seg",
+        "00000000000000A1.seg",
+        "+000000000000001.seg",
+        "LOCK",
+    ] {
+        assert_eq!(segment_first_lsn(name), None);
+    }
+}
+
+#[test]
+fn errors_name_the_field() {
+    let bytes = encoded(|out| {
+        let mut writer = FieldWriter::new(out);
+        writer.f32(1, 0.5);
+        writer.f32(2, f32::NAN);
+    });
+    assert_eq!(
+        Vitals::decode(&bytes).unwrap_err().to_string(),
+        "vitals.confidence (tag 2, byte 9 of the fields): the number is out of range"
+    );
+    let twice = encoded(|out| {
+        FieldWriter::new(out).f32(1, 0.5);
+        FieldWriter::new(out).f32(1, 0.5);
+    });
+    assert_eq!(
+        Vitals::decode(&twice).unwrap_err().what,
+        "the tags do not ascend"
+    );
+}
+
+#[test]
+fn applications_are_counted_for_the_instance() {
+    let body = Body {
+        content: "text".into(),
+        experience_type: ExperienceType::Generic { category: None },
+        source_agent: "agent".into(),
+        source_task: None,
+        idempotency_key: None,
+        content_hash: ContentHash([1; 16]),
+        inverse_norm: 1.0,
+        vitals: Vitals::initial(0.5, 0.25),
+        traits: Traits::default(),
+        type_unknown: UnknownFields::default(),
+        unknown: UnknownFields::default(),
+    };
+    let bytes = encoded(|out| body.encode(out, &[1.0]));
+    let view = BodyView::parse(1, &bytes).unwrap();
+    let head = ExperienceHead {
+        id: ExperienceId::from_u128(1),
+        collective_id: CollectiveId::from_u128(2),
+        timestamp: Timestamp::from_millis(3),
+        updated_at: Timestamp::from_millis(4),
+        instance_id: InstanceId::from_u128(5),
+    };
+    let fresh = assemble(&head, &view, &body.vitals, &body.traits).unwrap();
+    assert_eq!(fresh.applications, BTreeMap::new());
+    assert_eq!(fresh.last_reinforced, head.timestamp);
+    let vitals = Vitals {
+        applications: 3,
+        last_reinforced: Some(Timestamp::from_millis(9)),
+        ..body.vitals.clone()
+    };
+    let used = assemble(&head, &view, &vitals, &body.traits).unwrap();
+    assert_eq!(used.applications, BTreeMap::from([(head.instance_id, 3)]));
+    assert_eq!(used.last_reinforced, Timestamp::from_millis(9));
+    assert_eq!(used.updated_at, head.updated_at);
+}

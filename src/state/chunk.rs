@@ -1,0 +1,217 @@
+//! Where do the rows of a collective stand?
+//!
+//! In chunks that are allocated whole and never move, so that readers walk them without a lock
+//! while the committer fills the next slot. A slot is written once; what changes afterwards is
+//! one write-once `deleted_at` and the chain of versions.
+//!
+//! Chunks start small and double, so that a collective of ten rows costs kilobytes, and stop
+//! doubling at [`LARGEST`], so that freeing is fine-grained.
+
+use crate::{
+    model::{ExperienceKind, Lsn, Timestamp},
+    state::{chain::Chain, values::Values},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+/// Rows of the first chunk.
+const SMALLEST: u32 = 16;
+/// Rows of every chunk once the doubling has ended.
+const LARGEST: u32 = 1024;
+/// Chunks before the doubling has ended: 16, 16, 32, … 512 rows, 1024 in all.
+const SMALL_CHUNKS: u32 = LARGEST.ilog2() - SMALLEST.ilog2() + 1;
+
+/// Which chunk a row is in, and at which slot.
+#[must_use]
+pub const fn locate(row: u32) -> (usize, usize) {
+    if row < SMALLEST {
+        (0, row as usize)
+    } else if row < LARGEST {
+        let level = row.ilog2();
+        let chunk = level - SMALLEST.ilog2() + 1;
+        (chunk as usize, (row - (1 << level)) as usize)
+    } else {
+        let beyond = row - LARGEST;
+        (
+            (SMALL_CHUNKS + beyond / LARGEST) as usize,
+            (beyond % LARGEST) as usize,
+        )
+    }
+}
+
+/// First row and number of rows of a chunk.
+#[must_use]
+pub const fn extent(chunk: usize) -> (u32, u32) {
+    let chunk = chunk as u32;
+    if chunk == 0 {
+        (0, SMALLEST)
+    } else if chunk < SMALL_CHUNKS {
+        let first = SMALLEST << (chunk - 1);
+        (first, first)
+    } else {
+        (LARGEST + (chunk - SMALL_CHUNKS) * LARGEST, LARGEST)
+    }
+}
+
+/// What never changes about a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// The record that created it.
+    pub lsn: Lsn,
+    /// The experience's id.
+    pub id: u128,
+    /// When it was recorded.
+    pub time: Timestamp,
+    /// Where its body is in the log.
+    pub place: u64,
+    /// Bytes of its frame in the log.
+    pub frame_bytes: u32,
+    /// Code of its agent in [`super::names::Names`].
+    pub agent: u32,
+    /// 1 / ‖vector‖, so that similarity needs one dot product.
+    pub inverse_norm: f32,
+    /// Importance at creation.
+    pub importance: f32,
+    /// Confidence at creation.
+    pub confidence: f32,
+    /// Kind of its type; `None` where the body is damaged.
+    pub kind: Option<ExperienceKind>,
+    /// Pinned at creation.
+    pub pinned: bool,
+    /// Has an idempotency key.
+    pub keyed: bool,
+    /// Expiry at creation.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Row {
+    /// The values that the body itself states.
+    #[must_use]
+    pub fn initial_values(&self) -> Values {
+        Values {
+            importance: self.importance,
+            confidence: self.confidence,
+            applications: 0,
+            last_reinforced: self.time,
+            updated_at: self.time,
+            expires_at: self.expires_at,
+            archived: false,
+            pinned: self.pinned,
+            vitals_lsn: Lsn::ZERO,
+            traits_lsn: Lsn::ZERO,
+            traits_place: 0,
+            damaged_place: 0,
+        }
+    }
+}
+
+/// A row's place in a chunk.
+#[derive(Debug, Default)]
+pub struct Slot {
+    row: OnceLock<Row>,
+    /// LSN of the record that deleted it; 0 while it lives.
+    deleted_at: AtomicU64,
+    /// Versions after the body.
+    versions: Chain<Values>,
+}
+
+impl Slot {
+    /// The row, if the slot is filled and visible at `lsn`.
+    pub fn visible(&self, lsn: Lsn) -> Option<&Row> {
+        let row = self.row.get()?;
+        if row.lsn > lsn {
+            return None;
+        }
+        let deleted_at = self.deleted_at.load(Ordering::Acquire);
+        (deleted_at == 0 || deleted_at > lsn.get()).then_some(row)
+    }
+
+    /// The row, whoever may see it. For the committer.
+    pub fn row(&self) -> Option<&Row> {
+        self.row.get()
+    }
+
+    /// Whether the row still has the values of its body, at every LSN.
+    pub fn unchanged(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    /// The values as of `lsn`.
+    pub fn values(&self, row: &Row, lsn: Lsn) -> Values {
+        self.versions
+            .at(lsn, |values| *values)
+            .unwrap_or_else(|| row.initial_values())
+    }
+
+    /// Fills the slot. A slot that is already filled stays as it is.
+    pub fn fill(&self, row: Row) {
+        let _ = self.row.set(row);
+    }
+
+    /// Adds a version.
+    pub fn push(&self, lsn: Lsn, values: Values, horizon: Lsn) {
+        self.versions.push(lsn, values, horizon);
+    }
+
+    /// Marks the row as deleted; false where it already was.
+    pub fn delete(&self, lsn: Lsn) -> bool {
+        self.deleted_at
+            .compare_exchange(0, lsn.get(), Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Whether the row was deleted at any LSN.
+    pub fn deleted(&self) -> bool {
+        self.deleted_at.load(Ordering::Acquire) != 0
+    }
+}
+
+/// A run of slots.
+#[derive(Debug)]
+pub struct Chunk {
+    slots: Box<[Slot]>,
+    /// Slots that still may be seen by somebody, or filled.
+    needed: AtomicU32,
+}
+
+impl Chunk {
+    /// An empty chunk, the `index`th of its table.
+    #[must_use]
+    pub fn new(index: usize) -> Self {
+        let (_, rows) = extent(index);
+        Self {
+            slots: (0..rows).map(|_| Slot::default()).collect(),
+            needed: AtomicU32::new(rows),
+        }
+    }
+
+    /// The slots in row order.
+    #[must_use]
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// One slot is beyond everybody's sight; true where that was the last.
+    pub fn forget_one(&self) -> bool {
+        self.needed.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_every_row_once() {
+        let mut row = 0;
+        for chunk in 0..40 {
+            let (first, rows) = extent(chunk);
+            assert_eq!(first, row);
+            assert_eq!(locate(first), (chunk, 0));
+            assert_eq!(locate(first + rows - 1), (chunk, rows as usize - 1));
+            row += rows;
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What does the database look like in memory?
+//!
+//! Everything here is derived from the log by [`apply`]: tables of rows per collective, the index
+//! from ids to rows, versions of what changes. Nothing here names tokio, files or the clock.
+//!
+//! Readers hold a [`Snapshot`], an immutable value fixed at one LSN; the tables behind it grow in
+//! place. Invariant: what a snapshot at LSN s shows never changes. A row is visible to it iff its
+//! `lsn ≤ s` and it was not deleted at or before s, and its values are those of the newest version
+//! ≤ s. The committer alone writes; it publishes a newer snapshot after applying, so a reader
+//! never meets a row half written: it ignores rows newer than its snapshot.
+
+pub mod apply;
+pub mod chain;
+pub mod chunk;
+pub mod ids;
+pub mod names;
+pub mod replay;
+pub mod snapshot;
+pub mod table;
+pub mod values;
+
+pub use apply::{Applier, Mutation};
+pub use chunk::Row;
+pub use ids::{IdIndex, RowRef};
+pub use snapshot::{Snapshot, Tables};
+pub use table::{RowState, Table, Visited};
+pub use values::Values;

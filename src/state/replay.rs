@@ -1,0 +1,182 @@
+//! How does a record of the log become a mutation of the tables, and where are a row's traits?
+//!
+//! The reading half of [`crate::state::apply`]: an open walks the log through [`mutation`].
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{BodyView, CollectiveRecord, FrameHeader, RecordKind, Traits, Vitals},
+    log::{Frame, Place, SegmentSet},
+    model::{CollectiveId, Lsn},
+    state::{Applier, Mutation, Row, RowRef, Values},
+    sync::Arc,
+};
+
+const NEWEST: Lsn = Lsn::new(u64::MAX);
+
+/// What the record in `frame` changes; `payload` was compared with its checksum.
+pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<Mutation> {
+    let header = &frame.header;
+    let at = RowRef {
+        collective: header.collective,
+        row: header.row,
+    };
+    let fault = |what: String| frame.corrupted(what);
+    Ok(match header.kind {
+        RecordKind::Collective => {
+            let id = CollectiveId::from_u128(header.entity);
+            let record =
+                CollectiveRecord::decode(id, payload).map_err(|error| fault(error.to_string()))?;
+            Mutation::Define {
+                collective: header.collective,
+                definition: Arc::new(record.collective),
+            }
+        }
+        RecordKind::CollectiveDeleted => Mutation::DeleteCollective {
+            collective: header.collective,
+        },
+        RecordKind::Body => {
+            let body = BodyView::parse(header.dimension, payload)
+                .map_err(|error| fault(error.to_string()))?;
+            body_mutation(header, frame.place, at, &body)
+                .map_err(|error| fault(error.to_string()))?
+        }
+        RecordKind::Vitals => {
+            let vitals = Vitals::decode(payload).map_err(|error| fault(error.to_string()))?;
+            revision(at, applier, |values| {
+                values.importance = vitals.importance;
+                values.confidence = vitals.confidence;
+                values.applications = vitals.applications;
+                values.archived = vitals.archived;
+                if let Some(time) = vitals.last_reinforced {
+                    values.last_reinforced = time;
+                }
+                values.vitals_lsn = header.lsn;
+                values.updated_at = header.time;
+                values.damaged_place = 0;
+            })
+        }
+        RecordKind::Traits => {
+            let traits = Traits::decode(payload).map_err(|error| fault(error.to_string()))?;
+            revision(at, applier, |values| {
+                values.expires_at = traits.expires_at;
+                values.pinned = traits.pinned;
+                values.traits_lsn = header.lsn;
+                values.traits_place = frame.place.pack();
+                values.updated_at = header.time;
+            })
+        }
+        RecordKind::ExperienceDeleted => Mutation::Delete { at },
+        _ => Mutation::Nothing,
+    })
+}
+
+/// What is known of a record whose payload is damaged: the row answers with the damage.
+pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -> Mutation {
+    let at = RowRef {
+        collective: header.collective,
+        row: header.row,
+    };
+    match header.kind {
+        RecordKind::Body => Mutation::Record {
+            at,
+            row: Row {
+                lsn: header.lsn,
+                id: header.entity,
+                time: header.time,
+                place: place.pack(),
+                frame_bytes: header.frame_len() as u32,
+                agent: 0,
+                inverse_norm: 0.0,
+                importance: 0.0,
+                confidence: 0.0,
+                kind: None,
+                pinned: false,
+                keyed: false,
+                expires_at: None,
+            },
+            agent: "".into(),
+            key: None,
+        },
+        RecordKind::Vitals => revision(at, applier, |values| values.damaged_place = place.pack()),
+        RecordKind::Traits => revision(at, applier, |values| {
+            values.traits_lsn = header.lsn;
+            values.traits_place = place.pack();
+        }),
+        RecordKind::CollectiveDeleted => Mutation::DeleteCollective {
+            collective: header.collective,
+        },
+        RecordKind::ExperienceDeleted => Mutation::Delete { at },
+        _ => Mutation::Nothing,
+    }
+}
+
+/// The traits of a row with these values, read from the log.
+pub fn traits_at(segments: &SegmentSet, row: &Row, values: &Values) -> Result<Traits> {
+    if values.traits_place == 0 {
+        let frame = segments.frame(Place::unpack(row.place))?;
+        let payload = frame.verified_payload()?;
+        BodyView::parse(frame.header.dimension, payload)
+            .and_then(|body| body.traits())
+            .map_err(|error| frame.corrupted(error.to_string()))
+    } else {
+        let frame = segments.frame(Place::unpack(values.traits_place))?;
+        let payload = frame.verified_payload()?;
+        Traits::decode(payload).map_err(|error| frame.corrupted(error.to_string()))
+    }
+}
+
+fn body_mutation(
+    header: &FrameHeader,
+    place: Place,
+    at: RowRef,
+    body: &BodyView<'_>,
+) -> Result<Mutation, crate::format::DecodeError> {
+    let vitals = body.vitals()?;
+    let traits = body.traits()?;
+    let key = body.idempotency_key()?;
+    Ok(Mutation::Record {
+        at,
+        row: Row {
+            lsn: header.lsn,
+            id: header.entity,
+            time: header.time,
+            place: place.pack(),
+            frame_bytes: header.frame_len() as u32,
+            agent: 0,
+            inverse_norm: body.inverse_norm(),
+            importance: vitals.importance,
+            confidence: vitals.confidence,
+            kind: Some(body.kind()?),
+            pinned: traits.pinned,
+            keyed: key.is_some(),
+            expires_at: traits.expires_at,
+        },
+        agent: body.source_agent()?.into(),
+        key: key.map(Arc::from),
+    })
+}
+
+/// New values for a row that exists; nothing where it does not (its body was lost to damage).
+fn revision(at: RowRef, applier: &Applier, change: impl FnOnce(&mut Values)) -> Mutation {
+    let known = applier
+        .tables()
+        .get(at.collective)
+        .and_then(|table| table.row(at.row, NEWEST));
+    match known {
+        Some(state) => {
+            let mut values = state.values;
+            change(&mut values);
+            Mutation::Revise { at, values }
+        }
+        None => Mutation::Nothing,
+    }
+}
+
+/// Where the damage is that hides a row's present values, as an error.
+pub fn damage(segments: &SegmentSet, place: u64) -> PulseDBError {
+    let place = Place::unpack(place);
+    match segments.frame(place).and_then(|frame| frame.verified_payload().map(drop)) {
+        Err(error) => error,
+        Ok(()) => PulseDBError::conflict("a record that was damaged reads well again; reopen"),
+    }
+}

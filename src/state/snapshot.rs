@@ -1,0 +1,80 @@
+//! What does one call see?
+
+use std::collections::HashMap;
+
+use crate::{
+    model::{Cursor, Lsn},
+    state::table::Table,
+    sync::Arc,
+};
+
+/// The collectives at one moment; replaced when one comes or goes.
+#[derive(Debug, Default, Clone)]
+pub struct Tables {
+    by_number: Vec<Option<Arc<Table>>>,
+    by_id: HashMap<u128, u32>,
+}
+
+impl Tables {
+    /// The table of a collective by its number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&Arc<Table>> {
+        self.by_number.get(number as usize)?.as_ref()
+    }
+
+    /// The table of a collective by its id.
+    #[must_use]
+    pub fn find(&self, id: u128) -> Option<&Arc<Table>> {
+        self.get(*self.by_id.get(&id)?)
+    }
+
+    /// All tables in order of creation.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.by_number.iter().flatten()
+    }
+
+    /// Number of collectives.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn insert(&mut self, table: Arc<Table>) {
+        let number = table.number as usize;
+        if self.by_number.len() <= number {
+            self.by_number.resize(number + 1, None);
+        }
+        self.by_id.insert(table.id, table.number);
+        if let Some(place) = self.by_number.get_mut(number) {
+            *place = Some(table);
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u32) {
+        if let Some(table) = self
+            .by_number
+            .get_mut(number as usize)
+            .and_then(Option::take)
+        {
+            self.by_id.remove(&table.id);
+        }
+    }
+}
+
+/// The database as of one commit; `S` is the log's set of segments.
+#[derive(Debug, Clone)]
+pub struct Snapshot<S> {
+    /// Which commit.
+    pub cursor: Cursor,
+    /// The collectives.
+    pub tables: Arc<Tables>,
+    /// Where the bodies are.
+    pub segments: S,
+}
+
+impl<S> Snapshot<S> {
+    /// The newest LSN it sees.
+    pub fn lsn(&self) -> Lsn {
+        self.cursor.lsn
+    }
+}

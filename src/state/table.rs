@@ -1,0 +1,253 @@
+//! What is known of one collective?
+
+use crate::{
+    model::{Collective, Lsn, Timestamp},
+    state::{
+        chain::Chain,
+        chunk::{Chunk, Row, Slot, extent, locate},
+        names::Names,
+        values::Values,
+    },
+    sync::{
+        Arc, Swap,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+type Chunks = Vec<Option<Arc<Chunk>>>;
+
+/// The rows and the definition of one collective. The committer appends; readers walk.
+#[derive(Debug)]
+pub struct Table {
+    /// Number of the collective in the log.
+    pub number: u32,
+    /// Its id.
+    pub id: u128,
+    /// Components of its vectors.
+    pub dimension: u16,
+    /// Its agents.
+    pub agents: Names,
+    definition: Chain<Arc<Collective>>,
+    /// Copied when a chunk is added or freed, not per row.
+    chunks: Swap<Chunks>,
+    /// Row numbers given out so far.
+    rows: AtomicU32,
+}
+
+/// A row that a walk passes: what never changes at hand, what does at a price.
+#[derive(Clone, Copy)]
+pub struct Visited<'a> {
+    /// Row number.
+    pub number: u32,
+    /// What never changes.
+    pub row: &'a Row,
+    slot: &'a Slot,
+    lsn: Lsn,
+}
+
+impl Visited<'_> {
+    /// Whether the row still has the values of its body.
+    pub fn unchanged(&self) -> bool {
+        self.slot.unchanged()
+    }
+
+    /// The values as of the walk's LSN.
+    pub fn values(&self) -> Values {
+        self.slot.values(self.row, self.lsn)
+    }
+
+    /// The row with its values.
+    pub fn state(&self) -> RowState {
+        RowState {
+            number: self.number,
+            row: *self.row,
+            values: self.values(),
+        }
+    }
+}
+
+/// A row as a snapshot sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct RowState {
+    /// Row number.
+    pub number: u32,
+    /// What never changes.
+    pub row: Row,
+    /// What does.
+    pub values: Values,
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new(number: u32, definition: &Collective) -> Self {
+        Self {
+            number,
+            id: definition.id.as_u128(),
+            dimension: definition.embedding_dimension,
+            agents: Names::default(),
+            definition: Chain::default(),
+            chunks: Swap::new(Some(Arc::new(Vec::new()))),
+            rows: AtomicU32::new(0),
+        }
+    }
+
+    /// The definition as of `lsn`.
+    pub fn definition(&self, lsn: Lsn) -> Option<Arc<Collective>> {
+        self.definition.at(lsn, Arc::clone)
+    }
+
+    /// Row numbers given out so far, of whatever LSN.
+    pub fn row_count(&self) -> u32 {
+        self.rows.load(Ordering::Acquire)
+    }
+
+    /// The row as of `lsn`.
+    pub fn row(&self, number: u32, lsn: Lsn) -> Option<RowState> {
+        self.with_slot(number, |slot| {
+            let row = *slot.visible(lsn)?;
+            Some(RowState {
+                number,
+                row,
+                values: slot.values(&row, lsn),
+            })
+        })?
+    }
+
+    /// Walks the rows visible at `lsn` upwards from row `from`, until `visit` says stop (false).
+    pub fn for_each_from(&self, from: u32, lsn: Lsn, mut visit: impl FnMut(Visited<'_>) -> bool) {
+        let Some(chunks) = self.chunks.load() else {
+            return;
+        };
+        let end = self.row_count();
+        let (first_chunk, _) = locate(from);
+        for (index, chunk) in chunks.iter().enumerate().skip(first_chunk) {
+            let Some(chunk) = chunk else { continue };
+            let (start, _) = extent(index);
+            for (slot, number) in chunk.slots().iter().zip(start..end) {
+                if number >= from && !visit_slot(slot, number, lsn, &mut visit) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Walks the rows visible at `lsn` downwards from below row `below`, until `visit` says stop.
+    pub fn for_each_below(&self, below: u32, lsn: Lsn, mut visit: impl FnMut(Visited<'_>) -> bool) {
+        let Some(chunks) = self.chunks.load() else {
+            return;
+        };
+        let below = below.min(self.row_count());
+        let Some(last) = below.checked_sub(1) else {
+            return;
+        };
+        let (last_chunk, _) = locate(last);
+        for (index, chunk) in chunks.iter().enumerate().take(last_chunk + 1).rev() {
+            let Some(chunk) = chunk else { continue };
+            let (start, _) = extent(index);
+            let slots = chunk.slots().iter().enumerate().rev();
+            for (offset, slot) in slots {
+                let number = start + offset as u32;
+                if number < below && !visit_slot(slot, number, lsn, &mut visit) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The first row at or behind (`time`, `id`), whoever may see it. Rows stand in that order: the
+    /// committer gives times and ids that never decrease.
+    pub fn seek(&self, time: Timestamp, id: u128) -> u32 {
+        let before = |row: &Row| (row.time, row.id) < (time, id);
+        let Some(chunks) = self.chunks.load() else {
+            return 0;
+        };
+        let mut start = 0;
+        for (index, chunk) in chunks.iter().enumerate() {
+            let first = chunk
+                .as_ref()
+                .and_then(|chunk| chunk.slots().iter().find_map(Slot::row));
+            if first.is_some_and(|row| !before(row)) {
+                break;
+            }
+            if chunk.is_some() {
+                start = index;
+            }
+        }
+        let (first, _) = extent(start);
+        let behind = chunks.get(start).and_then(Option::as_ref).map_or(0, |chunk| {
+            chunk
+                .slots()
+                .iter()
+                .rposition(|slot| slot.row().is_some_and(before))
+                .map_or(0, |last| last as u32 + 1)
+        });
+        first + behind
+    }
+
+    /// Looks at a slot, whoever may see its row.
+    pub fn with_slot<R>(&self, number: u32, look: impl FnOnce(&Slot) -> R) -> Option<R> {
+        let (chunk, slot) = locate(number);
+        self.chunks.with(|chunks| {
+            let chunk = chunks?.get(chunk)?.as_ref()?;
+            chunk.slots().get(slot).map(look)
+        })
+    }
+
+    /// Sets the definition that holds from `lsn` on. For the committer.
+    pub(super) fn define(&self, lsn: Lsn, definition: Arc<Collective>, horizon: Lsn) {
+        self.definition.push(lsn, definition, horizon);
+    }
+
+    /// Fills a row. For the committer.
+    pub(super) fn fill(&self, number: u32, row: Row) {
+        let (index, _) = locate(number);
+        let mut chunks = self.chunks.load().unwrap_or_default();
+        if chunks.len() <= index {
+            let mut grown = Chunks::clone(&chunks);
+            for missing in grown.len()..=index {
+                grown.push(Some(Arc::new(Chunk::new(missing))));
+            }
+            chunks = Arc::new(grown);
+            self.chunks.store(Some(Arc::clone(&chunks)));
+        }
+        self.with_slot(number, |slot| slot.fill(row));
+        self.rows.fetch_max(number + 1, Ordering::Release);
+    }
+
+    /// Lets go of a row that nobody can see any more, and of its chunk if it was the last there.
+    pub(super) fn forget(&self, number: u32) {
+        let (index, _) = locate(number);
+        let Some(chunks) = self.chunks.load() else {
+            return;
+        };
+        let emptied = chunks
+            .get(index)
+            .and_then(Option::as_ref)
+            .is_some_and(|chunk| chunk.forget_one());
+        if emptied {
+            let mut fewer = Chunks::clone(&chunks);
+            if let Some(chunk) = fewer.get_mut(index) {
+                *chunk = None;
+            }
+            self.chunks.store(Some(Arc::new(fewer)));
+        }
+    }
+}
+
+fn visit_slot(
+    slot: &Slot,
+    number: u32,
+    lsn: Lsn,
+    visit: &mut impl FnMut(Visited<'_>) -> bool,
+) -> bool {
+    match slot.visible(lsn) {
+        Some(row) => visit(Visited {
+            number,
+            row,
+            slot,
+            lsn,
+        }),
+        None => true,
+    }
+}

@@ -1,0 +1,40 @@
+//! What of an experience changes, as far as filters, ranking and listing need it in memory?
+
+use crate::model::{Lsn, Timestamp};
+
+/// The values of one version of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Values {
+    /// In [0, 1].
+    pub importance: f32,
+    /// In [0, 1].
+    pub confidence: f32,
+    /// How often this instance applied it.
+    pub applications: u32,
+    /// When it was last applied, or recorded.
+    pub last_reinforced: Timestamp,
+    /// When anything last changed.
+    pub updated_at: Timestamp,
+    /// From when on it is gone.
+    pub expires_at: Option<Timestamp>,
+    /// Whether default searches leave it out.
+    pub archived: bool,
+    /// Whether it is exempt from expiry.
+    pub pinned: bool,
+    /// The record that the vitals came from; zero means the body.
+    pub vitals_lsn: Lsn,
+    /// The record that the traits came from; zero means the body.
+    pub traits_lsn: Lsn,
+    /// Where that record is; zero means the body.
+    pub traits_place: u64,
+    /// Where the damaged record is that hides the present vitals; zero means none.
+    pub damaged_place: u64,
+}
+
+impl Values {
+    /// Whether it has expired at `now`.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> bool {
+        !self.pinned && self.expires_at.is_some_and(|at| at <= now)
+    }
+}

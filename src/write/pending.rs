@@ -1,0 +1,236 @@
+//! What have the requests before this one in the same group decided?
+//!
+//! The tables show only what is durable, but a group is sequenced as a whole before it is. This
+//! overlay answers every question the sequencer has with group ∪ tables. It is a list of items, one
+//! per record to come; the maps over it are made when the first question comes, since a group
+//! that only records new experiences asks none. Cutting the list undoes a refused request.
+
+use std::collections::HashMap;
+
+use crate::{
+    format::Traits,
+    log::OutFrame,
+    model::{Collective, Lsn},
+    state::{Applier, Mutation, Row, RowRef, Values},
+    sync::Arc,
+};
+
+/// Sees whatever is in the tables.
+const NEWEST: Lsn = Lsn::new(u64::MAX);
+
+/// One record to come.
+pub struct Item {
+    /// The record; the log adds what it alone knows.
+    pub frame: OutFrame,
+    /// What it changes.
+    pub mutation: Mutation,
+    /// The row after it, where it records or revises one.
+    pub after: Option<Present>,
+}
+
+/// A row after everything decided so far.
+#[derive(Clone)]
+pub struct Present {
+    /// Where it stands.
+    pub at: RowRef,
+    /// What never changes; `place` is zero for a row of this group.
+    pub row: Row,
+    /// What does.
+    pub values: Values,
+    /// Its traits, where this group set them.
+    pub traits: Option<Arc<Traits>>,
+}
+
+/// The overlay.
+#[derive(Default)]
+pub struct Pending {
+    items: Vec<Item>,
+    /// Items that the maps below know.
+    indexed: usize,
+    rows: HashMap<RowRef, Option<Present>>,
+    ids: HashMap<u128, RowRef>,
+    keys: HashMap<(u32, Arc<str>), RowRef>,
+    collectives: HashMap<u32, Option<Arc<Collective>>>,
+    next_rows: Vec<(u32, u32)>,
+}
+
+impl Pending {
+    /// Number of records so far.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, item: Item) {
+        if let Mutation::Record { at, .. } = &item.mutation {
+            match self.next_rows.iter_mut().find(|(c, _)| *c == at.collective) {
+                Some((_, next)) => *next = at.row.saturating_add(1),
+                None => self
+                    .next_rows
+                    .push((at.collective, at.row.saturating_add(1))),
+            }
+        }
+        self.items.push(item);
+    }
+
+    /// Forgets the records from `mark` on.
+    pub fn cut(&mut self, mark: usize) {
+        let kept = self.items.drain(..).take(mark).collect::<Vec<_>>();
+        *self = Self::default();
+        for item in kept {
+            self.push(item);
+        }
+    }
+
+    /// The last record, to be marked as the end of its commit.
+    pub fn last_mut(&mut self) -> Option<&mut Item> {
+        self.items.last_mut()
+    }
+
+    /// All records.
+    pub fn into_items(self) -> Vec<Item> {
+        self.items
+    }
+
+    /// The number that the next row of a collective gets.
+    pub fn next_row(&self, collective: u32, in_table: u32) -> u32 {
+        self.next_rows
+            .iter()
+            .find(|(c, _)| *c == collective)
+            .map_or(in_table, |(_, next)| *next)
+    }
+
+    /// The definition of a collective, by number.
+    pub fn collective(&mut self, number: u32, applier: &Applier) -> Option<Arc<Collective>> {
+        self.index();
+        match self.collectives.get(&number) {
+            Some(decided) => decided.clone(),
+            None => newest_definition(applier, number),
+        }
+    }
+
+    /// Number and definition of a collective, by id.
+    pub fn find_collective(
+        &mut self,
+        id: u128,
+        applier: &Applier,
+    ) -> Option<(u32, Arc<Collective>)> {
+        self.index();
+        let fresh = self.collectives.iter().find_map(|(number, definition)| {
+            definition
+                .as_ref()
+                .filter(|definition| definition.id.as_u128() == id)
+                .map(|definition| (*number, Arc::clone(definition)))
+        });
+        if fresh.is_some() {
+            return fresh;
+        }
+        let number = applier.tables().find(id)?.number;
+        Some((number, self.collective(number, applier)?))
+    }
+
+    /// The oldest collective of this name.
+    pub fn named_collective(&mut self, name: &str, applier: &Applier) -> Option<Arc<Collective>> {
+        self.index();
+        let known = applier.tables().iter().map(|table| table.number);
+        let fresh = self.collectives.keys().copied();
+        let mut numbers: Vec<u32> = known.chain(fresh).collect();
+        numbers.sort_unstable();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.collective(number, applier))
+            .find(|definition| definition.name == name)
+    }
+
+    /// The number that the next collective gets.
+    pub fn next_collective(&mut self, applier: &Applier) -> u32 {
+        self.index();
+        self.collectives
+            .keys()
+            .max()
+            .map_or(0, |number| number + 1)
+            .max(applier.next_collective())
+    }
+
+    /// The living row with this idempotency key.
+    pub fn keyed(&mut self, collective: u32, key: &Arc<str>, applier: &Applier) -> Option<u128> {
+        self.index();
+        let at = match self.keys.get(&(collective, Arc::clone(key))) {
+            Some(at) => *at,
+            None => applier.keyed(collective, key)?,
+        };
+        self.present_at(at, applier).map(|present| present.row.id)
+    }
+
+    /// The row that has this id now.
+    pub fn present(&mut self, id: u128, applier: &Applier) -> Option<Present> {
+        self.index();
+        let at = match self.ids.get(&id) {
+            Some(at) => *at,
+            None => applier.ids().get(id)?,
+        };
+        self.present_at(at, applier)
+    }
+
+    fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
+        if let Some(decided) = self.rows.get(&at) {
+            return decided.clone();
+        }
+        if matches!(self.collectives.get(&at.collective), Some(None)) {
+            return None;
+        }
+        let table = applier.tables().get(at.collective)?;
+        let state = table.row(at.row, NEWEST)?;
+        Some(Present {
+            at,
+            row: state.row,
+            values: state.values,
+            traits: None,
+        })
+    }
+
+    /// Brings the maps up to date with the list.
+    fn index(&mut self) {
+        for item in self.items.iter().skip(self.indexed) {
+            match &item.mutation {
+                Mutation::Define {
+                    collective,
+                    definition,
+                } => {
+                    self.collectives
+                        .insert(*collective, Some(Arc::clone(definition)));
+                }
+                Mutation::DeleteCollective { collective } => {
+                    self.collectives.insert(*collective, None);
+                    for (at, present) in &mut self.rows {
+                        if at.collective == *collective {
+                            *present = None;
+                        }
+                    }
+                }
+                Mutation::Record { at, row, key, .. } => {
+                    self.ids.insert(row.id, *at);
+                    if let Some(key) = key {
+                        self.keys.insert((at.collective, Arc::clone(key)), *at);
+                    }
+                    self.rows.insert(*at, item.after.clone());
+                }
+                Mutation::Revise { at, .. } => {
+                    self.rows.insert(*at, item.after.clone());
+                }
+                Mutation::Delete { at } => {
+                    self.rows.insert(*at, None);
+                }
+                Mutation::Nothing => {}
+            }
+        }
+        self.indexed = self.items.len();
+    }
+}
+
+fn newest_definition(applier: &Applier, number: u32) -> Option<Arc<Collective>> {
+    applier
+        .tables()
+        .get(number)?
+        .definition(NEWEST)
+}

@@ -1,0 +1,518 @@
+//! What becomes of a request, given everything before it?
+//!
+//! The only place where a request meets the state it changes: existence, uniqueness, the embedder's
+//! identity, the new values. Every refusal happens here, before anything is appended. A request
+//! that is refused leaves no trace in the group.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    env::Env,
+    error::{PulseDBError, Result},
+    format::{CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc},
+    log::OutFrame,
+    model::{
+        Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
+        ExperienceUpdate, Lsn, Timestamp, UserId, limits,
+    },
+    state::{Applier, Mutation, Row, RowRef},
+    sync::Arc,
+    write::{
+        draft::Embedded,
+        identity::IdSource,
+        pending::{Item, Pending, Present},
+        request::{Answer, Change, Reply, Request},
+    },
+};
+
+/// Reads the traits that a row has in the log.
+pub trait TraitsSource {
+    /// The traits of `present`, which the group did not set.
+    fn traits(&self, present: &Present) -> Result<Traits>;
+}
+
+/// What the committer alone counts.
+pub struct Sequencer {
+    next_lsn: Lsn,
+    last_time: Timestamp,
+    ids: IdSource,
+    env: Arc<dyn Env>,
+}
+
+/// A group with everything decided.
+pub struct Sequenced {
+    /// The records to append.
+    pub items: Vec<Item>,
+    /// One answer per request, true once the items are durable.
+    pub answers: Vec<Answer>,
+    /// A flush was asked for.
+    pub flush: bool,
+    /// Room to give back when the group is answered.
+    pub rooms: Vec<Box<dyn Send>>,
+}
+
+impl Sequencer {
+    /// Continues behind `last_time` and `last_id` with the LSN `next_lsn`.
+    pub fn new(next_lsn: Lsn, last_time: Timestamp, last_id: u128, env: Arc<dyn Env>) -> Self {
+        Self {
+            next_lsn,
+            last_time,
+            ids: IdSource::new(last_id),
+            env,
+        }
+    }
+
+    /// Decides a group.
+    pub fn sequence(
+        &mut self,
+        requests: Vec<Request>,
+        applier: &Applier,
+        source: &dyn TraitsSource,
+    ) -> Sequenced {
+        self.last_time = self.last_time.max(self.env.now());
+        let mut step = Step {
+            sequencer: self,
+            applier,
+            source,
+            pending: Pending::default(),
+        };
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut rooms = Vec::with_capacity(requests.len());
+        let mut flush = false;
+        for request in requests {
+            flush |= matches!(request.changes.as_slice(), [Change::Flush]);
+            rooms.push(request.room);
+            answers.push(step.request(request.changes));
+        }
+        let items = step.pending.into_items();
+        self.next_lsn = Lsn::new(self.next_lsn.get() + items.len() as u64);
+        Sequenced {
+            items,
+            answers,
+            flush,
+            rooms,
+        }
+    }
+}
+
+/// One group being decided.
+struct Step<'a> {
+    sequencer: &'a mut Sequencer,
+    applier: &'a Applier,
+    source: &'a dyn TraitsSource,
+    pending: Pending,
+}
+
+impl Step<'_> {
+    fn request(&mut self, changes: Vec<Change>) -> Answer {
+        let mark = self.pending.len();
+        let replies: Answer = changes
+            .into_iter()
+            .map(|change| self.change(change))
+            .collect();
+        if replies.is_err() {
+            if self.pending.len() > mark {
+                self.pending.cut(mark);
+            }
+        } else if self.pending.len() > mark
+            && let Some(last) = self.pending.last_mut()
+        {
+            last.frame.header.closes_commit = true;
+        }
+        replies
+    }
+
+    fn change(&mut self, change: Change) -> Result<Reply> {
+        match change {
+            Change::Record(embedded) => self.record(*embedded),
+            Change::Reinforce(id) => self.reinforce(id),
+            Change::Update(id, update) => self.update(id, &update),
+            Change::SetTag(id, key, value) => self.set_tag(id, key, value),
+            Change::SetArchived(id, archived) => self.set_archived(id, archived),
+            Change::Delete(id) => self.delete(id),
+            Change::CreateCollective {
+                name,
+                owner,
+                dimension,
+                decay,
+                reuse_named,
+            } => self.create_collective(name, owner, dimension, decay, reuse_named),
+            Change::SetDecay(id, decay) => self.set_decay(id, decay),
+            Change::DeleteCollective(id) => self.delete_collective(id),
+            Change::Flush => Ok(Reply::Done),
+        }
+    }
+
+    fn record(&mut self, embedded: Embedded) -> Result<Reply> {
+        let number = self.collective_for_vectors(&embedded)?;
+        if let Some(key) = &embedded.key
+            && let Some(id) = self.pending.keyed(number, key, self.applier)
+        {
+            return Ok(Reply::Experience(ExperienceId::from_u128(id)));
+        }
+        let in_table = self.applier.tables().get(number).map_or(0, |t| t.row_count());
+        let at = RowRef {
+            collective: number,
+            row: self.pending.next_row(number, in_table),
+        };
+        if at.row == u32::MAX {
+            return Err(PulseDBError::conflict(
+                "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
+            ));
+        }
+        let id = self.next_id();
+        let mut header = self.header(RecordKind::Body, at, id);
+        header.dimension = embedded.dimension;
+        header.payload_crc = embedded.payload_crc;
+        header.payload_len = embedded.payload.len() as u32;
+        let row = Row {
+            lsn: header.lsn,
+            id,
+            time: header.time,
+            place: 0,
+            frame_bytes: header.frame_len() as u32,
+            agent: 0,
+            inverse_norm: embedded.inverse_norm,
+            importance: embedded.importance,
+            confidence: embedded.confidence,
+            kind: Some(embedded.kind),
+            pinned: embedded.pinned,
+            keyed: embedded.key.is_some(),
+            expires_at: embedded.expires_at,
+        };
+        self.pending.push(Item {
+            frame: OutFrame {
+                header,
+                payload: embedded.payload.into(),
+            },
+            mutation: Mutation::Record {
+                at,
+                row,
+                agent: embedded.agent,
+                key: embedded.key,
+            },
+            after: Some(Present {
+                at,
+                row,
+                values: row.initial_values(),
+                traits: None,
+            }),
+        });
+        Ok(Reply::Experience(ExperienceId::from_u128(id)))
+    }
+
+    /// The number of the collective, once it is sure that the vector may enter it. The first write
+    /// stamps the embedder's identity into the collective.
+    fn collective_for_vectors(&mut self, embedded: &Embedded) -> Result<u32> {
+        let (number, definition) = self.collective(embedded.collective)?;
+        if definition.embedding_dimension != embedded.dimension {
+            return Err(PulseDBError::conflict(format!(
+                "collective {} has dimension {}, the vector {}",
+                definition.id, definition.embedding_dimension, embedded.dimension
+            )));
+        }
+        match &definition.embedder {
+            Some(stamped) if *stamped == embedded.embedder => {}
+            Some(stamped) => {
+                return Err(PulseDBError::Embedding(format!(
+                    "collective {} holds vectors of {stamped}, this store embeds with {}; open it \
+                     with that embedder, or re-embed the collective",
+                    definition.id, embedded.embedder
+                )));
+            }
+            None => {
+                let mut stamped = Collective::clone(&definition);
+                stamped.embedder = Some(embedded.embedder.clone());
+                self.define(number, stamped);
+            }
+        }
+        Ok(number)
+    }
+
+    fn reinforce(&mut self, id: ExperienceId) -> Result<Reply> {
+        let mut present = self.present(id)?;
+        present.values.applications = present.values.applications.saturating_add(1);
+        present.values.last_reinforced = self.sequencer.last_time;
+        let applications = present.values.applications;
+        self.revise_vitals(present, EventType::Reinforced, id)?;
+        Ok(Reply::Applications(applications))
+    }
+
+    fn set_archived(&mut self, id: ExperienceId, archived: bool) -> Result<Reply> {
+        let mut present = self.present(id)?;
+        if present.values.archived != archived {
+            present.values.archived = archived;
+            let change = if archived {
+                EventType::Archived
+            } else {
+                EventType::Unarchived
+            };
+            self.revise_vitals(present, change, id)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    fn update(&mut self, id: ExperienceId, update: &ExperienceUpdate) -> Result<Reply> {
+        let mut present = self.present(id)?;
+        let vitals = update.importance.is_some() || update.confidence.is_some();
+        let traits = update.domain.is_some()
+            || update.tags.is_some()
+            || update.related_files.is_some()
+            || update.expires_at.is_some()
+            || update.valid_from.is_some()
+            || update.valid_to.is_some()
+            || update.pinned.is_some();
+        if vitals {
+            present.values.importance = update.importance.unwrap_or(present.values.importance);
+            present.values.confidence = update.confidence.unwrap_or(present.values.confidence);
+            present = self.revise_vitals(present, EventType::Updated, id)?;
+        }
+        if traits {
+            let mut changed = self.traits(&present)?;
+            merge(&mut changed, update);
+            if let (Some(from), Some(to)) = (changed.valid_from, changed.valid_to)
+                && from >= to
+            {
+                return Err(PulseDBError::validation(
+                    "valid_to",
+                    to,
+                    format!("it must be after valid_from ({from})"),
+                ));
+            }
+            self.revise_traits(present, changed, id);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn set_tag(&mut self, id: ExperienceId, key: String, value: Option<String>) -> Result<Reply> {
+        let present = self.present(id)?;
+        let mut changed = self.traits(&present)?;
+        let same = changed.tags.get(&key) == value.as_ref();
+        match value {
+            Some(value) => changed.tags.insert(key, value),
+            None => changed.tags.remove(&key),
+        };
+        check_tag_count(&changed.tags)?;
+        if !same {
+            self.revise_traits(present, changed, id);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn delete(&mut self, id: ExperienceId) -> Result<Reply> {
+        let present = self.present(id)?;
+        let at = present.at;
+        let header = self.header(RecordKind::ExperienceDeleted, at, id.as_u128());
+        self.push_encoded(header, Vec::new(), Mutation::Delete { at }, None);
+        Ok(Reply::Done)
+    }
+
+    fn create_collective(
+        &mut self,
+        name: String,
+        owner_id: Option<UserId>,
+        embedding_dimension: u16,
+        decay: DecayConfig,
+        reuse_named: bool,
+    ) -> Result<Reply> {
+        if reuse_named && let Some(known) = self.pending.named_collective(&name, self.applier) {
+            return Ok(Reply::Collective(known.id));
+        }
+        let number = self.pending.next_collective(self.applier);
+        let id = CollectiveId::from_u128(self.next_id());
+        let created_at = self.sequencer.last_time;
+        self.define(
+            number,
+            Collective {
+                id,
+                name,
+                owner_id,
+                embedding_dimension,
+                decay,
+                embedder: None,
+                created_at,
+            },
+        );
+        Ok(Reply::Collective(id))
+    }
+
+    fn set_decay(&mut self, id: CollectiveId, decay: DecayConfig) -> Result<Reply> {
+        let (number, definition) = self.collective(id)?;
+        let mut changed = Collective::clone(&definition);
+        changed.decay = decay;
+        self.define(number, changed);
+        Ok(Reply::Done)
+    }
+
+    fn delete_collective(&mut self, id: CollectiveId) -> Result<Reply> {
+        let (collective, _) = self.collective(id)?;
+        let at = RowRef { collective, row: 0 };
+        let header = self.header(RecordKind::CollectiveDeleted, at, id.as_u128());
+        let mutation = Mutation::DeleteCollective { collective };
+        self.push_encoded(header, Vec::new(), mutation, None);
+        Ok(Reply::Done)
+    }
+
+    fn define(&mut self, collective: u32, definition: Collective) {
+        let at = RowRef { collective, row: 0 };
+        let header = self.header(RecordKind::Collective, at, definition.id.as_u128());
+        let mut payload = Vec::new();
+        let record = CollectiveRecord {
+            collective: definition,
+            unknown: UnknownFields::default(),
+        };
+        record.encode(&mut payload);
+        let definition = record.collective;
+        let definition = Arc::new(definition);
+        let mutation = Mutation::Define {
+            collective,
+            definition,
+        };
+        self.push_encoded(header, payload, mutation, None);
+    }
+
+    /// Writes the vitals that `present` now has.
+    fn revise_vitals(
+        &mut self,
+        mut present: Present,
+        change: EventType,
+        id: ExperienceId,
+    ) -> Result<Present> {
+        if present.values.damaged_place != 0 {
+            return Err(PulseDBError::conflict(format!(
+                "the present values of experience {id} are damaged; read it for file and offset"
+            )));
+        }
+        let header = self.header(RecordKind::Vitals, present.at, id.as_u128());
+        let vitals = Vitals {
+            importance: present.values.importance,
+            confidence: present.values.confidence,
+            applications: present.values.applications,
+            last_reinforced: Some(present.values.last_reinforced),
+            archived: present.values.archived,
+            change,
+            prev: present.values.vitals_lsn,
+            traits_lsn: present.values.traits_lsn,
+            unknown: UnknownFields::default(),
+        };
+        let mut payload = Vec::new();
+        vitals.encode(&mut payload);
+        present.values.vitals_lsn = header.lsn;
+        present.values.updated_at = header.time;
+        let mutation = Mutation::Revise {
+            at: present.at,
+            values: present.values,
+        };
+        self.push_encoded(header, payload, mutation, Some(present.clone()));
+        Ok(present)
+    }
+
+    /// Writes `traits` as the row's traits.
+    fn revise_traits(&mut self, mut present: Present, mut traits: Traits, id: ExperienceId) {
+        let header = self.header(RecordKind::Traits, present.at, id.as_u128());
+        traits.prev = present.values.traits_lsn;
+        traits.vitals_lsn = present.values.vitals_lsn;
+        present.values.traits_lsn = header.lsn;
+        present.values.updated_at = header.time;
+        present.values.expires_at = traits.expires_at;
+        present.values.pinned = traits.pinned;
+        let mut payload = Vec::new();
+        traits.encode(&mut payload);
+        present.traits = Some(Arc::new(traits));
+        let mutation = Mutation::Revise {
+            at: present.at,
+            values: present.values,
+        };
+        self.push_encoded(header, payload, mutation, Some(present));
+    }
+
+    fn push_encoded(
+        &mut self,
+        mut header: FrameHeader,
+        payload: Vec<u8>,
+        mutation: Mutation,
+        after: Option<Present>,
+    ) {
+        header.payload_len = payload.len() as u32;
+        header.payload_crc = payload_crc(&payload);
+        self.pending.push(Item {
+            frame: OutFrame {
+                header,
+                payload: payload.into(),
+            },
+            mutation,
+            after,
+        });
+    }
+
+    /// A header with everything but the payload's length and checksum.
+    fn header(&self, kind: RecordKind, at: RowRef, entity: u128) -> FrameHeader {
+        FrameHeader {
+            payload_len: 0,
+            payload_crc: 0,
+            kind,
+            closes_commit: false,
+            dimension: 0,
+            lsn: Lsn::new(self.sequencer.next_lsn.get() + self.pending.len() as u64),
+            time: self.sequencer.last_time,
+            collective: at.collective,
+            row: at.row,
+            entity,
+            durable_upto: Lsn::ZERO,
+        }
+    }
+
+    fn next_id(&mut self) -> u128 {
+        let sequencer = &mut *self.sequencer;
+        sequencer
+            .ids
+            .next(sequencer.last_time, sequencer.env.as_ref())
+    }
+
+    fn traits(&self, present: &Present) -> Result<Traits> {
+        match &present.traits {
+            Some(set) => Ok(Traits::clone(set)),
+            None => self.source.traits(present),
+        }
+    }
+
+    fn present(&mut self, id: ExperienceId) -> Result<Present> {
+        self.pending
+            .present(id.as_u128(), self.applier)
+            .filter(|present| !present.values.expired(self.sequencer.last_time))
+            .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
+    }
+
+    fn collective(&mut self, id: CollectiveId) -> Result<(u32, Arc<Collective>)> {
+        self.pending
+            .find_collective(id.as_u128(), self.applier)
+            .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))
+    }
+}
+
+fn merge(traits: &mut Traits, update: &ExperienceUpdate) {
+    if let Some(domain) = &update.domain {
+        traits.domain.clone_from(domain);
+    }
+    if let Some(tags) = &update.tags {
+        traits.tags.clone_from(tags);
+    }
+    if let Some(files) = &update.related_files {
+        traits.related_files.clone_from(files);
+    }
+    traits.expires_at = update.expires_at.unwrap_or(traits.expires_at);
+    traits.valid_from = update.valid_from.unwrap_or(traits.valid_from);
+    traits.valid_to = update.valid_to.unwrap_or(traits.valid_to);
+    traits.pinned = update.pinned.unwrap_or(traits.pinned);
+}
+
+fn check_tag_count(tags: &BTreeMap<String, String>) -> Result<()> {
+    if tags.len() > limits::MAX_TAGS {
+        return Err(PulseDBError::validation(
+            "tags",
+            format!("{} entries", tags.len()),
+            format!("there may be {}", limits::MAX_TAGS),
+        ));
+    }
+    Ok(())
+}
