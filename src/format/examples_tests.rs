@@ -8,7 +8,10 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::*;
-use crate::model::{Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceType, InstanceId, Lsn, Timeline, Timestamp, UserId};
+use crate::model::{
+    Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType,
+    ExperienceType, InstanceId, Lsn, Timeline, Timestamp, UserId,
+};
 
 const PAGE: &str = include_str!("../../storage-format.md");
 const SEED: u32 = 0x5eed_1234;

@@ -12,7 +12,10 @@ use super::{
     fields::{Field, FieldWriter},
     *,
 };
-use crate::model::{Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId, ExperienceType, InstanceId, Lsn, RecallWeights, Severity, Timeline, Timestamp, UserId};
+use crate::model::{
+    Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId,
+    ExperienceType, InstanceId, Lsn, RecallWeights, Severity, Timeline, Timestamp, UserId,
+};
 
 fn text() -> impl Strategy<Value = String> {
     vec(any::<char>(), 0..12).prop_map(String::from_iter)

@@ -19,7 +19,10 @@ use crate::{
     vfs::{Map, OpenMode, Vfs, VfsFile},
 };
 
-use super::{pool::{Spare, is_spare}, segment::{Segment, SegmentMeta}};
+use super::{
+    pool::{Spare, is_spare},
+    segment::{Segment, SegmentMeta},
+};
 
 const UNFINISHED: &str = ".tmp";
 
@@ -49,7 +52,10 @@ pub(super) fn create(
     let (unfinished, file) = match spare {
         Some(spare) => (spare.path, spare.file),
         None => {
-            let unfinished = dir.join(format!("{}{UNFINISHED}", segment_file_name(header.first_lsn)));
+            let unfinished = dir.join(format!(
+                "{}{UNFINISHED}",
+                segment_file_name(header.first_lsn)
+            ));
             let file = vfs
                 .open(&unfinished, OpenMode::CreateNew)
                 .map_err(PulseDBError::io("create", &unfinished))?;
@@ -129,9 +135,7 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
         ));
     }
     let map = file.map(len).map_err(PulseDBError::io("map", path))?;
-    let block = map
-        .get(0..SEGMENT_HEADER_LEN as u64)
-        .unwrap_or_default();
+    let block = map.get(0..SEGMENT_HEADER_LEN as u64).unwrap_or_default();
     let header = SegmentHeader::decode(block).map_err(|error| match error {
         FileFault::Version { found } => PulseDBError::Version {
             found,
@@ -139,6 +143,17 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
         },
         error => PulseDBError::corrupted(path, 0, error.to_string()),
     })?;
+    if header.cipher != 0 || header.key != 0 {
+        return Err(PulseDBError::config(
+            "path",
+            format!(
+                "{} is encrypted (cipher {}, key {}), which this build cannot read",
+                path.display(),
+                header.cipher,
+                header.key
+            ),
+        ));
+    }
     Ok(OpenFile {
         path: path.to_owned(),
         header,

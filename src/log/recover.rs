@@ -176,11 +176,12 @@ pub(crate) fn open_log(
 }
 
 /// The segments of an older manifest, `metas`, and those in `dir` that followed them. For an open
-/// that lost the newest manifest.
+/// that lost the newest manifest; `next_segment` is what the older one says.
 pub(crate) fn adopt(
     vfs: &dyn Vfs,
     dir: &Path,
     instance_id: InstanceId,
+    next_segment: u32,
     metas: &[SegmentMeta],
 ) -> Result<Vec<SegmentMeta>> {
     let mut all = metas.to_vec();
@@ -194,11 +195,17 @@ pub(crate) fn adopt(
             Err(PulseDBError::Corrupted { .. }) => continue,
             Err(error) => return Err(error),
         };
-        if open.header.instance_id != instance_id || open.header.first_lsn != first_lsn {
+        let header = &open.header;
+        if header.instance_id != instance_id
+            || header.first_lsn != first_lsn
+            || header.id < next_segment
+        {
             continue;
         }
         // The active segment of the older manifest was dropped if nothing was ever written to it.
-        if let Some(&SegmentMeta { first_lsn, end: 0, .. }) = all.last()
+        if let Some(&SegmentMeta {
+            first_lsn, end: 0, ..
+        }) = all.last()
             && open.header.previous_lsn < first_lsn
         {
             all.pop();
@@ -216,7 +223,13 @@ pub(crate) fn adopt(
 pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
     for first_lsn in file::list(vfs, dir)? {
         let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true)?;
-        let terms = terms_of(&open, 0, true, None, Reach::LastCommit { session: Lsn::ZERO });
+        let terms = terms_of(
+            &open,
+            0,
+            true,
+            None,
+            Reach::LastCommit { session: Lsn::ZERO },
+        );
         let found = survey(open.map.get(0..open.map.len()).unwrap_or_default(), &terms);
         if found.frames > 0 || found.torn.is_some() {
             return Ok(true);
@@ -267,7 +280,10 @@ fn open_files(
             Err(PulseDBError::corrupted(
                 open.path,
                 0,
-                format!("the segment belongs to database {}", open.header.instance_id),
+                format!(
+                    "the segment belongs to database {}",
+                    open.header.instance_id
+                ),
             ))
         });
         let error = match opened {

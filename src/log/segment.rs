@@ -88,10 +88,9 @@ impl<'a> Frame<'a> {
         {
             return Ok(vector);
         }
-        Err(self.segment.corrupted(
-            self.place.offset(),
-            "the vector is longer than the payload",
-        ))
+        Err(self
+            .segment
+            .corrupted(self.place.offset(), "the vector is longer than the payload"))
     }
 }
 
@@ -168,10 +167,9 @@ impl Segment {
 
     /// From which offset on the sparse index wants its next entry.
     pub(super) fn next_index_entry(&self) -> u64 {
-        self.index
-            .read()
-            .last()
-            .map_or(0, |&(_, unit)| u64::from(unit) * UNIT_BYTES + INDEX_STEP_BYTES)
+        self.index.read().last().map_or(0, |&(_, unit)| {
+            u64::from(unit) * UNIT_BYTES + INDEX_STEP_BYTES
+        })
     }
 
     /// The frame that begins at `unit`.
@@ -274,9 +272,10 @@ impl<'a> Iterator for Frames<'a> {
             // Zeros below the end were frames once.
             None if self.walk.at() < self.end => {
                 self.end = 0;
-                Some(Err(self
-                    .segment
-                    .corrupted(self.walk.at(), "zeros where frames were written")))
+                Some(Err(self.segment.corrupted(
+                    self.walk.at(),
+                    "zeros where frames were written",
+                )))
             }
             None => None,
         }

@@ -5,7 +5,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::{error::{PulseDBError, Result}, model::Lsn};
+use crate::{
+    error::{PulseDBError, Result},
+    model::Lsn,
+};
 
 use super::{
     place::Place,

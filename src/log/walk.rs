@@ -75,8 +75,7 @@ impl<'a> Walk<'a> {
         let bytes = slice(self.bytes, at, FRAME_HEADER_LEN as u64)
             .filter(|_| at + FRAME_HEADER_LEN as u64 <= self.limit)
             .ok_or_else(|| "the segment ends inside a frame header".to_owned())?;
-        let header =
-            FrameHeader::decode(bytes, self.seed).map_err(|fault| fault.to_string())?;
+        let header = FrameHeader::decode(bytes, self.seed).map_err(|fault| fault.to_string())?;
         if at + header.frame_len() > self.limit {
             return Err("the frame reaches beyond the end of the segment".to_owned());
         }

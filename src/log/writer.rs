@@ -104,7 +104,12 @@ pub(crate) struct LogWriter {
 
 impl LogContext {
     /// Makes the file of the segment that begins with `first_lsn`. It is not published yet.
-    pub(crate) fn create_segment(&self, id: u32, first_lsn: Lsn, previous: Lsn) -> Result<Arc<Segment>> {
+    pub(crate) fn create_segment(
+        &self,
+        id: u32,
+        first_lsn: Lsn,
+        previous: Lsn,
+    ) -> Result<Arc<Segment>> {
         let header = SegmentHeader {
             instance_id: self.instance_id,
             timeline: self.timeline,

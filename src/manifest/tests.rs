@@ -62,8 +62,12 @@ fn a_crash_leaves_the_old_or_the_new() {
     let calm = SimVfs::new(1);
     let store = made(&calm).unwrap();
     let start = calm.op_count();
-    store.update(|manifest| manifest.checkpoint = Lsn::new(1)).unwrap();
-    store.update(|manifest| manifest.checkpoint = Lsn::new(2)).unwrap();
+    store
+        .update(|manifest| manifest.checkpoint = Lsn::new(1))
+        .unwrap();
+    store
+        .update(|manifest| manifest.checkpoint = Lsn::new(2))
+        .unwrap();
     let end = calm.op_count();
     for crash in start..end {
         for survival in [
@@ -97,7 +101,9 @@ fn a_crash_leaves_the_old_or_the_new() {
 fn damage_falls_back_to_the_older_generation() {
     let vfs = SimVfs::new(1);
     let store = made(&vfs).unwrap();
-    store.update(|manifest| manifest.checkpoint = Lsn::new(1)).unwrap();
+    store
+        .update(|manifest| manifest.checkpoint = Lsn::new(1))
+        .unwrap();
     let newest = Path::new(DIR).join(NAME);
     vfs.flip_bit(&newest, 30, 2).unwrap();
     let found = loaded(&vfs).unwrap().unwrap();

@@ -28,7 +28,12 @@ fn small(sync_mode: SyncMode) -> Config {
     }
 }
 
-fn open_at(vfs: &Arc<dyn Vfs>, path: &Path, seed: u64, config: &Config) -> Result<(Recovered, Seen)> {
+fn open_at(
+    vfs: &Arc<dyn Vfs>,
+    path: &Path,
+    seed: u64,
+    config: &Config,
+) -> Result<(Recovered, Seen)> {
     let env: Arc<dyn Env> = Arc::new(SimEnv::new(seed, Timestamp::from_millis(1_000)));
     let mut seen = Seen::new();
     let recovered = open(vfs, &env, path, config, &mut |replayed| {

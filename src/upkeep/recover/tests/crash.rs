@@ -117,7 +117,10 @@ fn check(vfs: &SimVfs, model: &Model, config: &Config, survival: Survival, what:
     assert_eq!(db.report.damaged, [], "{what}");
     assert_eq!(db.report.records, seen.len() as u64);
     let next = db.writer.as_ref().unwrap().next_lsn().get();
-    assert!(next > model.highest || db.report.clean, "{what}: reissues {next}");
+    assert!(
+        next > model.highest || db.report.clean,
+        "{what}: reissues {next}"
+    );
     assert!(seen.last().is_none_or(|last| next > last.0));
     if config.sync_mode == SyncMode::Fast && !db.report.clean {
         let forks = db.manifest.current().forks;
@@ -128,7 +131,8 @@ fn check(vfs: &SimVfs, model: &Model, config: &Config, survival: Survival, what:
     drop(db.writer.take());
     for again in SURVIVALS {
         let second = after.reboot(again);
-        let (mut db, same) = open_sim(&second, 22, config).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let (mut db, same) =
+            open_sim(&second, 22, config).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(same, seen, "{what}, then {again:?}");
         assert!(db.writer.as_ref().unwrap().next_lsn().get() >= next);
         // And it goes on from there.

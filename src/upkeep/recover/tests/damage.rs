@@ -244,7 +244,10 @@ fn frames_of_an_earlier_use_never_pass() {
 
     let (mut db, seen) = open_sim(&vfs, 2, &config).unwrap();
     assert_eq!(seen, expected);
-    assert!(!vfs.exists(&spare).unwrap(), "the new segment was made of it");
+    assert!(
+        !vfs.exists(&spare).unwrap(),
+        "the new segment was made of it"
+    );
     expected.append(&mut write(&mut db, &[payload(99, 100)]).unwrap().0);
     drop(db);
     let (db, seen) = open_sim(&vfs, 3, &config).unwrap();
@@ -265,7 +268,13 @@ fn nothing_is_tried_again_after_a_failed_sync() {
         .unwrap();
     vfs.fail_at(vfs.op_count(), crate::vfs::FaultKind::Eio);
     let first = writer.sync().unwrap_err();
-    assert!(matches!(first, PulseDBError::Io { operation: "sync", .. }));
+    assert!(matches!(
+        first,
+        PulseDBError::Io {
+            operation: "sync",
+            ..
+        }
+    ));
     let operations = vfs.op_count();
     for error in [
         writer.sync().unwrap_err(),

@@ -16,7 +16,10 @@ fn a_closed_database_goes_on_in_the_same_segment() {
         assert_eq!(seen, expected);
         assert_eq!(db.timeline, Timeline::FIRST);
         let before = db.manifest.current().segments;
-        assert!(session == 0 || before.len() == segments, "no segment is begun");
+        assert!(
+            session == 0 || before.len() == segments,
+            "no segment is begun"
+        );
         for number in 0..60 {
             let (mut seen, places) =
                 write(&mut db, &[payload(number, 900), payload(number, number)]).unwrap();
@@ -58,7 +61,10 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
     let (mut db, _) = open_sim(&vfs, 1, &config).unwrap();
     let (first, _) = write(&mut db, &[payload(1, 100)]).unwrap();
     let error = open_sim(&vfs, 2, &config).unwrap_err();
-    assert!(matches!(error, PulseDBError::Locked { pid: 1, .. }), "{error}");
+    assert!(
+        matches!(error, PulseDBError::Locked { pid: 1, .. }),
+        "{error}"
+    );
 
     // Written, but not published: a reader does not see it.
     let writer = db.writer.as_mut().unwrap();
@@ -170,7 +176,9 @@ fn what_breaks_the_rules_of_the_log_is_refused_and_harmless() {
     let writer = db.writer.as_mut().unwrap();
     let first = writer.next_lsn().get();
     let huge = vec![payload(1, 30_000); 3];
-    let error = writer.append(&mut commit(&mut { first }, &huge)).unwrap_err();
+    let error = writer
+        .append(&mut commit(&mut { first }, &huge))
+        .unwrap_err();
     assert!(matches!(error, PulseDBError::Validation { .. }), "{error}");
     writer
         .append(&mut commit(&mut { first - 1 }, &[payload(1, 1)]))
