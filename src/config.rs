@@ -21,8 +21,6 @@ pub struct Config {
     pub embedding_dimension: EmbeddingDimension,
     /// Name of a collective that every open makes sure of.
     pub default_collective: Option<String>,
-    /// Bound of the crate's own caches, in MiB.
-    pub cache_size_mb: usize,
     /// What an acknowledgement means.
     pub sync_mode: SyncMode,
     /// In-process watching.
@@ -58,7 +56,6 @@ impl Default for Config {
             embedding_provider: EmbeddingProvider::default(),
             embedding_dimension: EmbeddingDimension::D384,
             default_collective: None,
-            cache_size_mb: 64,
             sync_mode: SyncMode::Normal,
             watch_config: WatchConfig::default(),
             decay: DecayConfig::default(),
@@ -130,26 +127,14 @@ impl EmbeddingDimension {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WatchConfig {
-    /// Hear of commits of this process directly; otherwise from the log files, as other
-    /// processes do.
-    pub in_process: bool,
-    /// How often the log files are looked at where the system cannot notify, in milliseconds.
-    pub poll_interval_ms: u64,
     /// Events that a channel holds for its slowest subscriber; one that falls further behind is
     /// caught up from the log.
     pub buffer_size: usize,
-    /// How far behind, in log bytes, a subscriber may fall before it gets an explicit gap.
-    pub max_lag_bytes: u64,
 }
 
 impl Default for WatchConfig {
     fn default() -> Self {
-        Self {
-            in_process: true,
-            poll_interval_ms: 100,
-            buffer_size: 1000,
-            max_lag_bytes: 1024 * MIB,
-        }
+        Self { buffer_size: 1000 }
     }
 }
 
@@ -223,12 +208,6 @@ impl Config {
                 self.watch_config.buffer_size as u64,
                 1,
                 1 << 20,
-            ),
-            (
-                "watch_config.poll_interval_ms",
-                self.watch_config.poll_interval_ms,
-                1,
-                60_000,
             ),
             (
                 "flush_interval",

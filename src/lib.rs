@@ -1,18 +1,49 @@
-//! PulseDB.
-#![allow(
-    dead_code,
-    unused_imports,
-    missing_docs,
-    unreachable_pub,
-    reason = "scaffold"
-)]
-pub mod config;
-pub mod env;
-pub mod error;
-#[doc(hidden)]
-pub mod format;
+//! PulseDB: an embedded, async-first database for the collective memory of AI agents.
+//!
+//! Agents record *experiences* (text, embedding, type, tags, provenance) in *collectives*; others find
+//! them by meaning, time or filter, and hear of them the moment they are durable. The database is
+//! one directory, written by one process, with an append-only log as its only truth.
+//!
+//! Start at [`PulseDB`], or at [`blocking::PulseDB`] in a program without a runtime. What is stored
+//! is described in [`model`]; what can go wrong in [`PulseDBError`].
+
+pub mod blocking;
+mod config;
+mod db;
+mod edge;
+mod embed;
+mod env;
+mod error;
+mod format;
 mod log;
 mod manifest;
 pub mod model;
+mod protocol;
+mod read;
+mod state;
+mod sync;
 mod upkeep;
-pub mod vfs;
+mod vfs;
+mod watch;
+mod write;
+
+pub use config::{Config, EmbeddingDimension, EmbeddingProvider, WatchConfig};
+pub use db::PulseDB;
+pub use embed::{EmbedFuture, Embedder, Priority};
+pub use error::{PulseDBError, Result};
+pub use model::{
+    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DecayConfig, Direction, EventType,
+    Experience, ExperienceId, ExperienceKind, ExperienceType, ExperienceUpdate, InstanceId, Lsn,
+    NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights, SearchFilter, SearchHit,
+    SearchOptions, Severity, SyncMode, TaskId, Timestamp, UserId, WatchEvent, WatchFilter,
+};
+pub use watch::WatchStream;
+
+/// The simulated file system and clock that crash tests run on. Not part of the semver contract.
+#[cfg(feature = "sim")]
+pub mod sim {
+    pub use crate::{
+        env::SimEnv,
+        vfs::{FaultKind, SimVfs, Survival},
+    };
+}

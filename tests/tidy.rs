@@ -10,6 +10,7 @@
     clippy::panic,
     clippy::indexing_slicing
 )]
+#![allow(clippy::disallowed_methods, reason = "a test reads files as it likes")]
 #![allow(
     clippy::print_stdout,
     reason = "the list of long files is for the reader of the log"

@@ -61,10 +61,11 @@ impl Pool {
     }
 
     /// Runs `job` on one of the threads. Cancel-safe: a dropped future's job is not started.
-    pub fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T>> + Send + use<T> {
+    pub fn run<T, F>(&self, job: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let queued = self.push(Box::new(move || {
             if !sender.is_closed() {
@@ -125,8 +126,28 @@ fn work(shared: &Shared) {
     }
 }
 
+/// Runs one job on a thread of its own.
+pub fn run_once<T, F>(
+    name: &str,
+    job: F,
+) -> Result<impl Future<Output = Result<T>> + Send + use<T, F>>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    spawn(name, move || {
+        // A caller that went away needs no result.
+        let _ = sender.send(job());
+    })?;
+    Ok(async move { receiver.await.map_err(|_| PulseDBError::Closed) })
+}
+
 /// Starts one named thread of the crate.
-#[allow(clippy::disallowed_methods, reason = "the one place that starts threads")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that starts threads"
+)]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
     std::thread::Builder::new()
         .name(format!("pulsedb-{name}"))

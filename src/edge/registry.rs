@@ -12,12 +12,14 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::protocol::stop::Latch;
+use crate::{error::Result, protocol::stop::Latch};
 
-static ENDING: Mutex<Option<HashMap<PathBuf, Arc<Latch<()>>>>> = Mutex::new(None);
+type Ending = HashMap<PathBuf, Arc<Latch<Result<()>>>>;
+
+static ENDING: Mutex<Option<Ending>> = Mutex::new(None);
 
 /// Announces that the database at `path` is ending; the latch opens when it has ended.
-pub fn announce_end(path: &Path, ended: Arc<Latch<()>>) {
+pub fn announce_end(path: &Path, ended: Arc<Latch<Result<()>>>) {
     let mut ending = ENDING.lock();
     let ending = ending.get_or_insert_default();
     ending.retain(|_, latch| latch.get().is_none());
@@ -31,6 +33,7 @@ pub async fn wait_for_end(path: &Path) {
         .as_ref()
         .and_then(|ending| ending.get(path).cloned());
     if let Some(latch) = latch {
-        latch.wait().await;
+        // However it ended: the files are free now.
+        let _ = latch.wait().await;
     }
 }

@@ -28,7 +28,10 @@ pub struct Sleep {
 
 impl Sleep {
     /// Starts now.
-    #[allow(clippy::disallowed_methods, reason = "deadlines of callers, never stored")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "deadlines of callers, never stored"
+    )]
     pub fn new(duration: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -41,22 +44,26 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
-    #[allow(clippy::disallowed_methods, reason = "deadlines of callers, never stored")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "deadlines of callers, never stored"
+    )]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if Instant::now() >= self.deadline {
             return Poll::Ready(());
         }
         let waker = context.waker();
-        if !self.registered.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !self
+            .registered
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             self.registered = Some(waker.clone());
             let Some(timers) = TIMERS.get_or_init(start) else {
                 // Without a thread there is no timer; waiting for ever would be worse.
                 return Poll::Ready(());
             };
-            timers
-                .waiting
-                .lock()
-                .push((self.deadline, waker.clone()));
+            timers.waiting.lock().push((self.deadline, waker.clone()));
             timers.earlier.notify_one();
         }
         Poll::Pending
@@ -72,7 +79,10 @@ fn start() -> Option<&'static Timers> {
     Some(timers)
 }
 
-#[allow(clippy::disallowed_methods, reason = "deadlines of callers, never stored")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "deadlines of callers, never stored"
+)]
 fn run(timers: &Timers) {
     let mut waiting = timers.waiting.lock();
     loop {

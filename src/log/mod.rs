@@ -26,4 +26,4 @@ pub(crate) use recover::{
 pub(crate) use segment::{Frame, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
 pub(crate) use tail::{TailFile, is_tail_file, read_tail};
-pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog};
+pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

@@ -1,3 +1,5 @@
+//! Do spare files come and go as they should?
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;

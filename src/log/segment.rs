@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -53,6 +53,8 @@ pub(crate) struct Segment {
     end: AtomicU64,
     /// (LSN, unit) of a frame every so many bytes, ascending.
     index: RwLock<Vec<(u64, u32)>>,
+    /// Why no sync of this file proves anything any more.
+    sync_failed: Mutex<Option<PulseDBError>>,
 }
 
 /// One frame, in place.
@@ -94,6 +96,13 @@ impl<'a> Frame<'a> {
     }
 }
 
+impl Frame<'_> {
+    /// The error that says that this frame is not what was written.
+    pub(crate) fn corrupted(&self, what: impl Into<String>) -> PulseDBError {
+        self.segment.corrupted(self.place.offset(), what)
+    }
+}
+
 impl Segment {
     /// A segment over an open file whose header was checked. `end` is where its frames end,
     /// `index` its sparse index up to there.
@@ -113,6 +122,7 @@ impl Segment {
             map,
             end: AtomicU64::new(end),
             index: RwLock::new(index),
+            sync_failed: Mutex::new(None),
         }
     }
 
@@ -141,11 +151,22 @@ impl Segment {
         self.map.len()
     }
 
-    /// Makes durable what was replayed from it.
+    /// Makes durable what was written to it.
+    ///
+    /// # Errors
+    /// `Io`; and the same for every later call: the kernel reports a lost page to one sync only, so
+    /// that another one, perhaps on another thread, could not be trusted.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.file
+        let mut failed = self.sync_failed.lock();
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
+        let synced = self
+            .file
             .sync_data()
-            .map_err(PulseDBError::io("sync", &self.path))
+            .map_err(PulseDBError::io("sync", &self.path));
+        *failed = synced.clone().err();
+        synced
     }
 
     pub(super) fn map(&self) -> &Map {
@@ -207,6 +228,19 @@ impl Segment {
             return Ok(bytes);
         }
         Err(self.corrupted(at, "no frame reaches there"))
+    }
+
+    /// The vector of the frame at `unit`, which was checked before, without looking at its header.
+    pub(crate) fn vector(&self, unit: u32, dimension: u16) -> Result<&[f32]> {
+        let at = u64::from(unit) * UNIT_BYTES;
+        let start = at + FRAME_HEADER_LEN as u64;
+        let end = start + u64::from(dimension) * size_of::<f32>() as u64;
+        if end <= self.end()
+            && let Some(vector) = self.map.floats(start..end)
+        {
+            return Ok(vector);
+        }
+        Err(self.corrupted(at, "no vector reaches there"))
     }
 
     /// Would reading the frame at `unit` not wait for the medium? Looks at the first `bytes`.

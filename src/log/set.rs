@@ -73,6 +73,14 @@ impl SegmentSet {
         }
     }
 
+    /// The vector at `place`, of a frame that was checked before.
+    pub(crate) fn vector(&self, place: Place, dimension: u16) -> Result<&[f32]> {
+        match self.segment(place.segment) {
+            Some(segment) => segment.vector(place.unit, dimension),
+            None => self.frame(place)?.vector(),
+        }
+    }
+
     /// Where the frame with this LSN stands, if there is one whose header is intact.
     pub(crate) fn find(&self, lsn: Lsn) -> Option<Place> {
         let behind = self.behind(lsn);

@@ -52,6 +52,33 @@ pub(crate) struct OutFrame {
     pub(crate) payload: Bytes,
 }
 
+impl Default for OutFrame {
+    /// An end of log without an LSN; stands where a frame was taken out.
+    fn default() -> Self {
+        Self {
+            header: close_header(Lsn::ZERO, Timestamp::default()),
+            payload: Bytes::new(),
+        }
+    }
+}
+
+/// Records that are written and not yet synced; see [`LogWriter::unsynced`].
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    segment: Arc<Segment>,
+    upto: Lsn,
+}
+
+impl Unsynced {
+    /// Makes the records durable, beside whatever the writer does meanwhile.
+    ///
+    /// # Errors
+    /// `Io`; the writer must then write no more.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.segment.sync()
+    }
+}
+
 /// Who keeps the list of segments: in a database, the manifest.
 pub(crate) trait SegmentCatalog: Send + Debug {
     /// An id that no segment had.
@@ -208,6 +235,20 @@ impl LogWriter {
         Ok(self.durable_lsn)
     }
 
+    /// What a sync beside the writer has to cover; `None` where everything is durable.
+    pub(crate) fn unsynced(&self) -> Option<Unsynced> {
+        (self.dirty && self.failed.is_none()).then(|| Unsynced {
+            segment: Arc::clone(&self.active),
+            upto: self.written_lsn,
+        })
+    }
+
+    /// Notes that `done` was synced.
+    pub(crate) fn synced(&mut self, done: &Unsynced) {
+        self.durable_lsn = self.durable_lsn.max(done.upto);
+        self.dirty &= self.written_lsn > done.upto;
+    }
+
     /// Lets other processes read up to `lsn`. Not a promise to the medium: never synced.
     pub(crate) fn publish_tail(&self, lsn: Lsn) -> Result<()> {
         self.tail.write(Tail {
@@ -244,21 +285,8 @@ impl LogWriter {
     /// written only when everything before it is durable: an open may conclude that from it.
     pub(crate) fn close(&mut self, now: Timestamp) -> Result<()> {
         self.sync()?;
-        let header = FrameHeader {
-            payload_len: 0,
-            payload_crc: payload_crc(&[]),
-            kind: RecordKind::Close,
-            closes_commit: true,
-            dimension: 0,
-            lsn: self.next_lsn,
-            time: now,
-            collective: 0,
-            row: 0,
-            entity: 0,
-            durable_upto: Lsn::ZERO,
-        };
         self.append(&mut [OutFrame {
-            header,
+            header: close_header(self.next_lsn, now),
             payload: Bytes::new(),
         }])?;
         let last = self.sync()?;
@@ -369,10 +397,7 @@ impl LogWriter {
 
     fn sync_active(&mut self) -> Result<()> {
         if self.dirty {
-            self.active
-                .file()
-                .sync_data()
-                .map_err(PulseDBError::io("sync", self.active.path()))?;
+            self.active.sync()?;
             self.dirty = false;
             self.durable_lsn = self.written_lsn;
         }
@@ -415,6 +440,23 @@ impl LogWriter {
             .read_exact_at(bytes, at)
             .map_err(PulseDBError::io("read back", segment.path()))?;
         Ok(bytes)
+    }
+}
+
+/// The header of the record that ends a log.
+fn close_header(lsn: Lsn, time: Timestamp) -> FrameHeader {
+    FrameHeader {
+        payload_len: 0,
+        payload_crc: payload_crc(&[]),
+        kind: RecordKind::Close,
+        closes_commit: true,
+        dimension: 0,
+        lsn,
+        time,
+        collective: 0,
+        row: 0,
+        entity: 0,
+        durable_upto: Lsn::ZERO,
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::{
     error::{PulseDBError, Result},
     format::{BodyView, ExperienceHead, Traits, Vitals, assemble},
-    log::{Place, SegmentSet},
+    log::SegmentSet,
     model::{
         Collective, CollectiveId, EntityKind, Experience, ExperienceId, InstanceId, Lsn, Timestamp,
     },
@@ -76,7 +76,7 @@ impl Reader {
     /// Whether the body of an experience is in memory, so that reading it waits for no disk.
     pub fn is_resident(&self, id: ExperienceId) -> bool {
         self.find(id).is_none_or(|(_, state)| {
-            let place = Place::unpack(state.row.place);
+            let place = state.row.place;
             self.view
                 .segments
                 .segment(place.segment)
@@ -104,14 +104,14 @@ impl Reader {
         state: &RowState,
         values: &Values,
     ) -> Result<Experience> {
-        if values.damaged_place != 0 {
-            return Err(replay::damage(&self.view.segments, values.damaged_place));
+        if let Some(place) = values.damaged_place {
+            return Err(replay::damage(&self.view.segments, place));
         }
-        let frame = self.view.segments.frame(Place::unpack(state.row.place))?;
+        let frame = self.view.segments.frame(state.row.place)?;
         let payload = frame.verified_payload()?;
         let corrupted = |error: crate::format::DecodeError| frame.corrupted(error.to_string());
         let body = BodyView::parse(frame.header.dimension, payload).map_err(corrupted)?;
-        let traits: Traits = if values.traits_place == 0 {
+        let traits: Traits = if values.traits_place.is_none() {
             body.traits().map_err(corrupted)?
         } else {
             replay::traits_at(&self.view.segments, &state.row, values)?

@@ -8,6 +8,7 @@
 //! doubling at [`LARGEST`], so that freeing is fine-grained.
 
 use crate::{
+    log::Place,
     model::{ExperienceKind, Lsn, Timestamp},
     state::{chain::Chain, values::Values},
     sync::{
@@ -65,7 +66,7 @@ pub struct Row {
     /// When it was recorded.
     pub time: Timestamp,
     /// Where its body is in the log.
-    pub place: u64,
+    pub place: Place,
     /// Bytes of its frame in the log.
     pub frame_bytes: u32,
     /// Code of its agent in [`super::names::Names`].
@@ -101,8 +102,8 @@ impl Row {
             pinned: self.pinned,
             vitals_lsn: Lsn::ZERO,
             traits_lsn: Lsn::ZERO,
-            traits_place: 0,
-            damaged_place: 0,
+            traits_place: None,
+            damaged_place: None,
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                 }
                 values.vitals_lsn = header.lsn;
                 values.updated_at = header.time;
-                values.damaged_place = 0;
+                values.damaged_place = None;
             })
         }
         RecordKind::Traits => {
@@ -61,7 +61,7 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                 values.expires_at = traits.expires_at;
                 values.pinned = traits.pinned;
                 values.traits_lsn = header.lsn;
-                values.traits_place = frame.place.pack();
+                values.traits_place = Some(frame.place);
                 values.updated_at = header.time;
             })
         }
@@ -83,7 +83,7 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
                 lsn: header.lsn,
                 id: header.entity,
                 time: header.time,
-                place: place.pack(),
+                place,
                 frame_bytes: header.frame_len() as u32,
                 agent: 0,
                 inverse_norm: 0.0,
@@ -97,10 +97,10 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
             agent: "".into(),
             key: None,
         },
-        RecordKind::Vitals => revision(at, applier, |values| values.damaged_place = place.pack()),
+        RecordKind::Vitals => revision(at, applier, |values| values.damaged_place = Some(place)),
         RecordKind::Traits => revision(at, applier, |values| {
             values.traits_lsn = header.lsn;
-            values.traits_place = place.pack();
+            values.traits_place = Some(place);
         }),
         RecordKind::CollectiveDeleted => Mutation::DeleteCollective {
             collective: header.collective,
@@ -112,16 +112,19 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
 
 /// The traits of a row with these values, read from the log.
 pub fn traits_at(segments: &SegmentSet, row: &Row, values: &Values) -> Result<Traits> {
-    if values.traits_place == 0 {
-        let frame = segments.frame(Place::unpack(row.place))?;
-        let payload = frame.verified_payload()?;
-        BodyView::parse(frame.header.dimension, payload)
-            .and_then(|body| body.traits())
-            .map_err(|error| frame.corrupted(error.to_string()))
-    } else {
-        let frame = segments.frame(Place::unpack(values.traits_place))?;
-        let payload = frame.verified_payload()?;
-        Traits::decode(payload).map_err(|error| frame.corrupted(error.to_string()))
+    match values.traits_place {
+        None => {
+            let frame = segments.frame(row.place)?;
+            let payload = frame.verified_payload()?;
+            BodyView::parse(frame.header.dimension, payload)
+                .and_then(|body| body.traits())
+                .map_err(|error| frame.corrupted(error.to_string()))
+        }
+        Some(place) => {
+            let frame = segments.frame(place)?;
+            let payload = frame.verified_payload()?;
+            Traits::decode(payload).map_err(|error| frame.corrupted(error.to_string()))
+        }
     }
 }
 
@@ -140,7 +143,7 @@ fn body_mutation(
             lsn: header.lsn,
             id: header.entity,
             time: header.time,
-            place: place.pack(),
+            place,
             frame_bytes: header.frame_len() as u32,
             agent: 0,
             inverse_norm: body.inverse_norm(),
@@ -173,9 +176,11 @@ fn revision(at: RowRef, applier: &Applier, change: impl FnOnce(&mut Values)) -> 
 }
 
 /// Where the damage is that hides a row's present values, as an error.
-pub fn damage(segments: &SegmentSet, place: u64) -> PulseDBError {
-    let place = Place::unpack(place);
-    match segments.frame(place).and_then(|frame| frame.verified_payload().map(drop)) {
+pub fn damage(segments: &SegmentSet, place: Place) -> PulseDBError {
+    match segments
+        .frame(place)
+        .and_then(|frame| frame.verified_payload().map(drop))
+    {
         Err(error) => error,
         Ok(()) => PulseDBError::conflict("a record that was damaged reads well again; reopen"),
     }

@@ -175,13 +175,16 @@ impl Table {
             }
         }
         let (first, _) = extent(start);
-        let behind = chunks.get(start).and_then(Option::as_ref).map_or(0, |chunk| {
-            chunk
-                .slots()
-                .iter()
-                .rposition(|slot| slot.row().is_some_and(before))
-                .map_or(0, |last| last as u32 + 1)
-        });
+        let behind = chunks
+            .get(start)
+            .and_then(Option::as_ref)
+            .map_or(0, |chunk| {
+                chunk
+                    .slots()
+                    .iter()
+                    .rposition(|slot| slot.row().is_some_and(before))
+                    .map_or(0, |last| last as u32 + 1)
+            });
         first + behind
     }
 

@@ -1,6 +1,9 @@
 //! What of an experience changes, as far as filters, ranking and listing need it in memory?
 
-use crate::model::{Lsn, Timestamp};
+use crate::{
+    log::Place,
+    model::{Lsn, Timestamp},
+};
 
 /// The values of one version of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,10 +28,10 @@ pub struct Values {
     pub vitals_lsn: Lsn,
     /// The record that the traits came from; zero means the body.
     pub traits_lsn: Lsn,
-    /// Where that record is; zero means the body.
-    pub traits_place: u64,
-    /// Where the damaged record is that hides the present vitals; zero means none.
-    pub damaged_place: u64,
+    /// Where that record is; `None` means the body.
+    pub traits_place: Option<Place>,
+    /// Where the damaged record is that hides the present vitals.
+    pub damaged_place: Option<Place>,
 }
 
 impl Values {

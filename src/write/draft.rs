@@ -24,7 +24,7 @@ pub struct Embedded {
     /// Where it belongs.
     pub collective: CollectiveId,
     /// Whose vector it is.
-    pub embedder: EmbedderIdentity,
+    pub embedder: Arc<EmbedderIdentity>,
     /// The record's payload.
     pub payload: Vec<u8>,
     /// Its checksum.
@@ -71,11 +71,14 @@ impl Draft {
         self,
         vector: &[f32],
         dimension: u16,
-        embedder: EmbedderIdentity,
+        embedder: Arc<EmbedderIdentity>,
     ) -> Result<Embedded> {
         validate::vector("embedding", vector, usize::from(dimension))?;
         let new = self.0;
-        let inverse_norm = (1.0 / validate::squared_norm(vector).sqrt()) as f32;
+        // Norms beyond f32 saturate; `read::similarity` computes such rows anew.
+        let inverse_norm = (1.0 / validate::squared_norm(vector).sqrt())
+            .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
+            as f32;
         let kind = new.experience_type.kind();
         let traits = Traits {
             domain: new.domain,

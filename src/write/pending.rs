@@ -33,7 +33,7 @@ pub struct Item {
 pub struct Present {
     /// Where it stands.
     pub at: RowRef,
-    /// What never changes; `place` is zero for a row of this group.
+    /// What never changes; `place` is not known for a row of this group.
     pub row: Row,
     /// What does.
     pub values: Values,
@@ -229,8 +229,5 @@ impl Pending {
 }
 
 fn newest_definition(applier: &Applier, number: u32) -> Option<Arc<Collective>> {
-    applier
-        .tables()
-        .get(number)?
-        .definition(NEWEST)
+    applier.tables().get(number)?.definition(NEWEST)
 }

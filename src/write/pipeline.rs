@@ -6,7 +6,7 @@
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    log::{LogWriter, OutFrame, Place, SegmentSet},
+    log::{LogWriter, OutFrame, Place, SegmentSet, Unsynced},
     model::{Cursor, Lsn, SyncMode, Timeline, Timestamp},
     protocol::{
         commit::Pipeline,
@@ -99,8 +99,13 @@ impl WritePipeline {
     }
 
     /// What is to be synced for everything written so far to be durable; `None` if it is.
-    pub fn unsynced(&mut self) -> Option<crate::log::Unsynced> {
+    pub fn unsynced(&self) -> Option<Unsynced> {
         self.log.unsynced()
+    }
+
+    /// Notes that it was synced.
+    pub fn synced(&mut self, done: &Unsynced) {
+        self.log.synced(done);
     }
 
     fn horizon(&mut self) -> Lsn {
@@ -242,7 +247,7 @@ fn placed(
             agent,
             key,
         } => {
-            row.place = place.pack();
+            row.place = place;
             Mutation::Record {
                 at,
                 row,
@@ -255,9 +260,9 @@ fn placed(
                 .and_then(|first| values.traits_lsn.get().checked_sub(first.get()))
                 .and_then(|index| places.get(index as usize));
             if values.traits_lsn == lsn {
-                values.traits_place = place.pack();
+                values.traits_place = Some(place);
             } else if let Some(traits) = in_group {
-                values.traits_place = traits.pack();
+                values.traits_place = Some(*traits);
             }
             Mutation::Revise { at, values }
         }

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
-    format::{CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc},
-    log::OutFrame,
+    format::{
+        CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc,
+    },
+    log::{OutFrame, Place},
     model::{
-        Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
-        ExperienceUpdate, Lsn, Timestamp, UserId, limits,
+        Collective, CollectiveId, DecayConfig, EmbedderIdentity, EntityKind, EventType,
+        ExperienceId, ExperienceUpdate, Lsn, Timestamp, UserId, limits,
     },
     state::{Applier, Mutation, Row, RowRef},
     sync::Arc,
@@ -150,7 +152,11 @@ impl Step<'_> {
         {
             return Ok(Reply::Experience(ExperienceId::from_u128(id)));
         }
-        let in_table = self.applier.tables().get(number).map_or(0, |t| t.row_count());
+        let in_table = self
+            .applier
+            .tables()
+            .get(number)
+            .map_or(0, |t| t.row_count());
         let at = RowRef {
             collective: number,
             row: self.pending.next_row(number, in_table),
@@ -169,7 +175,7 @@ impl Step<'_> {
             lsn: header.lsn,
             id,
             time: header.time,
-            place: 0,
+            place: Place::NOWHERE,
             frame_bytes: header.frame_len() as u32,
             agent: 0,
             inverse_norm: embedded.inverse_norm,
@@ -212,7 +218,7 @@ impl Step<'_> {
             )));
         }
         match &definition.embedder {
-            Some(stamped) if *stamped == embedded.embedder => {}
+            Some(stamped) if *stamped == *embedded.embedder => {}
             Some(stamped) => {
                 return Err(PulseDBError::Embedding(format!(
                     "collective {} holds vectors of {stamped}, this store embeds with {}; open it \
@@ -222,7 +228,7 @@ impl Step<'_> {
             }
             None => {
                 let mut stamped = Collective::clone(&definition);
-                stamped.embedder = Some(embedded.embedder.clone());
+                stamped.embedder = Some(EmbedderIdentity::clone(&embedded.embedder));
                 self.define(number, stamped);
             }
         }
@@ -378,7 +384,7 @@ impl Step<'_> {
         change: EventType,
         id: ExperienceId,
     ) -> Result<Present> {
-        if present.values.damaged_place != 0 {
+        if present.values.damaged_place.is_some() {
             return Err(PulseDBError::conflict(format!(
                 "the present values of experience {id} are damaged; read it for file and offset"
             )));

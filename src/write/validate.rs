@@ -21,7 +21,12 @@ use crate::{
 /// All of an experience but its vector.
 pub fn experience(new: &NewExperience) -> Result<()> {
     content("content", &new.content, MAX_CONTENT_BYTES)?;
-    chars("source_agent", new.source_agent.as_str(), 1, MAX_AGENT_CHARS)?;
+    chars(
+        "source_agent",
+        new.source_agent.as_str(),
+        1,
+        MAX_AGENT_CHARS,
+    )?;
     if let Some(task) = &new.source_task {
         chars("source_task", task.as_str(), 1, MAX_NAME_CHARS)?;
     }
@@ -62,6 +67,18 @@ pub fn update(update: &ExperienceUpdate) -> Result<()> {
         related_files(files)?;
     }
     validity(update.valid_from.flatten(), update.valid_to.flatten())
+}
+
+/// Bytes of the texts that an update brings.
+pub fn update_bytes(update: &ExperienceUpdate) -> usize {
+    let domains = update.domain.iter().flatten().map(String::len);
+    let files = update.related_files.iter().flatten().map(String::len);
+    let tags = update
+        .tags
+        .iter()
+        .flatten()
+        .map(|(key, value)| key.len() + value.len());
+    domains.chain(files).chain(tags).sum()
 }
 
 /// A vector for a collective of `dimension`: right length, finite, not zero.
@@ -149,7 +166,10 @@ pub fn decay(decay: &DecayConfig) -> Result<()> {
 
 /// Weights of a ranking.
 pub fn recall_weights(field: &str, weights: &RecallWeights) -> Result<()> {
-    for (part, value) in [("similarity", weights.similarity), ("energy", weights.energy)] {
+    for (part, value) in [
+        ("similarity", weights.similarity),
+        ("energy", weights.energy),
+    ] {
         if !value.is_finite() || value < 0.0 {
             return Err(PulseDBError::validation(
                 format!("{field}.{part}"),
@@ -271,7 +291,11 @@ fn unit(field: &str, value: f32) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
     } else {
-        Err(PulseDBError::validation(field, value, "it must be in [0, 1]"))
+        Err(PulseDBError::validation(
+            field,
+            value,
+            "it must be in [0, 1]",
+        ))
     }
 }
 

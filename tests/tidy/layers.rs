@@ -40,10 +40,12 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "edge",
         modules: &["edge"],
-        // It carries work between threads and futures without knowing what the work does.
-        below: &["base"],
+        below: &["cores", "base"],
         peers: false,
-        never: &[],
+        never: &[(
+            "crate::state",
+            "edge/ carries work without knowing what it does",
+        )],
     },
     Layer {
         name: "flows",

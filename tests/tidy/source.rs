@@ -102,10 +102,9 @@ fn walk(top: &Path, dir: &Path, files: &mut Vec<Source>) {
             }
             continue;
         }
-        let text_file = [".rs", ".md", ".toml", ".sh", ".yml"]
-            .iter()
-            .any(|end| name.ends_with(end));
-        let script = path.parent().is_some_and(|parent| parent.ends_with(".ci"));
+        let extension = path.extension().and_then(|end| end.to_str());
+        let text_file = matches!(extension, Some("rs" | "md" | "toml" | "sh" | "yml"));
+        let script = dir.file_name().is_some_and(|folder| folder == ".ci");
         if text_file || script {
             let path_below = path
                 .strip_prefix(top)

@@ -1,7 +1,5 @@
 //! How is a benchmark run? From its own package, so that only benchmarks build the peers.
 
-use std::fs;
-
 use crate::{Outcome, paths, process::Program};
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -12,10 +10,6 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         .display()
         .to_string();
     let target = paths::target().join("benches").display().to_string();
-    // The benchmark writes NAME.json here; where it is must not depend on where cargo builds.
-    let results = root.join("target").join("bench");
-    fs::create_dir_all(&results).map_err(|error| format!("{}: {error}", results.display()))?;
-
     let mut command = vec![
         "run",
         "--release",
@@ -27,7 +21,6 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     ];
     // Without a name the package lists its benchmarks.
     command.extend(arguments.iter().map(String::as_str));
-    Program::cargo(&command, &root)
-        .env("PULSEDB_BENCH_DIR", results)
-        .run()
+    // Each writes its result to target/bench/NAME.json.
+    Program::cargo(&command, &root).run()
 }

@@ -8,6 +8,11 @@
     clippy::print_stderr,
     reason = "a command-line program"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the lists of clippy.toml are about the library"
+)]
 
 mod bench;
 mod demo;

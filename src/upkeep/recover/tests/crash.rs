@@ -24,7 +24,7 @@ struct Model {
 
 impl Model {
     /// Groups of commits of several sizes, some of which roll; a clean close and a second session.
-    fn run(&mut self, vfs: &SimVfs, config: &Config) -> Result<()> {
+    fn run(&mut self, vfs: &SimVfs, config: &OpenOptions) -> Result<()> {
         for session in 0..2 {
             let (mut db, _) = open_sim(vfs, 11 + session, config)?;
             if let Some(pool) = &db.pool {
@@ -90,7 +90,7 @@ impl Model {
     }
 }
 
-fn crash_everywhere(config: &Config, stride: usize) {
+fn crash_everywhere(config: &OpenOptions, stride: usize) {
     let calm = SimVfs::new(1);
     Model::default().run(&calm, config).unwrap();
     for crash in (0..calm.op_count()).step_by(stride) {
@@ -105,7 +105,7 @@ fn crash_everywhere(config: &Config, stride: usize) {
     }
 }
 
-fn check(vfs: &SimVfs, model: &Model, config: &Config, survival: Survival, what: &str) {
+fn check(vfs: &SimVfs, model: &Model, config: &OpenOptions, survival: Survival, what: &str) {
     let after = vfs.reboot(survival);
     let (mut db, seen) = open_sim(&after, 21, config).unwrap_or_else(|e| panic!("{what}: {e}"));
     let found = model.count(&seen, what);
@@ -160,7 +160,7 @@ fn order_and_whole_commits_survive_in_fast_mode() {
 
 #[test]
 fn segments_from_the_pool_lose_nothing() {
-    let config = Config {
+    let config = OpenOptions {
         segment_pool: 1,
         ..small(SyncMode::Normal)
     };

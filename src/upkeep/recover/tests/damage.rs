@@ -9,7 +9,7 @@ const PAYLOAD: u64 = 70;
 /// A database that ran through several segments and was closed or died, with what it held.
 struct Story {
     vfs: SimVfs,
-    config: Config,
+    config: OpenOptions,
     seen: Seen,
     /// (file, offset) of each record.
     places: Vec<(PathBuf, u64)>,
@@ -184,9 +184,9 @@ fn an_older_manifest_finds_the_newer_segments() {
         } else {
             story.vfs.flip_bit(&manifest, 40, 0).unwrap();
         }
-        let reader = Config {
+        let reader = OpenOptions {
             read_only: true,
-            ..story.config.clone()
+            ..story.config
         };
         let (_, seen) = open_sim(&story.vfs, 2, &reader).unwrap();
         assert_eq!(seen, story.seen);
@@ -223,7 +223,7 @@ fn a_database_without_any_manifest_is_not_overwritten() {
 #[test]
 fn frames_of_an_earlier_use_never_pass() {
     let vfs = SimVfs::new(2);
-    let config = Config {
+    let config = OpenOptions {
         segment_pool: 1,
         ..small(SyncMode::Normal)
     };

@@ -72,9 +72,9 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
     writer
         .append(&mut commit(&mut next, &[payload(2, 100)]))
         .unwrap();
-    let reader = Config {
+    let reader = OpenOptions {
         read_only: true,
-        ..config.clone()
+        ..config
     };
     let operations = vfs.op_count();
     let (read, seen) = open_sim(&vfs, 3, &reader).unwrap();
@@ -91,7 +91,7 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
 
 #[test]
 fn reading_what_is_not_there_names_the_path() {
-    let reader = Config {
+    let reader = OpenOptions {
         read_only: true,
         ..small(SyncMode::Normal)
     };
@@ -110,7 +110,7 @@ fn a_directory_of_something_else_is_left_alone() {
         .unwrap();
     let operations = vfs.op_count();
     for read_only in [false, true] {
-        let config = Config {
+        let config = OpenOptions {
             read_only,
             ..small(SyncMode::Normal)
         };
@@ -154,7 +154,7 @@ fn changing_the_segment_size_keeps_what_is_there() {
     let vfs = SimVfs::new(1);
     let mut expected = Seen::new();
     for (round, kib) in [64, 256, 64].into_iter().enumerate() {
-        let config = Config {
+        let config = OpenOptions {
             segment_bytes: kib * 1024,
             ..small(SyncMode::Normal)
         };

@@ -1,0 +1,211 @@
+//! The database for programs without a runtime.
+//!
+//! The same methods as [`crate::PulseDB`], waiting on the calling thread. Where the committer is idle
+//! the caller commits itself, which saves two hand-offs; reads run on the caller's thread. For
+//! threads that may block: not for a runtime's workers.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    config::Config,
+    edge::block_on::block_on,
+    embed::Embedder,
+    error::Result,
+    model::{
+        Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
+        Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
+        PageResult, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent, WatchFilter,
+    },
+};
+
+/// A handle to an open database whose methods wait on the calling thread.
+///
+/// ```
+/// use pulsedb::{Config, EmbeddingDimension, NewExperience, blocking::PulseDB};
+///
+/// # fn main() -> pulsedb::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::Custom(2)))?;
+/// let notes = db.create_collective("notes")?;
+/// let id = db.record_experience(NewExperience {
+///     embedding: Some(vec![0.6, 0.8]),
+///     ..NewExperience::new(notes, "me", "Blocking callers commit on their own thread.")
+/// })?;
+/// assert_eq!(db.get_experience(id)?.embedding, [0.6, 0.8]);
+/// db.close()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PulseDB(crate::PulseDB);
+
+/// The changes of a collective, for a thread that waits for them.
+#[derive(Debug)]
+pub struct WatchStream(crate::WatchStream);
+
+impl WatchStream {
+    /// Waits for the next event; `None` when there will be none any more. See
+    /// [`crate::WatchStream::recv`].
+    pub fn recv(&mut self) -> Option<Result<Arc<WatchEvent>>> {
+        block_on(self.0.recv())
+    }
+}
+
+impl Iterator for WatchStream {
+    type Item = Result<Arc<WatchEvent>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.recv()
+    }
+}
+
+/// Opening.
+impl PulseDB {
+    /// See [`crate::PulseDB::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        block_on(crate::PulseDB::open(path, config)).map(Self::from)
+    }
+
+    /// See [`crate::PulseDB::open_write`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_write(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        Self::open(path, config)
+    }
+
+    /// See [`crate::PulseDB::open_read_only`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_read_only(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        block_on(crate::PulseDB::open_read_only(path, config)).map(Self::from)
+    }
+
+    /// See [`crate::PulseDB::open_with_embedder`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_embedder(
+        path: impl AsRef<Path>,
+        config: Config,
+        embedder: Arc<dyn Embedder>,
+    ) -> Result<Self> {
+        block_on(crate::PulseDB::open_with_embedder(path, config, embedder)).map(Self::from)
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &Config {
+        self.0.config()
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Its identity, for ever.
+    pub fn instance_id(&self) -> InstanceId {
+        self.0.instance_id()
+    }
+
+    /// Whether this handle cannot write.
+    pub fn is_read_only(&self) -> bool {
+        self.0.is_read_only()
+    }
+
+    /// See [`crate::PulseDB::watch_experiences`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch_experiences(&self, collective: CollectiveId) -> Result<WatchStream> {
+        block_on(self.0.watch_experiences(collective)).map(WatchStream)
+    }
+
+    /// See [`crate::PulseDB::watch_experiences_filtered`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch_experiences_filtered(
+        &self,
+        collective: CollectiveId,
+        filter: WatchFilter,
+    ) -> Result<WatchStream> {
+        block_on(self.0.watch_experiences_filtered(collective, filter)).map(WatchStream)
+    }
+}
+
+impl From<crate::PulseDB> for PulseDB {
+    /// The same database, for a thread that may block.
+    fn from(db: crate::PulseDB) -> Self {
+        Self(db.for_blocking())
+    }
+}
+
+/// Methods that differ from the async ones in nothing but the waiting.
+macro_rules! waiting {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $output:ty;)+) => {
+        /// Everything else.
+        impl PulseDB {$(
+            #[doc = concat!("See [`crate::PulseDB::", stringify!($name), "`].")]
+            ///
+            /// # Errors
+            /// As there.
+            pub fn $name(&self, $($arg: $type),*) -> Result<$output> {
+                block_on(self.0.$name($($arg),*))
+            }
+        )+}
+    };
+}
+
+waiting! {
+    close() -> ();
+    flush() -> ();
+    metadata() -> DatabaseMetadata;
+    health_check() -> Health;
+    current_cursor() -> Cursor;
+    create_collective(name: &str) -> CollectiveId;
+    create_collective_with_owner(name: &str, owner: impl Into<UserId>) -> CollectiveId;
+    get_or_create_collective(name: &str) -> CollectiveId;
+    get_collective(id: CollectiveId) -> Option<Collective>;
+    list_collectives() -> Vec<Collective>;
+    list_collectives_by_owner(owner: &UserId) -> Vec<Collective>;
+    get_collective_stats(id: CollectiveId) -> CollectiveStats;
+    set_decay_config(id: CollectiveId, decay: DecayConfig) -> ();
+    delete_collective(id: CollectiveId) -> ();
+    record_experience(new: NewExperience) -> ExperienceId;
+    record_experiences(batch: Vec<NewExperience>) -> Vec<ExperienceId>;
+    update_experience(id: ExperienceId, update: ExperienceUpdate) -> ();
+    set_tag(id: ExperienceId, key: &str, value: &str) -> ();
+    remove_tag(id: ExperienceId, key: &str) -> ();
+    archive_experience(id: ExperienceId) -> ();
+    unarchive_experience(id: ExperienceId) -> ();
+    reinforce_experience(id: ExperienceId) -> u32;
+    delete_experience(id: ExperienceId) -> ();
+    get_experience(id: ExperienceId) -> Experience;
+    get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
+    energy(id: ExperienceId) -> f32;
+    list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
+    get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
+    get_recent_experiences_filtered(
+        collective: CollectiveId,
+        limit: usize,
+        filter: SearchFilter
+    ) -> Vec<Experience>;
+    search_similar(collective: CollectiveId, query: &[f32], k: usize) -> Vec<SearchHit>;
+    search_similar_filtered(
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+        filter: SearchFilter
+    ) -> Vec<SearchHit>;
+    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search_batch(
+        collective: CollectiveId,
+        queries: &[Vec<f32>],
+        options: SearchOptions
+    ) -> Vec<Vec<SearchHit>>;
+    search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
+}

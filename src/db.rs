@@ -1,0 +1,372 @@
+//! The database as an application holds it.
+//!
+//! [`PulseDB`] is the async façade: every method is a few lines that check, load a snapshot or submit
+//! a request, and hand the work to the flow that does it. Follow a write into `write/`, a question into
+//! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
+
+mod collectives;
+pub(crate) mod engine;
+mod experiences;
+mod search;
+mod vectors;
+mod watching;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    config::{Config, EmbeddingProvider},
+    db::engine::{Engine, stopped_error},
+    edge::{pool, registry},
+    embed::Embedder,
+    env::{Env, OsEnv},
+    error::{PulseDBError, Result},
+    format::FORMAT_VERSION,
+    model::{DatabaseMetadata, Health, HealthStatus, InstanceId},
+    read::reader::Reader,
+    vfs::{OsVfs, Vfs},
+    write::request::{Change, Reply, Request},
+};
+
+/// A handle to an open database: cheap to clone, `Send + Sync`, usable from any number of tasks, on
+/// any runtime.
+///
+/// Every method that can wait is `async` and cancel-safe: a future that is dropped before its request
+/// is queued has done nothing; after that the commit may still happen in full. No method blocks a
+/// runtime's worker. When the last handle is dropped, everything acknowledged is already durable (in
+/// the sense of the sync mode) and the database ends in the background; [`PulseDB::close`] waits for
+/// that and reports its outcome.
+///
+/// ```
+/// # fn main() -> pulsedb::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use pulsedb::{Config, EmbeddingDimension, NewExperience, PulseDB};
+///
+/// let config = Config::external(EmbeddingDimension::Custom(3));
+/// let db = PulseDB::open(dir.path(), config).await?;
+/// let team = db.create_collective("team").await?;
+/// let id = db
+///     .record_experience(NewExperience {
+///         embedding: Some(vec![0.1, 0.2, 0.9]),
+///         ..NewExperience::new(team, "agent-1", "Retry with jitter, or all clients come back at once.")
+///     })
+///     .await?;
+/// let found = db.search_similar(team, &[0.1, 0.2, 1.0], 5).await?;
+/// assert_eq!(found[0].experience.id, id);
+/// db.close().await?;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PulseDB {
+    handle: Arc<Handle>,
+    /// Whether this handle's calls may block the thread they are made on.
+    may_block: bool,
+}
+
+/// The last of these to go starts the end.
+struct Handle(Arc<Engine>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl std::fmt::Debug for PulseDB {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PulseDB")
+            .field("path", &self.engine().path)
+            .field("instance", &self.engine().instance)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lifecycle.
+impl PulseDB {
+    /// Opens the database in the directory `path` for writing, creating it where there is none.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Locked`] at once while another writer has it open, [`PulseDBError::Config`] for a
+    /// configuration that cannot work or a directory that holds something else,
+    /// [`PulseDBError::Version`] for files of a newer format.
+    pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        let embedder = provided_embedder(&config)?;
+        Self::open_on(
+            path.as_ref(),
+            config,
+            embedder,
+            Arc::new(OsVfs),
+            Arc::new(OsEnv),
+        )
+        .await
+    }
+
+    /// The same as [`PulseDB::open`], for whoever likes to say so.
+    ///
+    /// # Errors
+    /// As [`PulseDB::open`].
+    pub async fn open_write(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        Self::open(path, config).await
+    }
+
+    /// Opens an existing database for reading, also beside a writer; it shows what was durable
+    /// at the time of the open.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Io`] where there is no database.
+    pub async fn open_read_only(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        let config = Config {
+            read_only: true,
+            ..config
+        };
+        Self::open(path, config).await
+    }
+
+    /// Opens with an embedder of the application's own; the configuration's provider is ignored.
+    ///
+    /// # Errors
+    /// As [`PulseDB::open`], and [`PulseDBError::Config`] where the embedder's dimension is not the
+    /// configuration's.
+    pub async fn open_with_embedder(
+        path: impl AsRef<Path>,
+        config: Config,
+        embedder: Arc<dyn Embedder>,
+    ) -> Result<Self> {
+        Self::open_on(
+            path.as_ref(),
+            config,
+            Some(embedder),
+            Arc::new(OsVfs),
+            Arc::new(OsEnv),
+        )
+        .await
+    }
+
+    /// Opens on a simulated file system and clock.
+    ///
+    /// # Errors
+    /// As [`PulseDB::open`].
+    #[cfg(feature = "sim")]
+    pub async fn open_simulated(
+        path: impl AsRef<Path>,
+        config: Config,
+        vfs: crate::vfs::SimVfs,
+        env: crate::env::SimEnv,
+    ) -> Result<Self> {
+        let embedder = provided_embedder(&config)?;
+        Self::open_on(
+            path.as_ref(),
+            config,
+            embedder,
+            Arc::new(vfs),
+            Arc::new(env),
+        )
+        .await
+    }
+
+    async fn open_on(
+        path: &Path,
+        config: Config,
+        embedder: Option<Arc<dyn Embedder>>,
+        vfs: Arc<dyn Vfs>,
+        env: Arc<dyn Env>,
+    ) -> Result<Self> {
+        let dimension = config.embedding_dimension.get();
+        if let Some(embedder) = &embedder
+            && embedder.dimension() != dimension
+        {
+            return Err(PulseDBError::config(
+                "embedding_dimension",
+                format!(
+                    "{dimension}, but the embedder makes {}",
+                    embedder.dimension()
+                ),
+            ));
+        }
+        let default_collective = config.default_collective.clone();
+        let path = std::path::absolute(path).map_err(PulseDBError::io("find", path))?;
+        registry::wait_for_end(&path).await;
+        let engine = pool::run_once("open", move || {
+            Engine::open(&path, config, embedder, &vfs, env)
+        })?
+        .await??;
+        let db = Self {
+            handle: Arc::new(Handle(engine)),
+            may_block: false,
+        };
+        if let Some(name) = default_collective
+            && !db.is_read_only()
+        {
+            db.get_or_create_collective(&name).await?;
+        }
+        Ok(db)
+    }
+
+    /// Ends the database: waits until everything queued is committed, writes the clean end and
+    /// releases the files. All clones of this handle answer [`PulseDBError::Closed`] from now on.
+    /// Closing again waits for the same end.
+    ///
+    /// # Errors
+    /// What stopped the writer, if something did; the files are released all the same.
+    pub async fn close(&self) -> Result<()> {
+        self.engine().stop();
+        self.engine().ended().await
+    }
+
+    /// Makes everything acknowledged durable, whatever the sync mode.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Io`] where the system refuses; the handle then writes no more.
+    pub async fn flush(&self) -> Result<()> {
+        self.commit(vec![Change::Flush], 0).await.map(drop)
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.engine().config
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.engine().path
+    }
+
+    /// Its identity, for ever.
+    pub fn instance_id(&self) -> InstanceId {
+        self.engine().instance
+    }
+
+    /// Whether this handle cannot write.
+    pub fn is_read_only(&self) -> bool {
+        self.engine().committer.is_none()
+    }
+
+    /// What the database is and how large.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Closed`].
+    pub async fn metadata(&self) -> Result<DatabaseMetadata> {
+        let engine = self.engine();
+        let reader = engine.reader()?;
+        let segments = reader.view.segments.segments();
+        Ok(DatabaseMetadata {
+            instance_id: engine.instance,
+            format_version: FORMAT_VERSION,
+            created_at: engine.manifest.current().created_at,
+            cursor: reader.view.cursor,
+            path: engine.path.clone(),
+            segments: segments.len() as u64,
+            log_bytes: segments.iter().map(|segment| segment.end()).sum(),
+            collectives: reader.view.tables.len() as u64,
+        })
+    }
+
+    /// Whether everything is as it should be: what the open found, and whether writing goes on.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Closed`].
+    pub async fn health_check(&self) -> Result<Health> {
+        let engine = self.engine();
+        engine.reader()?;
+        let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
+        let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
+        let degraded = !engine.report.damaged.is_empty() || engine.report.torn.is_some();
+        let status = match (&poisoned, degraded) {
+            (Some(_), _) => HealthStatus::ReadOnly,
+            (None, true) => HealthStatus::Degraded,
+            (None, false) => HealthStatus::Healthy,
+        };
+        Ok(Health {
+            status,
+            poisoned,
+            recovery: engine.report.clone(),
+            queued_bytes: engine.admission.used_bytes() as u64,
+        })
+    }
+}
+
+/// What the other methods are made of.
+impl PulseDB {
+    fn engine(&self) -> &Arc<Engine> {
+        &self.handle.0
+    }
+
+    /// The same database for a caller that may block: its commits and reads run on its own thread
+    /// where that saves a hand-off.
+    pub(crate) fn for_blocking(self) -> Self {
+        Self {
+            may_block: true,
+            ..self
+        }
+    }
+
+    /// Commits `changes`, all or none, which take `bytes` in the queue beside a constant.
+    async fn commit(&self, changes: Vec<Change>, bytes: usize) -> Result<Vec<Reply>> {
+        /// What a change without a body takes: its record, and its place in queue and group.
+        const CHANGE_BYTES: usize = 256;
+        let engine = self.engine();
+        if let Some(stopped) = engine.writing_stopped() {
+            return Err(stopped);
+        }
+        let committer = engine.committer.as_ref().ok_or(PulseDBError::Closed)?;
+        let bytes = bytes + changes.len() * CHANGE_BYTES;
+        let limit = engine.config.max_commit_bytes;
+        if bytes > limit {
+            return Err(PulseDBError::validation(
+                "commit",
+                format!("{bytes} bytes"),
+                format!("config.max_commit_bytes is {limit}; split the batch"),
+            ));
+        }
+        let permit = engine.admission.admit(bytes).await?;
+        let request = Request {
+            changes,
+            room: Box::new(permit),
+        };
+        let ticket = if self.may_block {
+            committer.submit_lending(request)
+        } else {
+            committer.submit(request)
+        };
+        ticket.map_err(stopped_error)?.await
+    }
+
+    /// Commits one change.
+    async fn commit_one(&self, change: Change, bytes: usize) -> Result<Reply> {
+        let replies = self.commit(vec![change], bytes).await?;
+        Ok(replies.into_iter().next().unwrap_or(Reply::Done))
+    }
+
+    /// Answers a question that may take its time.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let reader = self.engine().reader()?;
+        if self.may_block {
+            question(&reader)
+        } else {
+            self.engine().readers.run(move || question(&reader)).await?
+        }
+    }
+}
+
+/// The embedder that the configuration names.
+#[cfg_attr(not(feature = "embed"), expect(clippy::unnecessary_wraps))]
+fn provided_embedder(config: &Config) -> Result<Option<Arc<dyn Embedder>>> {
+    match &config.embedding_provider {
+        #[cfg(feature = "embed")]
+        EmbeddingProvider::Builtin { model_path } => {
+            let model_path: Option<PathBuf> = model_path.clone();
+            let builtin = crate::embed::Builtin::new(model_path, config.embed_threads)?;
+            Ok(Some(Arc::new(builtin)))
+        }
+        EmbeddingProvider::External => Ok(None),
+    }
+}

@@ -1,0 +1,367 @@
+//! What does an open database consist of, and how does it start and end?
+//!
+//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → replay →
+//! threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
+//! lock last; whoever closes or reopens waits for its latch. Dropping the last handle starts the same
+//! end and waits for nothing.
+
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{
+        Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    config::Config,
+    edge::{admission::Admission, block_on::block_on, pool, pool::Pool, registry},
+    embed::Embedder,
+    env::Env,
+    error::{PulseDBError, Result},
+    log::{Frame, Replayed, SegmentPool},
+    manifest::ManifestStore,
+    model::{Cursor, EmbedderIdentity, InstanceId, Lsn, RecoveryReport},
+    protocol::{commit::Committer, publish::Published, queue::Stopped, stop::Latch},
+    read::reader::Reader,
+    state::{Applier, IdIndex, Mutation, replay},
+    sync::Arc,
+    upkeep::recover,
+    vfs::{Vfs, VfsLock},
+    watch::{
+        hub::Hub,
+        stream::{CaughtUp, Offload},
+    },
+    write::{
+        pipeline::{Broadcast, Upkeep, View, WritePipeline},
+        sequence::Sequencer,
+    },
+};
+
+/// Everything that the handles of one open database share.
+pub(crate) struct Engine {
+    pub(crate) path: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) instance: InstanceId,
+    pub(crate) report: RecoveryReport,
+    pub(crate) manifest: Arc<ManifestStore>,
+    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    /// What stands in collectives whose vectors the callers bring.
+    pub(crate) external: Arc<EmbedderIdentity>,
+    pub(crate) published: Arc<Published<View>>,
+    pub(crate) ids: Arc<IdIndex>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) readers: Arc<Pool>,
+    pub(crate) admission: Admission,
+    /// `None` where the database was opened for reading.
+    pub(crate) committer: Option<Committer<WritePipeline>>,
+    segments: Option<Arc<SegmentPool>>,
+    purges: Arc<Mutex<Vec<u32>>>,
+    closing: AtomicBool,
+    /// Opens when the end is asked for.
+    asked_to_end: Latch<()>,
+    /// Opens when everything has ended, saying how.
+    ended: Arc<Latch<Result<()>>>,
+}
+
+/// How often the upkeep thread looks for work that nobody waits for.
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Opens or creates the database at `path`. Blocks; for a thread that may.
+    pub(crate) fn open(
+        path: &Path,
+        config: Config,
+        embedder: Option<Arc<dyn Embedder>>,
+        vfs: &Arc<dyn Vfs>,
+        env: Arc<dyn Env>,
+    ) -> Result<Arc<Self>> {
+        config.check()?;
+        let mut applier = Applier::default();
+        let mut last_id = 0;
+        let mut undecodable = Vec::new();
+        let options = recover::OpenOptions {
+            read_only: config.read_only,
+            sync_mode: config.sync_mode,
+            segment_bytes: config.segment_bytes,
+            segment_pool: config.segment_pool,
+        };
+        let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
+            let (header, mutation) = match replayed {
+                Replayed::Frame(frame) => (
+                    frame.header,
+                    replay_frame(&frame, &applier, &mut undecodable),
+                ),
+                Replayed::Damaged {
+                    header: Some(header),
+                    place,
+                    ..
+                } => (header, replay::damaged_mutation(&header, place, &applier)),
+                // Nothing is known of the record; the report names the place.
+                Replayed::Damaged { header: None, .. } => return Ok(()),
+            };
+            last_id = last_id.max(header.entity);
+            // Nobody holds a snapshot yet, so no version but the newest is needed.
+            applier.apply(header.lsn, mutation, header.lsn);
+            Ok(())
+        })?;
+        applier.bury(Lsn::new(u64::MAX));
+        let _ = applier.take_purges();
+        let mut report = recovered.report;
+        for error in undecodable {
+            if let PulseDBError::Corrupted { file, offset, what } = error {
+                report.damaged.push((file, offset, what));
+            }
+        }
+        let ids = Arc::clone(applier.ids());
+        let published = Arc::new(Published::new(Arc::new(View {
+            cursor: Cursor {
+                timeline: recovered.timeline,
+                lsn: report.last_lsn,
+            },
+            tables: Arc::clone(applier.tables()),
+            segments: Arc::clone(&recovered.segments),
+        })));
+        let hub = Arc::new(Hub::new(
+            config.watch_config.buffer_size,
+            recovered.instance_id,
+            Arc::clone(&published),
+        ));
+        let purges = Arc::default();
+        let committer = recovered.writer.map(|log| {
+            let sequencer = Sequencer::new(
+                log.next_lsn(),
+                recovered.last_time,
+                last_id,
+                Arc::clone(&env),
+            );
+            Committer::new(WritePipeline::new(
+                log,
+                sequencer,
+                applier,
+                Arc::clone(&published),
+                recovered.timeline,
+                config.sync_mode,
+                Box::new(TellHub(Arc::clone(&hub))),
+                Box::new(KeepPurges(Arc::clone(&purges))),
+            ))
+        });
+        let engine = Arc::new(Self {
+            path: path.to_owned(),
+            admission: Admission::new(config.max_queue_bytes, config.write_timeout),
+            readers: Arc::new(Pool::start("read", config.read_threads)?),
+            config,
+            env,
+            instance: recovered.instance_id,
+            report,
+            manifest: recovered.manifest,
+            embedder,
+            external: Arc::new(EmbedderIdentity {
+                provider: "external".into(),
+                model: String::new(),
+                fingerprint: String::new(),
+            }),
+            published,
+            ids,
+            hub,
+            committer,
+            segments: recovered.pool,
+            purges,
+            closing: AtomicBool::new(false),
+            asked_to_end: Latch::default(),
+            ended: Arc::default(),
+        });
+        engine.start(recovered.lock)?;
+        Ok(engine)
+    }
+
+    fn start(self: &Arc<Self>, lock: Option<Box<dyn VfsLock>>) -> Result<()> {
+        if self.committer.is_some() {
+            let engine = Arc::clone(self);
+            pool::spawn("commit", move || engine.commit_until_closed(lock))?;
+            let engine = Arc::downgrade(self);
+            pool::spawn("upkeep", move || keep_up(&engine))?;
+        }
+        Ok(())
+    }
+
+    /// The committer's thread.
+    fn commit_until_closed(&self, lock: Option<Box<dyn VfsLock>>) {
+        let Some(committer) = &self.committer else {
+            return;
+        };
+        committer.run();
+        let outcome = match committer.stopped() {
+            Some(Stopped::Poisoned(failure)) => Err(failure),
+            _ => committer.with_pipeline(|pipeline| pipeline.close(self.env.now())),
+        };
+        // A poisoned writer goes on being read until it is closed, and holds its lock until then.
+        if outcome.is_err() {
+            block_on(self.asked_to_end.wait());
+        }
+        self.hub.close();
+        self.published.clear();
+        drop(lock);
+        self.ended.open(outcome);
+    }
+
+    /// Starts the end. Idempotent; waits for nothing.
+    pub(crate) fn stop(&self) {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.asked_to_end.open(());
+        match &self.committer {
+            Some(committer) => {
+                registry::announce_end(&self.path, Arc::clone(&self.ended));
+                committer.stop();
+            }
+            None => {
+                self.hub.close();
+                self.published.clear();
+                self.ended.open(Ok(()));
+            }
+        }
+    }
+
+    /// Waits for the end and says whether everything acknowledged is in the log.
+    pub(crate) async fn ended(&self) -> Result<()> {
+        self.ended.wait().await
+    }
+
+    /// What a call sees: the newest snapshot and the present moment.
+    pub(crate) fn reader(&self) -> Result<Reader> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(PulseDBError::Closed);
+        }
+        Ok(Reader {
+            view: self.published.load().ok_or(PulseDBError::Closed)?,
+            ids: Arc::clone(&self.ids),
+            now: self.env.now(),
+            instance: self.instance,
+        })
+    }
+
+    /// Why nothing can be written, if so.
+    pub(crate) fn writing_stopped(&self) -> Option<PulseDBError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Some(PulseDBError::Closed);
+        }
+        match &self.committer {
+            None => Some(PulseDBError::ReadOnly {
+                reason: "it was opened for reading only".into(),
+            }),
+            Some(committer) => committer.stopped().map(stopped_error),
+        }
+    }
+
+    fn upkeep_round(&self) {
+        for collective in std::mem::take(&mut *self.purges.lock()) {
+            self.ids.remove_collective(collective);
+        }
+        if let Some(pool) = &self.segments
+            && pool.is_short()
+            && let Err(error) = pool.refill()
+        {
+            tracing::warn!(%error, "no segment file could be written ahead");
+        }
+    }
+
+    /// In `Fast` mode, syncs what was written since the last time, beside further commits.
+    fn flush_in_background(&self) {
+        let Some(committer) = &self.committer else {
+            return;
+        };
+        let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
+            return;
+        };
+        match unsynced.sync() {
+            Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
+            Err(error) => committer.poison(error),
+        }
+    }
+}
+
+/// A record whose checksum is right but which this build cannot read is treated as damaged.
+fn replay_frame(
+    frame: &Frame<'_>,
+    applier: &Applier,
+    undecodable: &mut Vec<PulseDBError>,
+) -> Mutation {
+    let decoded = frame
+        .verified_payload()
+        .and_then(|payload| replay::mutation(frame, payload, applier));
+    decoded.unwrap_or_else(|error| {
+        undecodable.push(error);
+        replay::damaged_mutation(&frame.header, frame.place, applier)
+    })
+}
+
+/// How a caller is told that the queue takes nothing.
+pub(crate) fn stopped_error(stopped: Stopped<PulseDBError>) -> PulseDBError {
+    match stopped {
+        Stopped::Closed => PulseDBError::Closed,
+        Stopped::Poisoned(failure) => PulseDBError::ReadOnly {
+            reason: format!("writing stopped after a failure ({failure}); reopen the database"),
+        },
+    }
+}
+
+/// The upkeep thread: ends with the engine.
+fn keep_up(engine: &Weak<Engine>) {
+    let mut until_flush = Duration::ZERO;
+    loop {
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        if engine.closing.load(Ordering::Acquire) {
+            return;
+        }
+        engine.upkeep_round();
+        let mut pause = UPKEEP_INTERVAL;
+        if engine.config.sync_mode == crate::model::SyncMode::Fast {
+            if until_flush.is_zero() {
+                engine.flush_in_background();
+                until_flush = engine.config.flush_interval;
+            }
+            pause = pause.min(until_flush);
+            until_flush = until_flush.saturating_sub(pause);
+        }
+        drop(engine);
+        std::thread::sleep(pause);
+    }
+}
+
+/// Lets streams read the log on the readers' threads.
+pub(crate) struct OnReaders(pub(crate) Arc<Pool>);
+
+impl Offload for OnReaders {
+    fn offload(
+        &self,
+        job: Box<dyn FnOnce() -> CaughtUp + Send>,
+    ) -> Pin<Box<dyn Future<Output = CaughtUp> + Send>> {
+        let read = self.0.run(job);
+        Box::pin(async move { read.await? })
+    }
+}
+
+struct TellHub(Arc<Hub>);
+
+impl Broadcast for TellHub {
+    fn committed(&mut self, view: &Arc<View>, first: Lsn) {
+        self.0.committed(view, first);
+    }
+}
+
+struct KeepPurges(Arc<Mutex<Vec<u32>>>);
+
+impl Upkeep for KeepPurges {
+    fn purge(&mut self, collectives: Vec<u32>) {
+        self.0.lock().extend(collectives);
+    }
+}

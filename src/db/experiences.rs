@@ -1,0 +1,234 @@
+//! Experiences, as the application records, changes, gets and lists them.
+
+use crate::{
+    db::{PulseDB, collectives::unexpected},
+    error::{PulseDBError, Result},
+    model::{
+        CollectiveId, EntityKind, Experience, ExperienceId, ExperienceUpdate, NewExperience, Page,
+        PageResult, SearchFilter, limits::MAX_GET_IDS,
+    },
+    read::list,
+    write::{
+        request::{Change, Reply},
+        validate,
+    },
+};
+
+/// Recording and changing experiences.
+impl PulseDB {
+    /// Records one experience and answers when it is durable and visible.
+    ///
+    /// With an `idempotency_key` that the collective has already seen, nothing is recorded and the
+    /// id of the first is answered.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Validation`] for a field outside its limit, [`PulseDBError::NotFound`] for an
+    /// unknown collective, [`PulseDBError::Embedding`] where the vector would mix two models,
+    /// [`PulseDBError::Backpressure`] where the queue stayed full for `Config::write_timeout`.
+    pub async fn record_experience(&self, new: NewExperience) -> Result<ExperienceId> {
+        let ids = self.record_experiences(vec![new]).await?;
+        ids.into_iter()
+            .next()
+            .ok_or_else(|| unexpected(&Reply::Done))
+    }
+
+    /// Records a batch in one durable commit: all of it, or nothing. The ids come in the order of
+    /// the batch.
+    ///
+    /// # Errors
+    /// As [`PulseDB::record_experience`]; a batch over `Config::max_commit_bytes` is refused.
+    pub async fn record_experiences(&self, batch: Vec<NewExperience>) -> Result<Vec<ExperienceId>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let embedded = self.embed_experiences(batch).await?;
+        let bytes = embedded.iter().map(|one| one.bytes()).sum();
+        let changes = embedded
+            .into_iter()
+            .map(|one| Change::Record(Box::new(one)))
+            .collect();
+        self.commit(changes, bytes)
+            .await?
+            .into_iter()
+            .map(|reply| match reply {
+                Reply::Experience(id) => Ok(id),
+                other => Err(unexpected(&other)),
+            })
+            .collect()
+    }
+
+    /// Changes the fields that `update` names.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn update_experience(
+        &self,
+        id: ExperienceId,
+        update: ExperienceUpdate,
+    ) -> Result<()> {
+        validate::update(&update)?;
+        let bytes = validate::update_bytes(&update);
+        self.commit_one(Change::Update(id, Box::new(update)), bytes)
+            .await
+            .map(drop)
+    }
+
+    /// Sets one tag, leaving the others.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`]; [`PulseDBError::Validation`], also where it would be the 51st.
+    pub async fn set_tag(&self, id: ExperienceId, key: &str, value: &str) -> Result<()> {
+        validate::tag(key, value)?;
+        let change = Change::SetTag(id, key.to_owned(), Some(value.to_owned()));
+        self.commit_one(change, key.len() + value.len())
+            .await
+            .map(drop)
+    }
+
+    /// Removes one tag; fine where it is not set.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn remove_tag(&self, id: ExperienceId, key: &str) -> Result<()> {
+        validate::tag(key, "")?;
+        let change = Change::SetTag(id, key.to_owned(), None);
+        self.commit_one(change, key.len()).await.map(drop)
+    }
+
+    /// Takes an experience out of default searches; fine where it already is.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`].
+    pub async fn archive_experience(&self, id: ExperienceId) -> Result<()> {
+        self.commit_one(Change::SetArchived(id, true), 0)
+            .await
+            .map(drop)
+    }
+
+    /// Brings an experience back into default searches; fine where it already is.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`].
+    pub async fn unarchive_experience(&self, id: ExperienceId) -> Result<()> {
+        self.commit_one(Change::SetArchived(id, false), 0)
+            .await
+            .map(drop)
+    }
+
+    /// Notes that an experience was applied once more, and answers how often by now.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`].
+    pub async fn reinforce_experience(&self, id: ExperienceId) -> Result<u32> {
+        match self.commit_one(Change::Reinforce(id), 0).await? {
+            Reply::Applications(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes an experience.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`].
+    pub async fn delete_experience(&self, id: ExperienceId) -> Result<()> {
+        self.commit_one(Change::Delete(id), 0).await.map(drop)
+    }
+}
+
+/// Getting and listing experiences.
+impl PulseDB {
+    /// One experience.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`]; [`PulseDBError::Corrupted`] naming file and offset where its
+    /// bytes are damaged.
+    pub async fn get_experience(&self, id: ExperienceId) -> Result<Experience> {
+        let reader = self.engine().reader()?;
+        if self.may_block || reader.is_resident(id) {
+            return reader.experience(id);
+        }
+        self.read(move |reader| reader.experience(id)).await
+    }
+
+    /// Many experiences of one snapshot, in the order asked for; `None` for what does not exist.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Validation`] for more than 10,000 ids, [`PulseDBError::Corrupted`].
+    pub async fn get_experiences(&self, ids: &[ExperienceId]) -> Result<Vec<Option<Experience>>> {
+        if ids.len() > MAX_GET_IDS {
+            return Err(PulseDBError::validation(
+                "ids",
+                format!("{} ids", ids.len()),
+                format!("there may be {MAX_GET_IDS}"),
+            ));
+        }
+        let ids = ids.to_vec();
+        self.read(move |reader| {
+            ids.into_iter()
+                .map(|id| match reader.experience(id) {
+                    Ok(experience) => Ok(Some(experience)),
+                    Err(PulseDBError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// How warm an experience is now, in [0, 1].
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`].
+    pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
+        let reader = self.engine().reader()?;
+        let not_found = || PulseDBError::not_found(EntityKind::Experience, id);
+        let (table, state) = reader.find(id).ok_or_else(not_found)?;
+        let definition = table.definition(reader.lsn()).ok_or_else(not_found)?;
+        Ok(definition.decay.energy(
+            state.values.importance,
+            state.values.applications,
+            state.values.last_reinforced,
+            reader.now,
+        ))
+    }
+
+    /// One page of a collective by time or id; see [`Page`].
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`] unless the limit is in 1–1000.
+    pub async fn list_experiences(
+        &self,
+        collective: CollectiveId,
+        page: Page,
+    ) -> Result<PageResult<Experience>> {
+        self.read(move |reader| list::page(reader, collective, &page))
+            .await
+    }
+
+    /// The newest experiences that are not archived, newest first.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`] unless the limit is in 1–1000.
+    pub async fn get_recent_experiences(
+        &self,
+        collective: CollectiveId,
+        limit: usize,
+    ) -> Result<Vec<Experience>> {
+        self.get_recent_experiences_filtered(collective, limit, SearchFilter::default())
+            .await
+    }
+
+    /// The newest experiences that pass the filter, newest first.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn get_recent_experiences_filtered(
+        &self,
+        collective: CollectiveId,
+        limit: usize,
+        filter: SearchFilter,
+    ) -> Result<Vec<Experience>> {
+        self.read(move |reader| list::recent(reader, collective, limit, &filter))
+            .await
+    }
+}

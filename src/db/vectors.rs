@@ -1,0 +1,136 @@
+//! Whose vectors are these, and may they meet those of the collective?
+//!
+//! With an embedder the store makes every vector itself and refuses the caller's, which would mix
+//! models; without one the caller must bring it. Either way the embedder's identity is stamped into
+//! a collective by its first write and compared with every later one.
+
+use std::sync::Arc;
+
+use crate::{
+    db::PulseDB,
+    embed::{Embedder, Priority},
+    error::{PulseDBError, Result},
+    model::{Collective, EmbedderIdentity, NewExperience},
+    write::draft::{Draft, Embedded},
+};
+
+impl PulseDB {
+    /// Checks a batch, gets its vectors, and encodes it.
+    pub(super) async fn embed_experiences(
+        &self,
+        batch: Vec<NewExperience>,
+    ) -> Result<Vec<Embedded>> {
+        let engine = self.engine();
+        if let Some(stopped) = engine.writing_stopped() {
+            return Err(stopped);
+        }
+        let reader = engine.reader()?;
+        let mut drafts = Vec::with_capacity(batch.len());
+        for new in batch {
+            let dimension = reader.table(new.collective_id)?.dimension;
+            let mut draft = Draft::new(new)?;
+            let vector = draft.take_vector();
+            drafts.push((draft, dimension, vector));
+        }
+        let Some(embedder) = &engine.embedder else {
+            let identity = Arc::clone(&engine.external);
+            return drafts
+                .into_iter()
+                .map(|(draft, dimension, vector)| {
+                    let vector = vector.ok_or_else(|| {
+                        PulseDBError::validation(
+                            "embedding",
+                            "none",
+                            "the store was opened with external embeddings, so every write needs one",
+                        )
+                    })?;
+                    draft.embed(&vector, dimension, Arc::clone(&identity))
+                })
+                .collect();
+        };
+        for (_, dimension, vector) in &drafts {
+            if vector.is_some() {
+                return Err(PulseDBError::validation(
+                    "embedding",
+                    "a vector",
+                    "this store embeds texts itself; leave the embedding out",
+                ));
+            }
+            check_dimension(embedder.as_ref(), *dimension)?;
+        }
+        let texts = drafts.iter().map(|(draft, ..)| draft.content().to_owned());
+        let vectors = embedder.embed(texts.collect(), Priority::Ingest).await?;
+        check_count(vectors.len(), drafts.len())?;
+        let identity = Arc::new(identity_of(embedder.as_ref())?);
+        drafts
+            .into_iter()
+            .zip(vectors)
+            .map(|((draft, dimension, _), vector)| {
+                draft.embed(&vector, dimension, Arc::clone(&identity))
+            })
+            .collect()
+    }
+
+    /// The vector of a query text, for a collective that it may be compared with.
+    pub(super) async fn embed_query(
+        &self,
+        collective: &Collective,
+        text: &str,
+    ) -> Result<Vec<f32>> {
+        let Some(embedder) = &self.engine().embedder else {
+            return Err(PulseDBError::Embedding(
+                "the store was opened with external embeddings; embed the query and search by \
+                 vector, or open it with an embedder"
+                    .into(),
+            ));
+        };
+        if text.trim().is_empty() {
+            return Err(PulseDBError::validation(
+                "query",
+                format!("{text:?}"),
+                "it must hold something other than white space",
+            ));
+        }
+        check_dimension(embedder.as_ref(), collective.embedding_dimension)?;
+        let mut vectors = embedder
+            .embed(vec![text.to_owned()], Priority::Query)
+            .await?;
+        check_count(vectors.len(), 1)?;
+        let identity = identity_of(embedder.as_ref())?;
+        match &collective.embedder {
+            Some(stamped) if *stamped != identity => Err(PulseDBError::Embedding(format!(
+                "collective {} holds vectors of {stamped}, this store embeds with {identity}; open \
+                 it with that embedder, or search by vector",
+                collective.id
+            ))),
+            _ => vectors
+                .pop()
+                .ok_or_else(|| PulseDBError::Embedding("the embedder answered no vector".into())),
+        }
+    }
+}
+
+fn identity_of(embedder: &dyn Embedder) -> Result<EmbedderIdentity> {
+    embedder.identity().cloned().ok_or_else(|| {
+        PulseDBError::Embedding("the embedder made vectors but has no identity".into())
+    })
+}
+
+fn check_dimension(embedder: &dyn Embedder, dimension: u16) -> Result<()> {
+    if embedder.dimension() == usize::from(dimension) {
+        return Ok(());
+    }
+    Err(PulseDBError::Embedding(format!(
+        "the embedder makes {} components, the collective's embeddings have {dimension}",
+        embedder.dimension()
+    )))
+}
+
+fn check_count(vectors: usize, texts: usize) -> Result<()> {
+    if vectors == texts {
+        return Ok(());
+    }
+    Err(PulseDBError::Embedding(format!(
+        "the embedder answered {vectors} vectors to {texts} texts"
+    )))
+}

@@ -1,0 +1,140 @@
+//! How does the store embed texts by itself?
+//!
+//! Joins lookup, model and threads to an [`Embedder`]. Making one costs nothing and cannot fail:
+//! the model is looked for, read and hashed on the embedder's own threads when the first text
+//! arrives, so that an open stays short, and a store whose model is missing can still be read. A
+//! load that failed is tried again by the next text, since the remedy is to put files in place.
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    thread,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    embedder::{EmbedFuture, Embedder, Priority},
+    encoder::{DIMENSION, Encoder},
+    model_files::{self, Surroundings},
+    pool::{Encode, Pool},
+};
+use crate::{error::Result, model::EmbedderIdentity};
+
+/// all-MiniLM-L6-v2, in this process: 384 components, unit length, of the first 256 tokens.
+///
+/// A directory with `config.json`, `tokenizer.json` and `model.safetensors` is looked for at the
+/// given path, at `PULSEDB_MODEL_DIR`, then in `pulsedb/all-MiniLM-L6-v2` of the user's cache
+/// directory. Dropping it does not wait for its threads.
+#[derive(Debug)]
+pub struct Builtin {
+    model: Arc<Model>,
+    pool: Pool,
+}
+
+/// The model, from when it is first needed.
+struct Model {
+    path: Option<PathBuf>,
+    loading: Mutex<()>,
+    loaded: OnceLock<Loaded>,
+}
+
+struct Loaded {
+    identity: EmbedderIdentity,
+    encoder: Encoder,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("path", &self.path)
+            .field(
+                "identity",
+                &self.loaded.get().map(|loaded| &loaded.identity),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builtin {
+    /// Remembers where to look, and on how many threads to run (0: one per core). Does nothing
+    /// else yet.
+    #[must_use]
+    pub fn new(model_path: Option<PathBuf>, threads: usize) -> Self {
+        let threads = match threads {
+            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            threads => threads,
+        };
+        let model = Arc::new(Model {
+            path: model_path,
+            loading: Mutex::default(),
+            loaded: OnceLock::new(),
+        });
+        Self {
+            pool: Pool::new(threads, Arc::clone(&model)),
+            model,
+        }
+    }
+
+    /// Loads the model now, so that the first text does not wait for it. Afterwards the identity
+    /// is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Embedding`](crate::PulseDBError::Embedding) if the model is not found, which lists the
+    /// places and the remedies, or cannot be used.
+    pub async fn load(&self) -> Result<()> {
+        // Any text will do: what makes vectors of texts is what has to work.
+        self.embed(vec![String::new()], Priority::Query)
+            .await
+            .map(drop)
+    }
+}
+
+impl Embedder for Builtin {
+    fn identity(&self) -> Option<&EmbedderIdentity> {
+        self.model.loaded.get().map(|loaded| &loaded.identity)
+    }
+
+    fn dimension(&self) -> usize {
+        DIMENSION
+    }
+
+    fn embed(&self, texts: Vec<String>, priority: Priority) -> EmbedFuture<'_> {
+        // Queued now and not at the first poll, so that what a caller starts together runs so.
+        let pending = self.pool.submit(texts, priority);
+        Box::pin(async move { pending?.await })
+    }
+}
+
+impl Model {
+    fn get(&self) -> Result<&Loaded> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded);
+        }
+        let _one_at_a_time = self.loading.lock();
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded);
+        }
+        let files = model_files::find(self.path.as_deref(), &Surroundings::of_process())?;
+        let encoder = Encoder::load(&files)?;
+        let identity = EmbedderIdentity {
+            provider: "builtin".into(),
+            model: "all-MiniLM-L6-v2".into(),
+            fingerprint: encoder.fingerprint().to_owned(),
+        };
+        Ok(self.loaded.get_or_init(|| Loaded { identity, encoder }))
+    }
+}
+
+impl Encode for Arc<Model> {
+    fn prepare(&self) -> Result<()> {
+        self.get().map(drop)
+    }
+
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        self.get()?.encoder.encode(texts)
+    }
+}

@@ -1,0 +1,27 @@
+//! How does a text become a vector?
+//!
+//! [`Embedder`] is the contract that the store writes and searches by; an application may inject
+//! its own. With the feature `embed` there is [`Builtin`]: all-MiniLM-L6-v2 on threads of its own.
+//! No file here knows of the log, the tables or a runtime.
+
+#[cfg(feature = "embed")]
+mod builtin;
+mod embedder;
+#[cfg(feature = "embed")]
+mod encoder;
+#[cfg(feature = "embed")]
+mod kernels;
+#[cfg(feature = "embed")]
+mod model_files;
+#[cfg(feature = "embed")]
+mod pool;
+#[cfg(feature = "embed")]
+mod request;
+#[cfg(feature = "embed")]
+mod tokens;
+#[cfg(feature = "embed")]
+mod weights;
+
+#[cfg(feature = "embed")]
+pub use builtin::Builtin;
+pub use embedder::{EmbedFuture, Embedder, Priority};

@@ -1,0 +1,81 @@
+//! Which token ids does a text become?
+//!
+//! The model's own tokenizer, cut to the model's limit. Never fails on any text; a text without a
+//! word becomes the two marker tokens. Used by `encoder`.
+
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::error::{PulseDBError, Result};
+
+/// How much of a long text is looked at first. Almost always enough for 256 tokens, and a
+/// tokenizer takes 10 ms for the longest text that the store accepts.
+const FIRST_LOOK_BYTES: usize = 4096;
+
+/// A tokenizer with a length limit.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    tokenizer: Tokenizer,
+    limit: usize,
+}
+
+impl Tokens {
+    /// From the bytes of a `tokenizer.json`; texts are cut to `limit` tokens, markers included.
+    pub(super) fn new(json: &[u8], limit: usize) -> Result<Self> {
+        let error = |e: tokenizers::Error| PulseDBError::Embedding(format!("tokenizer.json: {e}"));
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(error)?;
+        let truncation = TruncationParams {
+            max_length: limit,
+            ..TruncationParams::default()
+        };
+        tokenizer.with_truncation(Some(truncation)).map_err(error)?;
+        tokenizer.with_padding(None);
+        Ok(Self { tokenizer, limit })
+    }
+
+    /// The ids of `text`, at most the limit.
+    ///
+    /// Looks at a prefix first: tokens never span white space, so a prefix that ends before white
+    /// space and fills the limit gives the same ids as the whole text.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut look = FIRST_LOOK_BYTES;
+        loop {
+            let prefix = prefix(text, look);
+            let encoding = self
+                .tokenizer
+                .encode_fast(prefix, true)
+                .map_err(|e| PulseDBError::Embedding(format!("tokenizer: {e}")))?;
+            if prefix.len() == text.len() || encoding.len() >= self.limit {
+                return Ok(encoding.get_ids().to_vec());
+            }
+            look = look.saturating_mul(4);
+        }
+    }
+}
+
+/// The longest prefix of at most `bytes` that is followed by white space; the whole text if there
+/// is none.
+fn prefix(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let spaces = text.match_indices(char::is_whitespace).map(|(at, _)| at);
+    let end = spaces
+        .take_while(|at| *at <= bytes)
+        .last()
+        .unwrap_or(text.len());
+    text.get(..end).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prefix;
+
+    #[test]
+    fn prefix_ends_before_white_space() {
+        assert_eq!(prefix("one two three", 100), "one two three");
+        assert_eq!(prefix("one two three", 9), "one two");
+        assert_eq!(prefix("one two three", 6), "one");
+        assert_eq!(prefix("unbroken", 3), "unbroken");
+        assert_eq!(prefix("中文 中文中文", 9), "中文");
+    }
+}

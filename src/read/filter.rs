@@ -1,0 +1,123 @@
+//! Does a row pass a filter?
+//!
+//! A [`SearchFilter`] is checked and compiled once per call against the collective, so that most rows
+//! are decided by their columns; only domains and tags need the row's traits.
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::Traits,
+    model::{SearchFilter, limits::MAX_FILTER_VALUES},
+    state::{Table, Visited},
+};
+
+/// A filter ready to be asked.
+pub struct Compiled<'a> {
+    filter: &'a SearchFilter,
+    /// Codes of the agents asked for; `None` where any will do.
+    agents: Option<Vec<u32>>,
+}
+
+/// Refuses a filter that cannot be meant.
+pub fn check(filter: &SearchFilter) -> Result<()> {
+    let lists = [
+        ("filter.domains", filter.domains.len()),
+        ("filter.tags_all", filter.tags_all.len()),
+        ("filter.experience_types", filter.experience_types.len()),
+        ("filter.source_agents", filter.source_agents.len()),
+    ];
+    for (field, len) in lists {
+        if len > MAX_FILTER_VALUES {
+            return Err(PulseDBError::validation(
+                field,
+                format!("{len} entries"),
+                format!("there may be {MAX_FILTER_VALUES}"),
+            ));
+        }
+    }
+    for (field, value) in [
+        ("filter.min_importance", filter.min_importance),
+        ("filter.min_confidence", filter.min_confidence),
+    ] {
+        if let Some(value) = value
+            && !(0.0..=1.0).contains(&value)
+        {
+            return Err(PulseDBError::validation(
+                field,
+                value,
+                "it must be in [0, 1]",
+            ));
+        }
+    }
+    if let (Some(since), Some(until)) = (filter.since, filter.until)
+        && since > until
+    {
+        return Err(PulseDBError::validation(
+            "filter.until",
+            until,
+            format!("it must not be before filter.since ({since})"),
+        ));
+    }
+    Ok(())
+}
+
+impl<'a> Compiled<'a> {
+    /// Looks up what the filter names in the collective.
+    pub fn new(filter: &'a SearchFilter, table: &Table) -> Result<Self> {
+        check(filter)?;
+        let agents = (!filter.source_agents.is_empty()).then(|| {
+            filter
+                .source_agents
+                .iter()
+                .filter_map(|agent| table.agents.code(agent.as_str()))
+                .collect()
+        });
+        Ok(Self { filter, agents })
+    }
+
+    /// Whether the columns of a row pass. The cheap checks come first; a damaged row never passes.
+    pub fn columns(&self, visited: &Visited<'_>) -> bool {
+        let row = visited.row;
+        let filter = self.filter;
+        let Some(kind) = row.kind else {
+            return false;
+        };
+        if !filter.experience_types.is_empty() && !filter.experience_types.contains(&kind) {
+            return false;
+        }
+        if filter.since.is_some_and(|since| row.time < since)
+            || filter.until.is_some_and(|until| row.time >= until)
+        {
+            return false;
+        }
+        if let Some(agents) = &self.agents
+            && !agents.contains(&row.agent)
+        {
+            return false;
+        }
+        let (importance, confidence, archived) = if visited.unchanged() {
+            (row.importance, row.confidence, false)
+        } else {
+            let values = visited.values();
+            (values.importance, values.confidence, values.archived)
+        };
+        !(filter.exclude_archived && archived)
+            && filter.min_importance.is_none_or(|min| importance >= min)
+            && filter.min_confidence.is_none_or(|min| confidence >= min)
+    }
+
+    /// Whether [`Self::traits`] has anything to say.
+    pub fn needs_traits(&self) -> bool {
+        !self.filter.domains.is_empty() || !self.filter.tags_all.is_empty()
+    }
+
+    /// Whether the traits of a row pass.
+    pub fn traits(&self, traits: &Traits) -> bool {
+        let domains = &self.filter.domains;
+        (domains.is_empty() || traits.domain.iter().any(|domain| domains.contains(domain)))
+            && self
+                .filter
+                .tags_all
+                .iter()
+                .all(|(key, value)| traits.tags.get(key) == Some(value))
+    }
+}

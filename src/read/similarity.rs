@@ -1,0 +1,91 @@
+//! How similar are two vectors?
+//!
+//! `1 − cosine distance`, that is the dot product of the two divided by both lengths. The length of a
+//! stored vector is known from its row, so a comparison is one simsimd dot product. Numbers
+//! too large or too small for f32 arithmetic are computed anew in f64.
+
+use simsimd::SpatialSimilarity;
+
+/// Products outside of this range may have lost bits to overflow or to subnormal numbers.
+const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
+
+/// A query, measured once.
+pub struct Query<'a> {
+    vector: &'a [f32],
+    inverse_norm: f64,
+}
+
+impl<'a> Query<'a> {
+    /// A query whose vector was checked: finite and not zero.
+    pub fn new(vector: &'a [f32]) -> Self {
+        Self {
+            vector,
+            inverse_norm: 1.0 / squared_norm(vector).sqrt(),
+        }
+    }
+
+    /// Similarity to a stored vector of the same length, in [−1, 1].
+    pub fn similarity(&self, stored: &[f32], stored_inverse_norm: f32) -> f32 {
+        let stored_inverse_norm = f64::from(stored_inverse_norm);
+        let dot = f32::dot(self.vector, stored).unwrap_or(0.0);
+        let trusted = TRUSTED.contains(&dot.abs())
+            && TRUSTED.contains(&stored_inverse_norm)
+            && TRUSTED.contains(&self.inverse_norm);
+        let cosine = if trusted {
+            dot * self.inverse_norm * stored_inverse_norm
+        } else {
+            self.exactly(stored)
+        };
+        cosine.clamp(-1.0, 1.0) as f32
+    }
+
+    #[cold]
+    fn exactly(&self, stored: &[f32]) -> f64 {
+        let dot: f64 = self
+            .vector
+            .iter()
+            .zip(stored)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum();
+        let norm = squared_norm(stored).sqrt();
+        if norm > 0.0 {
+            dot * self.inverse_norm / norm
+        } else {
+            0.0
+        }
+    }
+}
+
+fn squared_norm(vector: &[f32]) -> f64 {
+    vector
+        .iter()
+        .map(|value| f64::from(*value) * f64::from(*value))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inverse_norm(vector: &[f32]) -> f32 {
+        (1.0 / squared_norm(vector).sqrt()).clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
+            as f32
+    }
+
+    #[test]
+    fn lengths_do_not_matter_even_at_the_ends_of_f32() {
+        let base = [0.3_f32, -0.4, 0.5, 0.1];
+        let other = [0.1_f32, -0.2, 0.9, 0.4];
+        let expected = Query::new(&base).similarity(&other, inverse_norm(&other));
+        for (a, b) in [(1e-38, 1e38), (1e38, 1e38), (1e-38, 1e-38), (1e-20, 1.0)] {
+            let query: Vec<f32> = base.iter().map(|v| v * a).collect();
+            let stored: Vec<f32> = other.iter().map(|v| v * b).collect();
+            let similarity = Query::new(&query).similarity(&stored, inverse_norm(&stored));
+            assert!(
+                (similarity - expected).abs() < 1e-4,
+                "{a} {b} {similarity} {expected}"
+            );
+        }
+        assert_eq!(Query::new(&[1.0, 0.0]).similarity(&[0.0, 2.0], 0.5), 0.0);
+    }
+}

@@ -1,0 +1,31 @@
+//! How much is in a collective?
+
+use crate::{
+    error::Result,
+    model::{CollectiveId, CollectiveStats},
+    read::reader::Reader,
+};
+
+/// Counts of a collective, from its columns.
+pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> {
+    let table = reader.table(id)?;
+    let mut stats = CollectiveStats {
+        collective_id: id,
+        experience_count: 0,
+        archived_count: 0,
+        body_bytes: 0,
+        oldest: None,
+        newest: None,
+    };
+    table.for_each_from(0, reader.lsn(), |row| {
+        if !reader.expired(&row) {
+            stats.experience_count += 1;
+            stats.archived_count += u64::from(!row.unchanged() && row.values().archived);
+            stats.body_bytes += u64::from(row.row.frame_bytes);
+            stats.oldest = stats.oldest.or(Some(row.row.time));
+            stats.newest = Some(row.row.time);
+        }
+        true
+    });
+    Ok(stats)
+}

@@ -1,0 +1,3 @@
+//! The integration tests, in one binary.
+#[cfg(feature = "embed")]
+mod embedding;
