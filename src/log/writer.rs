@@ -10,11 +10,7 @@
 //! - After a failed write, sync or roll nothing is tried again: every later call answers with that
 //!   first error, because the kernel may have dropped the pages that the sync was for.
 
-use std::{
-    fmt::Debug,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt::Debug, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
@@ -188,24 +184,9 @@ impl LogWriter {
         self.next_lsn
     }
 
-    /// The newest LSN that is in the files, synced or not.
-    pub(crate) fn written_lsn(&self) -> Lsn {
-        self.written_lsn
-    }
-
-    /// The newest LSN that a sync covered.
-    pub(crate) fn durable_lsn(&self) -> Lsn {
-        self.durable_lsn
-    }
-
     /// The segments as of the last append.
     pub(crate) fn segments(&self) -> &Arc<SegmentSet> {
         &self.segments
-    }
-
-    /// Why nothing can be written any more.
-    pub(crate) fn failure(&self) -> Option<&PulseDBError> {
-        self.failed.as_ref()
     }
 
     /// Bytes of the largest commit that fits into a segment, headers and padding included.

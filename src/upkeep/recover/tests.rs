@@ -88,8 +88,8 @@ fn write(db: &mut Recovered, payloads: &[Vec<u8>]) -> Result<(Seen, Vec<log::Pla
     let mut next = writer.next_lsn().get();
     let mut frames = commit(&mut next, payloads);
     let places = writer.append(&mut frames)?;
-    writer.sync()?;
-    writer.publish_tail(writer.durable_lsn())?;
+    let durable = writer.sync()?;
+    writer.publish_tail(durable)?;
     let seen = frames
         .iter()
         .map(|frame| (frame.header.lsn.get(), frame.payload.to_vec()))

@@ -43,7 +43,7 @@ impl Model {
                     writer.sync()?;
                     self.synced = self.begun.len();
                 }
-                writer.publish_tail(writer.written_lsn())?;
+                writer.publish_tail(Lsn::new(self.highest))?;
             }
             self.highest = db.writer.as_ref().unwrap().next_lsn().get();
             close(&mut db)?;
