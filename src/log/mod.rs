@@ -25,5 +25,5 @@ pub(crate) use recover::{
 };
 pub(crate) use segment::{Frame, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
-pub(crate) use tail::{TailFile, read_tail};
+pub(crate) use tail::{TailFile, is_tail_file, read_tail};
 pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

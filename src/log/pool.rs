@@ -149,3 +149,7 @@ fn spare_number(name: &str) -> Option<u64> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -102,15 +102,15 @@ fn open_for_writing(
     let dir = path.join(LOG_DIR);
     create_dir(&**vfs, &dir)?;
     // Read again: only from here on is it ours.
-    let (store, fallback) = match manifest::load(Arc::clone(vfs), path)? {
-        Some(loaded) => (loaded.store, loaded.fallback),
-        None => (create(vfs, env, path, &dir, config)?, None),
+    let (store, fallback, is_new) = match manifest::load(Arc::clone(vfs), path)? {
+        Some(loaded) => (loaded.store, loaded.fallback, false),
+        None => (create(vfs, env, path, &dir, config)?, None, true),
     };
     let store = Arc::new(store);
     let found = store.current();
     let mut metas = metas_of(&found);
     if fallback.is_some() {
-        metas = log::adopt(&**vfs, &dir, found.instance_id, &metas)?;
+        metas = log::adopt(&**vfs, &dir, found.instance_id, found.next_segment, &metas)?;
     } else {
         log::remove_orphans(&**vfs, &dir, &metas)?;
     }
@@ -148,10 +148,12 @@ fn open_for_writing(
         .last
         .as_ref()
         // Which session wrote the lost manifest is unknown, so its end cannot be recognised.
-        .filter(|last| last.closed.is_some() && fallback.is_none());
+        .filter(|last| is_new || (last.closed.is_some() && fallback.is_none()));
     let clean = closed.is_some();
     let (segments, active, next_lsn) = match closed {
         Some(last) => {
+            // The frame that closed it may have been replayed from the page cache.
+            last.segment.sync()?;
             let next_lsn = after(log.last_lsn, 1)?;
             store.update(|manifest| {
                 manifest.session = next_lsn;
@@ -160,11 +162,9 @@ fn open_for_writing(
             (log.segment_set(), Arc::clone(&last.segment), next_lsn)
         }
         None => {
-            let seen_outside = found.sync_mode == SyncModeCode::Fast || fallback.is_some();
-            if seen_outside {
-                context.timeline = Timeline::new(found.timeline.get().saturating_add(1));
-            }
-            continue_after_crash(&context, &store, &found, &log, config)?
+            let history = History::of(&found, &log, fallback.is_some());
+            context.timeline = history.timeline;
+            continue_after_crash(&context, &store, history, &log, config)?
         }
     };
     let tail = TailFile::open(&**vfs, path)?;
@@ -196,11 +196,55 @@ fn open_for_writing(
     })
 }
 
+/// What an open after a crash continues.
+struct History {
+    /// No greater LSN was issued, as far as can be known.
+    newest_lsn: Lsn,
+    /// The timeline of new records.
+    timeline: Timeline,
+    /// All timelines after the first; the last one may lack, and begins with the new segment then.
+    forks: Vec<Fork>,
+    /// Id of the new segment.
+    segment: u32,
+}
+
+impl History {
+    fn of(found: &Manifest, log: &RecoveredLog, is_older_manifest: bool) -> Self {
+        let mut history = Self {
+            newest_lsn: log
+                .last_lsn
+                .max(log.highest_lsn)
+                .max(Lsn::new(found.session.get().saturating_sub(1))),
+            timeline: found.timeline,
+            forks: found.forks.clone(),
+            segment: found.next_segment,
+        };
+        for segment in &log.segments {
+            let header = segment.header();
+            history.segment = history.segment.max(header.id.saturating_add(1));
+            // Only a manifest that was lost knew of this fork.
+            if header.timeline > history.timeline {
+                history.timeline = header.timeline;
+                history.forks.push(Fork {
+                    timeline: header.timeline,
+                    first_lsn: header.first_lsn,
+                });
+            }
+        }
+        // In the other modes nobody has seen what was not durable. Which mode the writer of a lost
+        // manifest was in is unknown.
+        if found.sync_mode == SyncModeCode::Fast || is_older_manifest {
+            history.timeline = Timeline::new(history.timeline.get().saturating_add(1));
+        }
+        history
+    }
+}
+
 /// Seals what is left of the last segment and begins a new one.
 fn continue_after_crash(
     context: &LogContext,
     store: &ManifestStore,
-    found: &Manifest,
+    history: History,
     log: &RecoveredLog,
     config: &Config,
 ) -> Result<(Arc<SegmentSet>, Arc<Segment>, Lsn)> {
@@ -221,15 +265,8 @@ fn continue_after_crash(
             }
         }
     }
-    let newest = log
-        .last_lsn
-        .max(log.highest_lsn)
-        .max(Lsn::new(found.session.get().saturating_sub(1)));
-    let next_lsn = after(newest, CRASH_SKIP)?;
-    let known_ids = log.segments.iter().map(|segment| segment.id());
-    let id = known_ids.fold(found.next_segment, |next, id| {
-        next.max(id.saturating_add(1))
-    });
+    let next_lsn = after(history.newest_lsn, CRASH_SKIP)?;
+    let id = history.segment;
     let active = context.create_segment(id, next_lsn, log.last_lsn)?;
     metas.push(SegmentMeta {
         id,
@@ -242,10 +279,15 @@ fn continue_after_crash(
         manifest.next_segment = id.saturating_add(1);
         manifest.session = next_lsn;
         manifest.sync_mode = code_of(config.sync_mode);
-        if context.timeline != manifest.timeline {
-            manifest.timeline = context.timeline;
+        manifest.timeline = history.timeline;
+        manifest.forks = history.forks;
+        let known = manifest
+            .forks
+            .last()
+            .map_or(Timeline::FIRST, |fork| fork.timeline);
+        if history.timeline > known {
             manifest.forks.push(Fork {
-                timeline: context.timeline,
+                timeline: history.timeline,
                 first_lsn: next_lsn,
             });
         }
@@ -276,7 +318,7 @@ fn open_for_reading(
     let dir = path.join(LOG_DIR);
     let mut metas = metas_of(&found);
     if loaded.fallback.is_some() {
-        metas = log::adopt(&**vfs, &dir, found.instance_id, &metas)?;
+        metas = log::adopt(&**vfs, &dir, found.instance_id, found.next_segment, &metas)?;
     }
     let reach = if writer_lives(&**vfs, path)? {
         // A TAIL of another timeline may be ahead of what a crash left.
@@ -384,7 +426,8 @@ fn refuse_lost_manifest(vfs: &dyn Vfs, path: &Path, dir: &Path) -> Result<()> {
 /// A directory without a manifest must be empty, but for what a crash while it was made may leave.
 fn refuse_foreign_files(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     let names = vfs.list(path).map_err(PulseDBError::io("list", path))?;
-    let ours = |name: &String| name == LOCK || manifest::is_manifest_file(name);
+    let ours =
+        |name: &String| name == LOCK || log::is_tail_file(name) || manifest::is_manifest_file(name);
     if names.iter().all(ours) {
         Ok(())
     } else {
