@@ -201,24 +201,9 @@ impl Config {
                 Self::MIN_SEGMENT_BYTES,
                 Self::MAX_SEGMENT_BYTES,
             ),
-            (
-                "segment_pool",
-                self.segment_pool as u64,
-                0,
-                Self::MAX_SEGMENT_POOL as u64,
-            ),
-            (
-                "read_threads",
-                self.read_threads as u64,
-                0,
-                Self::MAX_THREADS as u64,
-            ),
-            (
-                "embed_threads",
-                self.embed_threads as u64,
-                0,
-                Self::MAX_THREADS as u64,
-            ),
+            ("segment_pool", self.segment_pool as u64, 0, Self::MAX_SEGMENT_POOL as u64),
+            ("read_threads", self.read_threads as u64, 0, Self::MAX_THREADS as u64),
+            ("embed_threads", self.embed_threads as u64, 0, Self::MAX_THREADS as u64),
             (
                 "max_commit_bytes",
                 self.max_commit_bytes as u64,
@@ -231,24 +216,9 @@ impl Config {
                 self.max_commit_bytes as u64,
                 u64::MAX,
             ),
-            (
-                "watch_config.buffer_size",
-                self.watch_config.buffer_size as u64,
-                1,
-                1 << 20,
-            ),
-            (
-                "watch_config.poll_interval_ms",
-                self.watch_config.poll_interval_ms,
-                1,
-                60_000,
-            ),
-            (
-                "flush_interval",
-                self.flush_interval.as_millis() as u64,
-                1,
-                60_000,
-            ),
+            ("watch_config.buffer_size", self.watch_config.buffer_size as u64, 1, 1 << 20),
+            ("watch_config.poll_interval_ms", self.watch_config.poll_interval_ms, 1, 60_000),
+            ("flush_interval", self.flush_interval.as_millis() as u64, 1, 60_000),
         ];
         for (field, value, min, max) in bounds {
             if value < min || value > max {
