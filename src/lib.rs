@@ -7,6 +7,21 @@
 //! Start at [`PulseDB`], or at [`blocking::PulseDB`] in a program without a runtime. What is stored
 //! is described in [`model`]; what can go wrong in [`PulseDBError`].
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "tests say what is wrong by panicking"
+    )
+)]
+
 pub mod blocking;
 mod config;
 mod db;
@@ -18,14 +33,22 @@ mod format;
 mod log;
 mod manifest;
 pub mod model;
+#[cfg(not(pulsedb_loom))]
 mod protocol;
 mod read;
+#[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;
 mod upkeep;
 mod vfs;
 mod watch;
 mod write;
+
+// The models of `loom-tests/` drive the cores directly.
+#[cfg(pulsedb_loom)]
+pub mod protocol;
+#[cfg(pulsedb_loom)]
+pub mod state;
 
 pub use config::{Config, EmbeddingDimension, EmbeddingProvider, WatchConfig};
 pub use db::PulseDB;
