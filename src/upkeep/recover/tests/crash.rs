@@ -209,3 +209,23 @@ fn crashes_in_a_row_do_not_fill_the_disk() {
         vfs = vfs.reboot(Survival::KeepAll);
     }
 }
+
+#[test]
+fn what_a_dead_process_left_is_durable_before_it_is_shown() {
+    let options = small(SyncMode::Fast);
+    let vfs = SimVfs::new(3);
+    let (mut db, _) = open_sim(&vfs, 1, &options).unwrap();
+    let writer = db.writer.as_mut().unwrap();
+    let mut next = writer.next_lsn().get();
+    writer
+        .append(&mut commit(&mut next, &[payload(1, 100), payload(2, 100)]))
+        .unwrap();
+    // The process dies; the machine, and its page cache, only after the next one has looked.
+    drop(db);
+    let (db, shown) = open_sim(&vfs, 2, &options).unwrap();
+    assert_eq!(shown.len(), 2);
+    drop(db);
+    let (db, seen) = open_sim(&vfs.reboot(Survival::DropAll), 3, &options).unwrap();
+    assert_eq!(seen, shown);
+    assert_eq!(db.report.damaged, []);
+}
