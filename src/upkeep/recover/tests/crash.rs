@@ -28,7 +28,9 @@ impl Model {
         for session in 0..2 {
             let (mut db, _) = open_sim(vfs, 11 + session, config)?;
             if let Some(pool) = &db.pool {
-                pool.refill()?;
+                while pool.is_short() {
+                    pool.add_one()?;
+                }
             }
             for group in 0..9_usize {
                 let writer = db.writer.as_mut().unwrap();
