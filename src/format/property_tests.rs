@@ -10,6 +10,7 @@ use proptest::{collection::vec, option, prelude::*};
 use super::{
     experience_type::encode_experience_type,
     fields::{Field, FieldWriter},
+    frame::{FrameFault, MAX_PAYLOAD},
     *,
 };
 use crate::model::{

@@ -88,6 +88,7 @@ fn write(db: &mut Recovered, payloads: &[Vec<u8>]) -> Result<(Seen, Vec<log::Pla
     let mut next = writer.next_lsn().get();
     let mut frames = commit(&mut next, payloads);
     let places = writer.append(&mut frames)?;
+    writer.read_back(&frames, &places)?;
     let durable = writer.sync()?;
     writer.publish_tail(durable)?;
     let seen = frames

@@ -40,7 +40,7 @@ impl Model {
                 self.highest = next - 1;
                 let places = writer.append(&mut frames)?;
                 self.written = self.begun.len();
-                writer.read_back(&places)?;
+                writer.read_back(&frames, &places)?;
                 if config.sync_mode != SyncMode::Fast || group % 4 == 3 {
                     writer.sync()?;
                     self.synced = self.begun.len();
