@@ -143,6 +143,17 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
         },
         error => PulseDBError::corrupted(path, 0, error.to_string()),
     })?;
+    if header.cipher != 0 || header.key != 0 {
+        return Err(PulseDBError::config(
+            "path",
+            format!(
+                "{} is encrypted (cipher {}, key {}), which this build cannot read",
+                path.display(),
+                header.cipher,
+                header.key
+            ),
+        ));
+    }
     Ok(OpenFile {
         path: path.to_owned(),
         header,

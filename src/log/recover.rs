@@ -36,14 +36,8 @@ pub(crate) enum Replayed<'a> {
     Damaged {
         /// The record's header, if at least that is intact.
         header: Option<FrameHeader>,
-        /// Where it stands.
+        /// Where it stands. What was found there is in [`RecoveredLog::damaged`].
         place: Place,
-        /// In which file.
-        file: &'a Path,
-        /// At which byte.
-        offset: u64,
-        /// What was found.
-        what: &'a str,
     },
 }
 
@@ -149,10 +143,9 @@ pub(crate) fn open_log(
         {
             meta.end = found.end;
         }
-        let end = if sealed_end == 0 {
-            found.end
-        } else {
-            sealed_end
+        let end = match sealed_end {
+            0 => found.end,
+            sealed => sealed.min(open.map.len()),
         };
         log.note(&open.path, &found, is_last);
         let segment = Arc::new(Segment::new(
@@ -177,11 +170,12 @@ pub(crate) fn open_log(
 }
 
 /// The segments of an older manifest, `metas`, and those in `dir` that followed them. For an open
-/// that lost the newest manifest.
+/// that lost the newest manifest; `next_segment` is what the older one says.
 pub(crate) fn adopt(
     vfs: &dyn Vfs,
     dir: &Path,
     instance_id: InstanceId,
+    next_segment: u32,
     metas: &[SegmentMeta],
 ) -> Result<Vec<SegmentMeta>> {
     let mut all = metas.to_vec();
@@ -195,7 +189,11 @@ pub(crate) fn adopt(
             Err(PulseDBError::Corrupted { .. }) => continue,
             Err(error) => return Err(error),
         };
-        if open.header.instance_id != instance_id || open.header.first_lsn != first_lsn {
+        let header = &open.header;
+        if header.instance_id != instance_id
+            || header.first_lsn != first_lsn
+            || header.id < next_segment
+        {
             continue;
         }
         // The active segment of the older manifest was dropped if nothing was ever written to it.
@@ -374,12 +372,9 @@ fn replay(
                 records += 1;
                 visitor(Replayed::Frame(segment.frame_of(at, header)?))?;
             }
-            (header, damaged) => visitor(Replayed::Damaged {
+            (header, _) => visitor(Replayed::Damaged {
                 header,
                 place: Place::at(segment.id(), at),
-                file: segment.path(),
-                offset: at,
-                what: damaged.map_or("no frame stands here", |damage| &damage.what),
             })?,
         }
     }

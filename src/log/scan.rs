@@ -146,6 +146,8 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
                     whole,
                 });
                 written = gap_end;
+                // Of a file that is too short, one report is enough.
+                ended = resume >= bytes.len() as u64;
                 seen.end = resume;
                 seen.closed = None;
                 whole = seen;
@@ -229,3 +231,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
         index,
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 //! A set is an immutable value: a snapshot holds one and reads through it while the writer goes on
 //! to the next. Segments stand in the order of their LSNs, which need not be that of their ids.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -93,37 +93,88 @@ impl SegmentSet {
             .map(|frame| frame.place)
     }
 
-    /// The frames with `from <= lsn <= upto`, in order. A stretch of damage is one `Err`, behind
-    /// which the iteration goes on.
-    pub(crate) fn iter_from(
-        &self,
-        from: Lsn,
-        upto: Lsn,
-    ) -> impl Iterator<Item = Result<Frame<'_>>> {
+    /// The frames with `from <= lsn <= upto`, in order. A stretch of damage among them is one
+    /// `Err`, behind which the iteration goes on.
+    pub(crate) fn iter_from(&self, from: Lsn, upto: Lsn) -> FramesBetween<'_> {
         let first = self.behind(from).saturating_sub(1);
         let end = self.behind(upto);
-        let segments = self.segments.get(first..end).unwrap_or_default();
-        let mut rest = segments.iter();
-        let mut current: Option<Frames<'_>> =
-            rest.next().map(|first| first.frames_near(from.get()));
-        std::iter::from_fn(move || {
-            loop {
-                match current.as_mut()?.next() {
-                    Some(Ok(frame)) if frame.header.lsn < from => {}
-                    Some(Ok(frame)) if frame.header.lsn > upto => {
-                        current = None;
-                        return None;
-                    }
-                    Some(item) => return Some(item),
-                    None => current = rest.next().map(|next| next.frames_from_start()),
-                }
-            }
-        })
+        let mut rest = self.segments.get(first..end).unwrap_or_default().iter();
+        FramesBetween {
+            from,
+            upto,
+            current: rest.next().map(|segment| segment.frames_near(from.get())),
+            rest,
+            held: VecDeque::new(),
+            arrived: false,
+        }
     }
 
     /// How many segments begin at or before `lsn`.
     fn behind(&self, lsn: Lsn) -> usize {
         self.segments
             .partition_point(|segment| segment.header().first_lsn <= lsn)
+    }
+}
+
+/// Iterates over a range of the log; see [`SegmentSet::iter_from`].
+#[derive(Debug)]
+pub(crate) struct FramesBetween<'a> {
+    from: Lsn,
+    upto: Lsn,
+    current: Option<Frames<'a>>,
+    rest: std::slice::Iter<'a, Arc<Segment>>,
+    /// Damage in front of the first frame of the range, until it is known that it is part of it.
+    held: VecDeque<Result<Frame<'a>>>,
+    arrived: bool,
+}
+
+impl<'a> FramesBetween<'a> {
+    fn step(&mut self) -> Option<Result<Frame<'a>>> {
+        loop {
+            if let Some(item) = self.current.as_mut()?.next() {
+                return Some(item);
+            }
+            self.current = self.rest.next().map(|segment| segment.frames_from_start());
+        }
+    }
+
+    /// Goes to the first frame of the range. What is damaged in front of it belongs to the range
+    /// unless the frame is the very first one asked for.
+    fn arrive(&mut self) {
+        while !self.arrived {
+            match self.step() {
+                Some(Ok(frame)) if frame.header.lsn < self.from => self.held.clear(),
+                Some(Ok(frame)) => {
+                    if frame.header.lsn == self.from {
+                        self.held.clear();
+                    }
+                    self.held.push_back(Ok(frame));
+                    self.arrived = true;
+                }
+                Some(damage) => self.held.push_back(damage),
+                None => self.arrived = true,
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for FramesBetween<'a> {
+    type Item = Result<Frame<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.arrive();
+        let item = match self.held.pop_front() {
+            Some(item) => item,
+            None => self.step()?,
+        };
+        if let Ok(frame) = &item
+            && frame.header.lsn >= self.upto
+        {
+            self.current = None;
+            if frame.header.lsn > self.upto {
+                return None;
+            }
+        }
+        Some(item)
     }
 }

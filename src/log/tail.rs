@@ -46,6 +46,11 @@ impl TailFile {
     }
 }
 
+/// Is `name`, in a database directory, the file of this module?
+pub(crate) fn is_tail_file(name: &str) -> bool {
+    name == NAME
+}
+
 /// What `TAIL` in the database directory `db` says; `None` if there is nothing that can be believed.
 pub(crate) fn read_tail(vfs: &dyn Vfs, db: &Path) -> Option<Tail> {
     // Another process overwrites it while it is read, so that one look may see half of each.

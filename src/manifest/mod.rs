@@ -2,8 +2,8 @@
 //!
 //! `MANIFEST` is replaced whole; the generation before it stays as `MANIFEST.old`. One change:
 //!
-//! 1. the current content is written to `MANIFEST.old.tmp`, synced, and renamed to `MANIFEST.old`;
-//! 2. the new content is written to `MANIFEST.tmp`, synced, and renamed to `MANIFEST`;
+//! 1. the current content is written to `MANIFEST.old.new`, synced, and renamed to `MANIFEST.old`;
+//! 2. the new content is written to `MANIFEST.new`, synced, and renamed to `MANIFEST`;
 //! 3. the directory is synced.
 //!
 //! Whatever part of that a crash keeps, `MANIFEST` exists and is whole, in the old or the new
@@ -30,8 +30,8 @@ mod tests;
 
 const NAME: &str = "MANIFEST";
 const OLD: &str = "MANIFEST.old";
-const TMP: &str = "MANIFEST.tmp";
-const OLD_TMP: &str = "MANIFEST.old.tmp";
+const NEW: &str = "MANIFEST.new";
+const OLD_NEW: &str = "MANIFEST.old.new";
 
 /// A manifest of this size would name millions of segments.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -62,7 +62,7 @@ pub(crate) struct Loaded {
 
 /// Is `name`, in a database directory, a file of this module?
 pub(crate) fn is_manifest_file(name: &str) -> bool {
-    [NAME, OLD, TMP, OLD_TMP].contains(&name)
+    [NAME, OLD, NEW, OLD_NEW].contains(&name)
 }
 
 /// Reads the manifest of the database in `dir`; `None` if there is none in either generation.
@@ -132,9 +132,9 @@ impl ManifestStore {
         next.generation += 1;
         let bytes = next.encode();
         if !state.stored.is_empty() {
-            self.replace(OLD_TMP, OLD, &state.stored)?;
+            self.replace(OLD_NEW, OLD, &state.stored)?;
         }
-        self.replace(TMP, NAME, &bytes)?;
+        self.replace(NEW, NAME, &bytes)?;
         self.vfs
             .sync_dir(&self.dir)
             .map_err(PulseDBError::io("sync", &self.dir))?;
@@ -145,9 +145,9 @@ impl ManifestStore {
         Ok(())
     }
 
-    /// Gives `bytes` the name `name`, by way of `tmp`.
-    fn replace(&self, tmp: &str, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.dir.join(tmp);
+    /// Gives `bytes` the name `name`, by way of `unfinished`.
+    fn replace(&self, unfinished: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.dir.join(unfinished);
         let left_over = self
             .vfs
             .exists(&path)

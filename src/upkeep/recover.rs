@@ -17,7 +17,6 @@ use std::{
 };
 
 use crate::{
-    config::Config,
     env::Env,
     error::{PulseDBError, Result},
     format::{Fork, Manifest, SegmentEntry, SyncModeCode, Tail},
@@ -35,6 +34,19 @@ const LOG_DIR: &str = "log";
 
 /// How far an open after a crash skips ahead: more LSNs than one session can issue without a sync.
 const CRASH_SKIP: u64 = 1 << 32;
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenOptions {
+    /// Open for reading only; the rest is for writers.
+    pub(crate) read_only: bool,
+    /// What an acknowledgement will mean.
+    pub(crate) sync_mode: SyncMode,
+    /// Size of new segments, a multiple of 4096.
+    pub(crate) segment_bytes: u64,
+    /// How many segment files are kept ready.
+    pub(crate) segment_pool: usize,
+}
 
 /// An open database, as far as its files go.
 #[derive(Debug)]
@@ -70,13 +82,13 @@ pub(crate) fn open(
     vfs: &Arc<dyn Vfs>,
     env: &Arc<dyn Env>,
     path: &Path,
-    config: &Config,
+    options: &OpenOptions,
     visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<Recovered> {
-    if config.read_only {
+    if options.read_only {
         open_for_reading(vfs, path, visitor)
     } else {
-        open_for_writing(vfs, env, path, config, visitor)
+        open_for_writing(vfs, env, path, options, visitor)
     }
 }
 
@@ -84,7 +96,7 @@ fn open_for_writing(
     vfs: &Arc<dyn Vfs>,
     env: &Arc<dyn Env>,
     path: &Path,
-    config: &Config,
+    options: &OpenOptions,
     visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<Recovered> {
     // Before the lock file is made: a directory of something else stays as it is.
@@ -102,15 +114,15 @@ fn open_for_writing(
     let dir = path.join(LOG_DIR);
     create_dir(&**vfs, &dir)?;
     // Read again: only from here on is it ours.
-    let (store, fallback) = match manifest::load(Arc::clone(vfs), path)? {
-        Some(loaded) => (loaded.store, loaded.fallback),
-        None => (create(vfs, env, path, &dir, config)?, None),
+    let (store, fallback, is_new) = match manifest::load(Arc::clone(vfs), path)? {
+        Some(loaded) => (loaded.store, loaded.fallback, false),
+        None => (create(vfs, env, path, &dir, options)?, None, true),
     };
     let store = Arc::new(store);
     let found = store.current();
     let mut metas = metas_of(&found);
     if fallback.is_some() {
-        metas = log::adopt(&**vfs, &dir, found.instance_id, &metas)?;
+        metas = log::adopt(&**vfs, &dir, found.instance_id, found.next_segment, &metas)?;
     } else {
         log::remove_orphans(&**vfs, &dir, &metas)?;
     }
@@ -126,12 +138,12 @@ fn open_for_writing(
         false,
         visitor,
     )?;
-    let pool = match config.segment_pool {
+    let pool = match options.segment_pool {
         0 => None,
         target => Some(Arc::new(SegmentPool::open(
             Arc::clone(vfs),
             &dir,
-            config.segment_bytes,
+            options.segment_bytes,
             target,
         )?)),
     };
@@ -141,30 +153,30 @@ fn open_for_writing(
         dir,
         instance_id: found.instance_id,
         timeline: found.timeline,
-        segment_bytes: config.segment_bytes,
+        segment_bytes: options.segment_bytes,
         pool: pool.clone(),
     };
     let closed = log
         .last
         .as_ref()
         // Which session wrote the lost manifest is unknown, so its end cannot be recognised.
-        .filter(|last| last.closed.is_some() && fallback.is_none());
+        .filter(|last| is_new || (last.closed.is_some() && fallback.is_none()));
     let clean = closed.is_some();
     let (segments, active, next_lsn) = match closed {
         Some(last) => {
+            // The frame that closed it may have been replayed from the page cache.
+            last.segment.sync()?;
             let next_lsn = after(log.last_lsn, 1)?;
             store.update(|manifest| {
                 manifest.session = next_lsn;
-                manifest.sync_mode = code_of(config.sync_mode);
+                manifest.sync_mode = code_of(options.sync_mode);
             })?;
             (log.segment_set(), Arc::clone(&last.segment), next_lsn)
         }
         None => {
-            let seen_outside = found.sync_mode == SyncModeCode::Fast || fallback.is_some();
-            if seen_outside {
-                context.timeline = Timeline::new(found.timeline.get().saturating_add(1));
-            }
-            continue_after_crash(&context, &store, &found, &log, config)?
+            let history = History::of(&found, &log, fallback.is_some());
+            context.timeline = history.timeline;
+            continue_after_crash(&context, &store, history, &log, options)?
         }
     };
     let tail = TailFile::open(&**vfs, path)?;
@@ -196,13 +208,57 @@ fn open_for_writing(
     })
 }
 
+/// What an open after a crash continues.
+struct History {
+    /// No greater LSN was issued, as far as can be known.
+    newest_lsn: Lsn,
+    /// The timeline of new records.
+    timeline: Timeline,
+    /// All timelines after the first; the last one may lack, and begins with the new segment then.
+    forks: Vec<Fork>,
+    /// Id of the new segment.
+    segment: u32,
+}
+
+impl History {
+    fn of(found: &Manifest, log: &RecoveredLog, is_older_manifest: bool) -> Self {
+        let mut history = Self {
+            newest_lsn: log
+                .last_lsn
+                .max(log.highest_lsn)
+                .max(Lsn::new(found.session.get().saturating_sub(1))),
+            timeline: found.timeline,
+            forks: found.forks.clone(),
+            segment: found.next_segment,
+        };
+        for segment in &log.segments {
+            let header = segment.header();
+            history.segment = history.segment.max(header.id.saturating_add(1));
+            // Only a manifest that was lost knew of this fork.
+            if header.timeline > history.timeline {
+                history.timeline = header.timeline;
+                history.forks.push(Fork {
+                    timeline: header.timeline,
+                    first_lsn: header.first_lsn,
+                });
+            }
+        }
+        // In the other modes nobody has seen what was not durable. Which mode the writer of a lost
+        // manifest was in is unknown.
+        if found.sync_mode == SyncModeCode::Fast || is_older_manifest {
+            history.timeline = Timeline::new(history.timeline.get().saturating_add(1));
+        }
+        history
+    }
+}
+
 /// Seals what is left of the last segment and begins a new one.
 fn continue_after_crash(
     context: &LogContext,
     store: &ManifestStore,
-    found: &Manifest,
+    history: History,
     log: &RecoveredLog,
-    config: &Config,
+    options: &OpenOptions,
 ) -> Result<(Arc<SegmentSet>, Arc<Segment>, Lsn)> {
     let mut metas = log.metas.clone();
     let mut segments = log.segments.clone();
@@ -221,15 +277,8 @@ fn continue_after_crash(
             }
         }
     }
-    let newest = log
-        .last_lsn
-        .max(log.highest_lsn)
-        .max(Lsn::new(found.session.get().saturating_sub(1)));
-    let next_lsn = after(newest, CRASH_SKIP)?;
-    let known_ids = log.segments.iter().map(|segment| segment.id());
-    let id = known_ids.fold(found.next_segment, |next, id| {
-        next.max(id.saturating_add(1))
-    });
+    let next_lsn = after(history.newest_lsn, CRASH_SKIP)?;
+    let id = history.segment;
     let active = context.create_segment(id, next_lsn, log.last_lsn)?;
     metas.push(SegmentMeta {
         id,
@@ -241,11 +290,16 @@ fn continue_after_crash(
         manifest.segments = metas.iter().map(entry_of).collect();
         manifest.next_segment = id.saturating_add(1);
         manifest.session = next_lsn;
-        manifest.sync_mode = code_of(config.sync_mode);
-        if context.timeline != manifest.timeline {
-            manifest.timeline = context.timeline;
+        manifest.sync_mode = code_of(options.sync_mode);
+        manifest.timeline = history.timeline;
+        manifest.forks = history.forks;
+        let known = manifest
+            .forks
+            .last()
+            .map_or(Timeline::FIRST, |fork| fork.timeline);
+        if history.timeline > known {
             manifest.forks.push(Fork {
-                timeline: context.timeline,
+                timeline: history.timeline,
                 first_lsn: next_lsn,
             });
         }
@@ -276,7 +330,7 @@ fn open_for_reading(
     let dir = path.join(LOG_DIR);
     let mut metas = metas_of(&found);
     if loaded.fallback.is_some() {
-        metas = log::adopt(&**vfs, &dir, found.instance_id, &metas)?;
+        metas = log::adopt(&**vfs, &dir, found.instance_id, found.next_segment, &metas)?;
     }
     let reach = if writer_lives(&**vfs, path)? {
         // A TAIL of another timeline may be ahead of what a crash left.
@@ -328,7 +382,7 @@ fn create(
     env: &Arc<dyn Env>,
     path: &Path,
     dir: &Path,
-    config: &Config,
+    options: &OpenOptions,
 ) -> Result<ManifestStore> {
     let now = env.now();
     let instance_id = new_instance_id(&**env, now);
@@ -341,7 +395,7 @@ fn create(
         dir: dir.to_owned(),
         instance_id,
         timeline: Timeline::FIRST,
-        segment_bytes: config.segment_bytes,
+        segment_bytes: options.segment_bytes,
         pool: None,
     };
     context.create_segment(1, first_lsn, Lsn::ZERO)?;
@@ -362,7 +416,7 @@ fn create(
                 end: 0,
             }],
             checkpoint: Lsn::ZERO,
-            sync_mode: code_of(config.sync_mode),
+            sync_mode: code_of(options.sync_mode),
             session: first_lsn,
             unknown: Default::default(),
         },
@@ -384,7 +438,8 @@ fn refuse_lost_manifest(vfs: &dyn Vfs, path: &Path, dir: &Path) -> Result<()> {
 /// A directory without a manifest must be empty, but for what a crash while it was made may leave.
 fn refuse_foreign_files(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     let names = vfs.list(path).map_err(PulseDBError::io("list", path))?;
-    let ours = |name: &String| name == LOCK || manifest::is_manifest_file(name);
+    let ours =
+        |name: &String| name == LOCK || log::is_tail_file(name) || manifest::is_manifest_file(name);
     if names.iter().all(ours) {
         Ok(())
     } else {

@@ -23,24 +23,26 @@ use crate::{
     error::{PulseDBError, Result},
     model::{CollectiveId, Lsn, WatchEvent, WatchFilter},
     sync::Arc,
-    watch::{event, hub::Hub},
+    watch::{
+        event,
+        hub::{Hub, Told},
+    },
 };
 
 /// Events read from the log at once while catching up.
 const CATCH_UP_EVENTS: usize = 256;
 
-type Live = Receiver<Arc<WatchEvent>>;
-type Received = (Live, Result<Arc<WatchEvent>, RecvError>);
+type Live = Receiver<Told>;
+type Received = (Live, Result<Told, RecvError>);
 /// Events of the log and the LSN up to which it was read.
 pub type CaughtUp = Result<(Vec<WatchEvent>, Lsn)>;
+/// The reading of the log under way.
+pub type CatchUp = Pin<Box<dyn Future<Output = CaughtUp> + Send>>;
 
 /// Runs the reading of the log where it may wait for a disk.
 pub trait Offload: Send + Sync {
     /// Runs `job` on a thread that may wait.
-    fn offload(
-        &self,
-        job: Box<dyn FnOnce() -> CaughtUp + Send>,
-    ) -> Pin<Box<dyn Future<Output = CaughtUp> + Send>>;
+    fn offload(&self, job: Box<dyn FnOnce() -> CaughtUp + Send>) -> CatchUp;
 }
 
 enum State {
@@ -51,7 +53,7 @@ enum State {
     /// The log holds more than the channel will tell.
     Behind(Live),
     /// Reading the log up to the LSN.
-    CatchingUp(Live, Lsn, Pin<Box<dyn Future<Output = CaughtUp> + Send>>),
+    CatchingUp(Live, Lsn, CatchUp),
     /// Nothing more will come.
     Ended,
 }
@@ -122,7 +124,7 @@ impl WatchStream {
         self.last
     }
 
-    fn catch_up(&self) -> Result<(Lsn, Pin<Box<dyn Future<Output = CaughtUp> + Send>>)> {
+    fn catch_up(&self) -> Result<(Lsn, CatchUp)> {
         let view = self.hub.view().ok_or(PulseDBError::Closed)?;
         let upto = view.lsn();
         let first = Lsn::new(self.last.get().saturating_add(1));
@@ -210,13 +212,13 @@ impl Stream for WatchStream {
                 }
             };
             match received {
-                Ok(event) => {
+                Ok(Some(event)) => {
                     this.state = State::Live(receiver);
                     if this.accept(&event) {
                         return Poll::Ready(Some(Ok(event)));
                     }
                 }
-                Err(RecvError::Lagged(_)) => {
+                Ok(None) | Err(RecvError::Lagged(_)) => {
                     if let Err(error) = this.start_catching_up(receiver) {
                         return Poll::Ready(Some(Err(error)));
                     }
