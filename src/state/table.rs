@@ -170,7 +170,8 @@ impl Table {
             if first.is_some_and(|row| !before(row)) {
                 break;
             }
-            if chunk.is_some() {
+            // A chunk that the committer has just added may not have a row yet.
+            if first.is_some() {
                 start = index;
             }
         }
