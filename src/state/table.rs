@@ -255,3 +255,63 @@ fn visit_slot(
         None => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        log::Place,
+        model::{CollectiveId, DecayConfig},
+    };
+
+    fn table() -> Table {
+        let definition = Collective {
+            id: CollectiveId::from_u128(1),
+            name: "team".into(),
+            owner_id: None,
+            embedding_dimension: 4,
+            decay: DecayConfig::default(),
+            embedder: None,
+            created_at: Timestamp::default(),
+        };
+        Table::new(1, &definition)
+    }
+
+    fn row(number: u32) -> Row {
+        Row {
+            lsn: Lsn::new(u64::from(number) + 1),
+            id: u128::from(number),
+            time: Timestamp::from_millis(i64::from(number)),
+            place: Place::NOWHERE,
+            frame_bytes: 64,
+            agent: 0,
+            inverse_norm: 1.0,
+            importance: 0.5,
+            confidence: 0.5,
+            kind: None,
+            pinned: false,
+            keyed: false,
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn seek_finds_every_row_also_while_a_chunk_is_being_added() {
+        let table = table();
+        for number in 0..32 {
+            table.fill(number, row(number));
+        }
+        for with_empty_chunk in [false, true] {
+            if with_empty_chunk {
+                let mut chunks = Chunks::clone(&table.chunks.load().unwrap());
+                chunks.push(Some(Arc::new(Chunk::new(chunks.len()))));
+                table.chunks.store(Some(Arc::new(chunks)));
+            }
+            for number in 0..32 {
+                let at = Timestamp::from_millis(i64::from(number));
+                assert_eq!(table.seek(at, u128::from(number)), number);
+                assert_eq!(table.seek(at, u128::from(number) + 1), number + 1);
+            }
+        }
+    }
+}
