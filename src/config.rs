@@ -1,6 +1,8 @@
 //! Which choices does an application have, and what are their defaults?
 
-use std::{path::PathBuf, time::Duration};
+#[cfg(feature = "embed")]
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -224,7 +226,7 @@ impl Config {
                 ));
             }
         }
-        if self.segment_bytes % 4096 != 0 {
+        if !self.segment_bytes.is_multiple_of(4096) {
             return Err(PulseDBError::config(
                 "segment_bytes",
                 format!("{} is not a multiple of 4096", self.segment_bytes),

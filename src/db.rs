@@ -11,10 +11,7 @@ mod search;
 mod vectors;
 mod watching;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use crate::{
     config::{Config, EmbeddingProvider},
@@ -96,7 +93,7 @@ impl PulseDB {
     /// configuration that cannot work or a directory that holds something else,
     /// [`PulseDBError::Version`] for files of a newer format.
     pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
-        let embedder = provided_embedder(&config)?;
+        let embedder = provided_embedder(&config);
         Self::open_on(
             path.as_ref(),
             config,
@@ -159,7 +156,7 @@ impl PulseDB {
         vfs: crate::vfs::SimVfs,
         env: crate::env::SimEnv,
     ) -> Result<Self> {
-        let embedder = provided_embedder(&config)?;
+        let embedder = provided_embedder(&config);
         Self::open_on(
             path.as_ref(),
             config,
@@ -358,15 +355,13 @@ impl PulseDB {
 }
 
 /// The embedder that the configuration names.
-#[cfg_attr(not(feature = "embed"), expect(clippy::unnecessary_wraps))]
-fn provided_embedder(config: &Config) -> Result<Option<Arc<dyn Embedder>>> {
+fn provided_embedder(config: &Config) -> Option<Arc<dyn Embedder>> {
     match &config.embedding_provider {
         #[cfg(feature = "embed")]
-        EmbeddingProvider::Builtin { model_path } => {
-            let model_path: Option<PathBuf> = model_path.clone();
-            let builtin = crate::embed::Builtin::new(model_path, config.embed_threads)?;
-            Ok(Some(Arc::new(builtin)))
-        }
-        EmbeddingProvider::External => Ok(None),
+        EmbeddingProvider::Builtin { model_path } => Some(Arc::new(crate::embed::Builtin::new(
+            model_path.clone(),
+            config.embed_threads,
+        ))),
+        EmbeddingProvider::External => None,
     }
 }

@@ -16,8 +16,7 @@ use std::{
     fmt::Debug,
     hash::{BuildHasher, RandomState},
     process,
-    sync::LazyLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::model::Timestamp;
@@ -33,9 +32,6 @@ pub(crate) use sim::SplitMix;
 pub trait Env: Send + Sync + Debug {
     /// Wall-clock time; may jump either way.
     fn now(&self) -> Timestamp;
-
-    /// Time since some fixed moment of this process; never goes back.
-    fn monotonic(&self) -> Duration;
 
     /// 64 random bits.
     fn random_u64(&self) -> u64;
@@ -64,11 +60,6 @@ impl Env for OsEnv {
         Timestamp::from_millis(millis)
     }
 
-    fn monotonic(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        START.elapsed()
-    }
-
     fn random_u64(&self) -> u64 {
         // Needed are values that do not repeat (ids, seeds), not secrets. Where the system's source
         // fails, hashing the moment under std's random keys still gives them.
@@ -90,8 +81,6 @@ mod tests {
         let env = OsEnv;
         // 2020-01-01: a clock behind that would be a unit mistake.
         assert!(env.now().as_millis() > 1_577_836_800_000);
-        let before = env.monotonic();
-        assert!(env.monotonic() >= before);
         assert_ne!(env.random_u64(), env.random_u64());
         assert_ne!(
             env.random_u128() >> 64,

@@ -7,15 +7,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    pin::Pin,
-    sync::{
-        Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::atomic::{AtomicBool, Ordering},
 };
-
-use parking_lot::Mutex;
 
 use crate::{
     config::Config,
@@ -23,21 +16,21 @@ use crate::{
     embed::Embedder,
     env::Env,
     error::{PulseDBError, Result},
-    log::{Frame, Replayed, SegmentPool},
+    log::{Frame, Replayed},
     manifest::ManifestStore,
     model::{Cursor, EmbedderIdentity, InstanceId, Lsn, RecoveryReport},
     protocol::{commit::Committer, publish::Published, queue::Stopped, stop::Latch},
     read::reader::Reader,
     state::{Applier, IdIndex, Mutation, replay},
     sync::Arc,
-    upkeep::recover,
+    upkeep::{background::Background, recover},
     vfs::{Vfs, VfsLock},
     watch::{
         hub::Hub,
-        stream::{CaughtUp, Offload},
+        stream::{CatchUp, CaughtUp, Offload},
     },
     write::{
-        pipeline::{Broadcast, Upkeep, View, WritePipeline},
+        pipeline::{Broadcast, Parts, Upkeep, View, WritePipeline},
         sequence::Sequencer,
         validate,
     },
@@ -61,17 +54,13 @@ pub(crate) struct Engine {
     pub(crate) admission: Admission,
     /// `None` where the database was opened for reading.
     pub(crate) committer: Option<Committer<WritePipeline>>,
-    segments: Option<Arc<SegmentPool>>,
-    purges: Arc<Mutex<Vec<u32>>>,
+    background: Arc<Background>,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
     /// Opens when everything has ended, saying how.
     ended: Arc<Latch<Result<()>>>,
 }
-
-/// How often the upkeep thread looks for work that nobody waits for.
-const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Opens or creates the database at `path`. Blocks; for a thread that may.
@@ -86,7 +75,13 @@ impl Engine {
         let mut applier = Applier::default();
         let mut last_id = 0;
         let mut undecodable = Vec::new();
-        let recovered = recover::open(vfs, &env, path, &config, &mut |replayed| {
+        let options = recover::OpenOptions {
+            read_only: config.read_only,
+            sync_mode: config.sync_mode,
+            segment_bytes: config.segment_bytes,
+            segment_pool: config.segment_pool,
+        };
+        let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
             let (header, mutation) = match replayed {
                 Replayed::Frame(frame) => (
                     frame.header,
@@ -127,7 +122,12 @@ impl Engine {
             recovered.instance_id,
             Arc::clone(&published),
         ));
-        let purges = Arc::default();
+        let background = Arc::new(Background::new(
+            Arc::clone(&ids),
+            recovered.pool,
+            config.sync_mode,
+            config.flush_interval,
+        ));
         let committer = recovered.writer.map(|log| {
             let sequencer = Sequencer::new(
                 log.next_lsn(),
@@ -135,16 +135,16 @@ impl Engine {
                 last_id,
                 Arc::clone(&env),
             );
-            Committer::new(WritePipeline::new(
+            Committer::new(WritePipeline::new(Parts {
                 log,
                 sequencer,
                 applier,
-                Arc::clone(&published),
-                recovered.timeline,
-                config.sync_mode,
-                Box::new(TellHub(Arc::clone(&hub))),
-                Box::new(KeepPurges(Arc::clone(&purges))),
-            ))
+                published: Arc::clone(&published),
+                timeline: recovered.timeline,
+                sync_mode: config.sync_mode,
+                broadcast: Box::new(TellHub(Arc::clone(&hub))),
+                upkeep: Box::new(HandOver(Arc::clone(&background))),
+            }))
         });
         let engine = Arc::new(Self {
             path: path.to_owned(),
@@ -165,8 +165,7 @@ impl Engine {
             ids,
             hub,
             committer,
-            segments: recovered.pool,
-            purges,
+            background,
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
             ended: Arc::default(),
@@ -176,13 +175,21 @@ impl Engine {
     }
 
     fn start(self: &Arc<Self>, lock: Option<Box<dyn VfsLock>>) -> Result<()> {
-        if self.committer.is_some() {
-            let engine = Arc::clone(self);
-            pool::spawn("commit", move || engine.commit_until_closed(lock))?;
-            let engine = Arc::downgrade(self);
-            pool::spawn("upkeep", move || keep_up(&engine))?;
+        if self.committer.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let background = Arc::clone(&self.background);
+        let engine = Arc::downgrade(self);
+        pool::spawn("upkeep", move || {
+            background.run(|| {
+                if let Some(engine) = engine.upgrade() {
+                    engine.flush_beside_commits();
+                }
+            });
+        })?;
+        let engine = Arc::clone(self);
+        pool::spawn("commit", move || engine.commit_until_closed(lock))
+            .inspect_err(|_| self.background.end())
     }
 
     /// The committer's thread.
@@ -199,6 +206,7 @@ impl Engine {
         if outcome.is_err() {
             block_on(self.asked_to_end.wait());
         }
+        block_on(self.background.ended());
         self.hub.close();
         self.published.clear();
         drop(lock);
@@ -211,6 +219,7 @@ impl Engine {
             return;
         }
         self.asked_to_end.open(());
+        self.background.end();
         match &self.committer {
             Some(committer) => {
                 registry::announce_end(&self.path, Arc::clone(&self.ended));
@@ -255,20 +264,8 @@ impl Engine {
         }
     }
 
-    fn upkeep_round(&self) {
-        for collective in std::mem::take(&mut *self.purges.lock()) {
-            self.ids.remove_collective(collective);
-        }
-        if let Some(pool) = &self.segments
-            && pool.is_short()
-            && let Err(error) = pool.refill()
-        {
-            tracing::warn!(%error, "no segment file could be written ahead");
-        }
-    }
-
-    /// In `Fast` mode, syncs what was written since the last time, beside further commits.
-    fn flush_in_background(&self) {
+    /// Syncs what was written since the last time, while commits go on.
+    fn flush_beside_commits(&self) {
         let Some(committer) = &self.committer else {
             return;
         };
@@ -326,39 +323,11 @@ pub(crate) fn stopped_error(stopped: Stopped<PulseDBError>) -> PulseDBError {
     }
 }
 
-/// The upkeep thread: ends with the engine.
-fn keep_up(engine: &Weak<Engine>) {
-    let mut until_flush = Duration::ZERO;
-    loop {
-        let Some(engine) = engine.upgrade() else {
-            return;
-        };
-        if engine.closing.load(Ordering::Acquire) {
-            return;
-        }
-        engine.upkeep_round();
-        let mut pause = UPKEEP_INTERVAL;
-        if engine.config.sync_mode == crate::model::SyncMode::Fast {
-            if until_flush.is_zero() {
-                engine.flush_in_background();
-                until_flush = engine.config.flush_interval;
-            }
-            pause = pause.min(until_flush);
-            until_flush = until_flush.saturating_sub(pause);
-        }
-        drop(engine);
-        std::thread::sleep(pause);
-    }
-}
-
 /// Lets streams read the log on the readers' threads.
 pub(crate) struct OnReaders(pub(crate) Arc<Pool>);
 
 impl Offload for OnReaders {
-    fn offload(
-        &self,
-        job: Box<dyn FnOnce() -> CaughtUp + Send>,
-    ) -> Pin<Box<dyn Future<Output = CaughtUp> + Send>> {
+    fn offload(&self, job: Box<dyn FnOnce() -> CaughtUp + Send>) -> CatchUp {
         let read = self.0.run(job);
         Box::pin(async move { read.await? })
     }
@@ -372,10 +341,10 @@ impl Broadcast for TellHub {
     }
 }
 
-struct KeepPurges(Arc<Mutex<Vec<u32>>>);
+struct HandOver(Arc<Background>);
 
-impl Upkeep for KeepPurges {
+impl Upkeep for HandOver {
     fn purge(&mut self, collectives: Vec<u32>) {
-        self.0.lock().extend(collectives);
+        self.0.purge(collectives);
     }
 }

@@ -43,7 +43,6 @@ impl SplitMix {
 #[derive(Debug)]
 struct State {
     now: Timestamp,
-    monotonic: Duration,
     random: SplitMix,
 }
 
@@ -61,23 +60,21 @@ impl SimEnv {
         Self {
             state: Arc::new(Mutex::new(State {
                 now,
-                monotonic: Duration::ZERO,
                 random: SplitMix::new(seed),
             })),
         }
     }
 
-    /// Sets the wall clock, backwards too; the monotonic clock stays.
+    /// Sets the wall clock, backwards too.
     pub fn set_now(&self, now: Timestamp) {
         self.with(|state| state.now = now);
     }
 
-    /// Lets time pass on both clocks.
+    /// Lets time pass.
     pub fn advance(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         self.with(|state| {
             state.now = Timestamp::from_millis(state.now.as_millis().saturating_add(millis));
-            state.monotonic = state.monotonic.saturating_add(time);
         });
     }
 
@@ -90,10 +87,6 @@ impl SimEnv {
 impl Env for SimEnv {
     fn now(&self) -> Timestamp {
         self.with(|state| state.now)
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.with(|state| state.monotonic)
     }
 
     fn random_u64(&self) -> u64 {
@@ -129,7 +122,6 @@ mod tests {
         assert_eq!(env.now(), Timestamp::from_millis(1_020));
         env.set_now(Timestamp::from_millis(5));
         assert_eq!(env.now(), Timestamp::from_millis(5));
-        assert_eq!(env.monotonic(), Duration::from_millis(20));
     }
 
     #[test]

@@ -15,6 +15,7 @@ macro_rules! uuid_id {
         #[serde(transparent)]
         pub struct $name(Uuid);
 
+        #[allow(dead_code, reason = "not every id is needed as a number")]
         impl $name {
             /// Wraps an existing UUID of any version.
             #[must_use]

@@ -22,6 +22,6 @@ pub mod values;
 pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
-pub use snapshot::{Snapshot, Tables};
+pub use snapshot::Snapshot;
 pub use table::{RowState, Table, Visited};
 pub use values::Values;

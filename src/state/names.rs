@@ -7,7 +7,7 @@ use crate::sync::{Arc, RwLock};
 /// Names and their codes; codes are given in order of appearance and never change.
 #[derive(Debug, Default)]
 pub struct Names {
-    known: RwLock<(Vec<Arc<str>>, HashMap<Arc<str>, u32>)>,
+    codes: RwLock<HashMap<Arc<str>, u32>>,
 }
 
 impl Names {
@@ -16,16 +16,14 @@ impl Names {
         if let Some(code) = self.code(name) {
             return code;
         }
-        let mut known = self.known.write();
-        let code = known.0.len() as u32;
-        let name: Arc<str> = name.into();
-        known.0.push(Arc::clone(&name));
-        known.1.insert(name, code);
+        let mut codes = self.codes.write();
+        let code = codes.len() as u32;
+        codes.insert(name.into(), code);
         code
     }
 
     /// The code of `name`, if any row has it.
     pub fn code(&self, name: &str) -> Option<u32> {
-        self.known.read().1.get(name).copied()
+        self.codes.read().get(name).copied()
     }
 }

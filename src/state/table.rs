@@ -59,7 +59,6 @@ impl Visited<'_> {
     /// The row with its values.
     pub fn state(&self) -> RowState {
         RowState {
-            number: self.number,
             row: *self.row,
             values: self.values(),
         }
@@ -69,8 +68,6 @@ impl Visited<'_> {
 /// A row as a snapshot sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct RowState {
-    /// Row number.
-    pub number: u32,
     /// What never changes.
     pub row: Row,
     /// What does.
@@ -107,7 +104,6 @@ impl Table {
         self.with_slot(number, |slot| {
             let row = *slot.visible(lsn)?;
             Some(RowState {
-                number,
                 row,
                 values: slot.values(&row, lsn),
             })

@@ -1,3 +1,4 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
+pub(crate) mod background;
 pub(crate) mod recover;

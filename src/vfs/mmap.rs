@@ -14,7 +14,7 @@
 
 use std::{fmt, fs::File, io, ops::Range};
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 
 // Stored numbers are little endian and are read in place.
 #[cfg(not(target_endian = "little"))]
@@ -29,6 +29,7 @@ pub struct Map {
     page: usize,
 }
 
+#[allow(clippy::len_without_is_empty, reason = "no caller would ask")]
 impl Map {
     /// Maps the first `len` bytes of `file`; `UnexpectedEof` if it is shorter.
     pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
@@ -50,12 +51,6 @@ impl Map {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.bytes.len() as u64
-    }
-
-    /// Is nothing mapped?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The bytes of `range`, which must never change again; `None` if it leaves the map.
@@ -107,12 +102,6 @@ impl Map {
         }
         true
     }
-
-    /// Tells the system that reads will jump about, so that it does not read ahead. Best effort.
-    pub fn advise_random(&self) {
-        // Advice changes the speed of reads, never their result.
-        let _ = self.bytes.advise(Advice::Random);
-    }
 }
 
 impl fmt::Debug for Map {
@@ -160,7 +149,7 @@ mod tests {
     fn a_map_longer_than_the_file_is_refused() {
         let error = map_of(b"abc", 4).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        assert!(map_of(b"", 0).unwrap().is_empty());
+        assert_eq!(map_of(b"", 0).unwrap().len(), 0);
     }
 
     #[test]
@@ -188,7 +177,6 @@ mod tests {
         assert!(map.is_resident(page + 1..page + 2));
         assert!(map.is_resident(len..len), "nothing to wait for");
         assert!(!map.is_resident(len - 1..len + 1));
-        map.advise_random();
 
         let holes = tempfile::tempfile().unwrap();
         holes.set_len(len).unwrap();

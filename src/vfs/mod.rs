@@ -86,14 +86,10 @@ pub trait Vfs: Send + Sync + Debug {
 }
 
 /// An open file. Handles are shared between threads: every access names its own offset.
+#[allow(clippy::len_without_is_empty, reason = "no caller would ask")]
 pub trait VfsFile: Send + Sync + Debug {
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
-
-    /// Is the file empty?
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
 
     /// Fills `buf` from `offset`; `UnexpectedEof` if the file ends before that.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;

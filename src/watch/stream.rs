@@ -33,14 +33,13 @@ type Live = Receiver<Arc<WatchEvent>>;
 type Received = (Live, Result<Arc<WatchEvent>, RecvError>);
 /// Events of the log and the LSN up to which it was read.
 pub type CaughtUp = Result<(Vec<WatchEvent>, Lsn)>;
+/// The reading of the log under way.
+pub type CatchUp = Pin<Box<dyn Future<Output = CaughtUp> + Send>>;
 
 /// Runs the reading of the log where it may wait for a disk.
 pub trait Offload: Send + Sync {
     /// Runs `job` on a thread that may wait.
-    fn offload(
-        &self,
-        job: Box<dyn FnOnce() -> CaughtUp + Send>,
-    ) -> Pin<Box<dyn Future<Output = CaughtUp> + Send>>;
+    fn offload(&self, job: Box<dyn FnOnce() -> CaughtUp + Send>) -> CatchUp;
 }
 
 enum State {
@@ -51,7 +50,7 @@ enum State {
     /// The log holds more than the channel will tell.
     Behind(Live),
     /// Reading the log up to the LSN.
-    CatchingUp(Live, Lsn, Pin<Box<dyn Future<Output = CaughtUp> + Send>>),
+    CatchingUp(Live, Lsn, CatchUp),
     /// Nothing more will come.
     Ended,
 }
@@ -122,7 +121,7 @@ impl WatchStream {
         self.last
     }
 
-    fn catch_up(&self) -> Result<(Lsn, Pin<Box<dyn Future<Output = CaughtUp> + Send>>)> {
+    fn catch_up(&self) -> Result<(Lsn, CatchUp)> {
         let view = self.hub.view().ok_or(PulseDBError::Closed)?;
         let upto = view.lsn();
         let first = Lsn::new(self.last.get().saturating_add(1));

@@ -36,17 +36,30 @@ pub trait Upkeep: Send {
     fn purge(&mut self, collectives: Vec<u32>);
 }
 
+/// What a pipeline is made of: a log, and the tables and the snapshot that show its records.
+pub struct Parts {
+    /// The log's tail.
+    pub log: LogWriter,
+    /// Continues its numbers.
+    pub sequencer: Sequencer,
+    /// Holds its records.
+    pub applier: Applier,
+    /// Shows its records.
+    pub published: Arc<Published<View>>,
+    /// The history that is written.
+    pub timeline: Timeline,
+    /// What an acknowledgement means.
+    pub sync_mode: SyncMode,
+    /// Told of every commit.
+    pub broadcast: Box<dyn Broadcast>,
+    /// Handed what can wait.
+    pub upkeep: Box<dyn Upkeep>,
+}
+
 /// The committer's property.
 pub struct WritePipeline {
-    log: LogWriter,
-    sequencer: Sequencer,
-    applier: Applier,
-    published: Arc<Published<View>>,
+    parts: Parts,
     history: History<View>,
-    timeline: Timeline,
-    sync_mode: SyncMode,
-    broadcast: Box<dyn Broadcast>,
-    upkeep: Box<dyn Upkeep>,
 }
 
 /// A group that the log holds.
@@ -65,47 +78,28 @@ pub struct Applied {
 }
 
 impl WritePipeline {
-    /// Continues a log whose records `applier` holds and `published` shows.
-    pub fn new(
-        log: LogWriter,
-        sequencer: Sequencer,
-        applier: Applier,
-        published: Arc<Published<View>>,
-        timeline: Timeline,
-        sync_mode: SyncMode,
-        broadcast: Box<dyn Broadcast>,
-        upkeep: Box<dyn Upkeep>,
-    ) -> Self {
+    /// Continues where the parts end.
+    pub fn new(parts: Parts) -> Self {
         let mut history = History::default();
-        if let Some(first) = published.load() {
+        if let Some(first) = parts.published.load() {
             history.push(&first);
         }
-        Self {
-            log,
-            sequencer,
-            applier,
-            published,
-            history,
-            timeline,
-            sync_mode,
-            broadcast,
-            upkeep,
-        }
+        Self { parts, history }
     }
 
     /// Ends the log cleanly. Nothing can be committed afterwards.
     pub fn close(&mut self, now: Timestamp) -> Result<()> {
-        self.log.close(now)
+        self.parts.log.close(now)
     }
 
     /// What is to be synced for everything written so far to be durable; `None` if it is.
     pub fn unsynced(&self) -> Option<Unsynced> {
-        self.log.unsynced()
+        self.parts.log.unsynced()
     }
 
     /// Notes that it was synced.
     pub fn synced(&mut self, done: &Unsynced) {
-        self.log.synced(done);
+        self.parts.log.synced(done);
     }
 
     fn horizon(&mut self) -> Lsn {
@@ -128,15 +122,17 @@ impl Pipeline for WritePipeline {
     type Applied = Applied;
 
     fn group_limit(&self) -> usize {
-        match self.sync_mode {
+        match self.parts.sync_mode {
             SyncMode::Paranoid => 1,
             SyncMode::Normal | SyncMode::Fast => usize::MAX,
         }
     }
 
     fn sequence(&mut self, requests: Vec<Request>) -> Sequenced {
-        let segments = Arc::clone(self.log.segments());
-        self.sequencer.sequence(requests, &self.applier, &segments)
+        let segments = Arc::clone(self.parts.log.segments());
+        self.parts
+            .sequencer
+            .sequence(requests, &self.parts.applier, &segments)
     }
 
     fn make_durable(&mut self, sequenced: Sequenced) -> Result<Durable> {
@@ -150,15 +146,15 @@ impl Pipeline for WritePipeline {
             .iter_mut()
             .map(|item| std::mem::take(&mut item.frame))
             .collect();
-        let places = self.log.append(&mut frames)?;
-        if self.sync_mode != SyncMode::Fast || flush {
-            self.log.sync()?;
+        let places = self.parts.log.append(&mut frames)?;
+        if self.parts.sync_mode != SyncMode::Fast || flush {
+            self.parts.log.sync()?;
         }
-        if self.sync_mode == SyncMode::Paranoid {
-            self.log.read_back(&places)?;
+        if self.parts.sync_mode == SyncMode::Paranoid {
+            self.parts.log.read_back(&frames, &places)?;
         }
         if let Some(last) = frames.last() {
-            self.log.publish_tail(last.header.lsn)?;
+            self.parts.log.publish_tail(last.header.lsn)?;
         }
         for (item, frame) in items.iter_mut().zip(frames) {
             item.frame = frame;
@@ -178,12 +174,12 @@ impl Pipeline for WritePipeline {
         for (item, place) in durable.items.into_iter().zip(&durable.places) {
             let lsn = item.frame.header.lsn;
             let mutation = placed(item.mutation, lsn, *place, first, &durable.places);
-            self.applier.apply(lsn, mutation, horizon);
+            self.parts.applier.apply(lsn, mutation, horizon);
         }
-        self.applier.bury(horizon);
-        let purges = self.applier.take_purges();
+        self.parts.applier.bury(horizon);
+        let purges = self.parts.applier.take_purges();
         if !purges.is_empty() {
-            self.upkeep.purge(purges);
+            self.parts.upkeep.purge(purges);
         }
         Applied {
             lsns: first.zip(last),
@@ -196,22 +192,22 @@ impl Pipeline for WritePipeline {
         if let Some((_, last)) = applied.lsns {
             let view = Arc::new(View {
                 cursor: Cursor {
-                    timeline: self.timeline,
+                    timeline: self.parts.timeline,
                     lsn: last,
                 },
-                tables: Arc::clone(self.applier.tables()),
-                segments: Arc::clone(self.log.segments()),
+                tables: Arc::clone(self.parts.applier.tables()),
+                segments: Arc::clone(self.parts.log.segments()),
             });
             self.history.push(&view);
-            self.published.store(view);
+            self.parts.published.store(view);
         }
     }
 
     fn broadcast(&mut self, applied: &Applied) {
         if let Some((first, _)) = applied.lsns
-            && let Some(view) = self.published.load()
+            && let Some(view) = self.parts.published.load()
         {
-            self.broadcast.committed(&view, first);
+            self.parts.broadcast.committed(&view, first);
         }
     }
 

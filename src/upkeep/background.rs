@@ -1,0 +1,119 @@
+//! What is done beside the commits, that nobody waits for?
+//!
+//! One thread: it makes segment files ahead, takes the ids of deleted collectives out of the index,
+//! and in `Fast` mode flushes the log. It ends at once when it is told to.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{log::SegmentPool, model::SyncMode, protocol::stop::Latch, state::IdIndex, sync::Arc};
+
+/// How often the thread looks for work.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The work and its worker's bell.
+pub struct Background {
+    ids: Arc<IdIndex>,
+    pool: Option<Arc<SegmentPool>>,
+    /// How often to flush; `None` where every commit is synced anyway.
+    flush_interval: Option<Duration>,
+    state: Mutex<State>,
+    bell: Condvar,
+    ended: Latch<()>,
+}
+
+#[derive(Default)]
+struct State {
+    purges: Vec<u32>,
+    ended: bool,
+}
+
+impl Background {
+    /// Nothing to do yet.
+    pub fn new(
+        ids: Arc<IdIndex>,
+        pool: Option<Arc<SegmentPool>>,
+        sync_mode: SyncMode,
+        flush_interval: Duration,
+    ) -> Self {
+        Self {
+            ids,
+            pool,
+            flush_interval: (sync_mode == SyncMode::Fast).then_some(flush_interval),
+            state: Mutex::default(),
+            bell: Condvar::new(),
+            ended: Latch::default(),
+        }
+    }
+
+    /// Has the ids of these collectives taken out of the index.
+    pub fn purge(&self, collectives: Vec<u32>) {
+        self.state.lock().purges.extend(collectives);
+    }
+
+    /// Ends the thread.
+    pub fn end(&self) {
+        self.state.lock().ended = true;
+        self.bell.notify_all();
+    }
+
+    /// Fills the pool, unless the end is asked for meanwhile: each file takes a while to write.
+    fn make_segments(&self) {
+        let Some(pool) = &self.pool else {
+            return;
+        };
+        while pool.is_short() && !self.state.lock().ended {
+            if let Err(error) = pool.add_one() {
+                tracing::warn!(%error, "no segment file could be made ahead");
+                return;
+            }
+        }
+    }
+
+    /// The life of the thread. `flush` makes durable what was written since the last time.
+    pub fn run(&self, flush: impl FnMut()) {
+        let _ended = OpenAtEnd(&self.ended);
+        self.work(flush);
+    }
+
+    /// Waits until the thread touches no file any more.
+    pub async fn ended(&self) {
+        self.ended.wait().await;
+    }
+
+    fn work(&self, mut flush: impl FnMut()) {
+        let pause = self.flush_interval.map_or(INTERVAL, |i| i.min(INTERVAL));
+        let mut since_flush = Duration::ZERO;
+        loop {
+            let purges = {
+                let mut state = self.state.lock();
+                if !state.ended {
+                    self.bell.wait_for(&mut state, pause);
+                }
+                if state.ended {
+                    return;
+                }
+                std::mem::take(&mut state.purges)
+            };
+            for collective in purges {
+                self.ids.remove_collective(collective);
+            }
+            self.make_segments();
+            since_flush += pause;
+            if self.flush_interval.is_some_and(|due| since_flush >= due) {
+                flush();
+                since_flush = Duration::ZERO;
+            }
+        }
+    }
+}
+
+/// Opens the latch however the thread ends: nobody may wait for ever for one that panicked.
+struct OpenAtEnd<'a>(&'a Latch<()>);
+
+impl Drop for OpenAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.open(());
+    }
+}
