@@ -60,6 +60,8 @@ pub struct Run {
     pub clean: Option<bool>,
     /// What broke, and at which step.
     pub failure: Option<(String, PulseDBError)>,
+    /// A sync failed, so that what it was for is lost even where the machine goes on.
+    pub lying: bool,
     /// Operations that the file system had counted when the first request failed.
     pub ops_at_failure: u64,
 }
@@ -71,7 +73,7 @@ impl Plan {
             mode,
             pool: 0,
             flush_interval: Duration::from_secs(60),
-            steps: 56,
+            steps: 72,
         }
     }
 
@@ -122,6 +124,7 @@ impl Plan {
             timeline: None,
             clean: None,
             failure: None,
+            lying: false,
             ops_at_failure: 0,
         };
         let mut chance = Chance(self.seed);
@@ -200,6 +203,9 @@ impl Plan {
     fn step(&self, number: usize, chance: &mut Chance, state: &State) -> Step {
         if number < 2 {
             return Step::CreateTeam(format!("team-{number}"));
+        }
+        if number % 24 == 16 {
+            return Step::Reopen;
         }
         let name = |chance: &mut Chance| {
             let names: Vec<&String> = state.teams.keys().collect();
