@@ -198,7 +198,9 @@ fn verify(plan: &Plan, run: &Run, survival: Survival) {
         "{health:?}"
     );
     let mut expected = found;
-    expected.teams.insert("after".to_owned(), std::rc::Rc::new(model::Team::empty()));
+    expected
+        .teams
+        .insert("after".to_owned(), std::rc::Rc::new(model::Team::empty()));
     let again = State::read(&db).unwrap();
     assert_eq!(again.teams["after"].known.len(), 1);
     expected.team("after").known = again.teams["after"].known.clone();

@@ -97,7 +97,9 @@ impl Whole {
     fn check_segment(&self, path: &Path, offset: usize, frames: &[Placed], is_last: bool) {
         let db = match self.flipped(path, offset) {
             Ok(db) => db,
-            Err(PulseDBError::Corrupted { file, offset: 0, .. }) => {
+            Err(PulseDBError::Corrupted {
+                file, offset: 0, ..
+            }) => {
                 assert!(is_last && offset < HEADER_BLOCK);
                 assert_eq!(file.file_name(), path.file_name());
                 return;
@@ -106,7 +108,9 @@ impl Whole {
         };
         let health = db.health_check().unwrap();
         let whole_segment = offset < HEADER_BLOCK;
-        let hit = frames.iter().find(|one| (one.at..one.end).contains(&offset));
+        let hit = frames
+            .iter()
+            .find(|one| (one.at..one.end).contains(&offset));
         let last_commit = frames.iter().rev().skip(1).find(|one| one.closes);
         let start = last_commit.map_or(HEADER_BLOCK, |one| one.end);
         let may_be_torn = !self.closed && is_last && offset >= start;
@@ -118,7 +122,11 @@ impl Whole {
                     hit.is_some_and(|hit| hit.at as u64 == at)
                 }
         };
-        let reported = health.recovery.damaged.iter().any(|(file, at, _)| names(file, *at))
+        let reported = health
+            .recovery
+            .damaged
+            .iter()
+            .any(|(file, at, _)| names(file, *at))
             || (may_be_torn && health.recovery.torn.is_some());
         let in_segment = |id: u128| frames.iter().any(|one| one.entity == id);
         let may_differ = |id: u128| {
@@ -126,8 +134,8 @@ impl Whole {
                 || (whole_segment && in_segment(id))
                 || (may_be_torn && in_segment(id))
         };
-        let about_collective =
-            whole_segment || hit.is_some_and(|hit| [COLLECTIVE, COLLECTIVE_DELETED].contains(&hit.kind));
+        let about_collective = whole_segment
+            || hit.is_some_and(|hit| [COLLECTIVE, COLLECTIVE_DELETED].contains(&hit.kind));
         let mut differences = 0;
         for (id, before) in &self.experiences {
             let answer = db.get_experience(*id);
@@ -147,7 +155,10 @@ impl Whole {
         for id in listed(&db) {
             if !self.experiences.contains_key(&id) {
                 differences += 1;
-                assert!(may_differ(id.as_uuid().as_u128()) || about_collective, "{id} is back");
+                assert!(
+                    may_differ(id.as_uuid().as_u128()) || about_collective,
+                    "{id} is back"
+                );
                 assert!(reported, "{:?}", health.recovery);
             }
         }
@@ -261,7 +272,9 @@ fn a_flipped_bit_in_a_segment_costs_one_record() {
                 let is_last = number + 1 == segments.len();
                 let end = frames.last().map_or(HEADER_BLOCK, |last| last.end) + 64;
                 for offset in (0..end.min(bytes.len())).step_by(extent.stride(83)) {
-                    let hit = frames.iter().find(|one| (one.at..one.end).contains(&offset));
+                    let hit = frames
+                        .iter()
+                        .find(|one| (one.at..one.end).contains(&offset));
                     let _context = Context(format!(
                         "byte {offset} of {} ({hit:?}), closed: {closed}, {:?}",
                         path.display(),
@@ -291,8 +304,21 @@ fn a_flipped_bit_in_another_file_costs_nothing() {
                 let _context = Context(format!("byte {offset} of {name}, {:?}", whole.plan));
                 let db = whole.flipped(path, offset).unwrap();
                 let (found, teams) = read(&db).unwrap();
-                assert_eq!((&found, &teams), (&whole.experiences, &whole.teams));
+                assert_eq!(teams, whole.teams);
                 let health = db.health_check().unwrap();
+                assert!(
+                    found.keys().eq(whole.experiences.keys()),
+                    "{:?} instead of {:?}: {health:?}",
+                    found.keys(),
+                    whole.experiences.keys()
+                );
+                for (id, before) in &whole.experiences {
+                    assert!(
+                        found[id] == *before,
+                        "{:.300?} instead of {before:.300?}",
+                        found[id]
+                    );
+                }
                 if name == "MANIFEST" {
                     let (file, ..) = &health.recovery.damaged[0];
                     assert!(file.ends_with(name), "{health:?}");

@@ -70,7 +70,9 @@ impl State {
         let mut next = self.clone();
         match step {
             Step::CreateTeam(name) | Step::GetOrCreateTeam(name) => {
-                next.teams.entry(name.clone()).or_insert_with(|| Rc::new(Team::empty()));
+                next.teams
+                    .entry(name.clone())
+                    .or_insert_with(|| Rc::new(Team::empty()));
             }
             Step::SetDecay(team, half_life) => next.team(team).half_life_ms = *half_life,
             Step::DeleteTeam(name) => drop(next.teams.remove(name)),
@@ -136,7 +138,9 @@ impl State {
             for experience in &all {
                 assert_eq!(&db.get_experience(experience.id)?, experience);
                 let known = Known::of(experience);
-                let twice = team.known.insert(experience.content.clone(), Rc::new(known));
+                let twice = team
+                    .known
+                    .insert(experience.content.clone(), Rc::new(known));
                 assert!(twice.is_none(), "{} is there twice", experience.id);
             }
             let stats = db.get_collective_stats(collective.id)?;
@@ -169,7 +173,10 @@ impl State {
                 return Some(format!("{what} in collective {name}"));
             }
         }
-        let extra = found.teams.keys().find(|&name| !self.teams.contains_key(name));
+        let extra = found
+            .teams
+            .keys()
+            .find(|&name| !self.teams.contains_key(name));
         extra.map(|name| format!("collective {name} should not be there"))
     }
 }
@@ -200,7 +207,10 @@ impl Team {
                 return Some(format!("{label} is {other:?} instead of {known:?}"));
             }
         }
-        let extra = found.known.keys().find(|&content| !self.known.contains_key(content));
+        let extra = found
+            .known
+            .keys()
+            .find(|&content| !self.known.contains_key(content));
         extra.map(|content| {
             let label = content.split(' ').next().unwrap_or_default();
             format!("{label} should not be there")
