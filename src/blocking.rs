@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     config::Config,
+    db,
     edge::block_on::block_on,
     embed::Embedder,
     error::Result,
@@ -16,6 +17,7 @@ use crate::{
         Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
         PageResult, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent, WatchFilter,
     },
+    watch,
 };
 
 /// A handle to an open database whose methods wait on the calling thread.
@@ -36,11 +38,11 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct PulseDB(crate::PulseDB);
+pub struct PulseDB(db::PulseDB);
 
 /// The changes of a collective, for a thread that waits for them.
 #[derive(Debug)]
-pub struct WatchStream(crate::WatchStream);
+pub struct WatchStream(watch::WatchStream);
 
 impl WatchStream {
     /// Waits for the next event; `None` when there will be none any more. See
@@ -65,7 +67,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
-        block_on(crate::PulseDB::open(path, config)).map(Self::from)
+        block_on(db::PulseDB::open(path, config)).map(Self::from)
     }
 
     /// See [`crate::PulseDB::open_write`].
@@ -81,7 +83,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn open_read_only(path: impl AsRef<Path>, config: Config) -> Result<Self> {
-        block_on(crate::PulseDB::open_read_only(path, config)).map(Self::from)
+        block_on(db::PulseDB::open_read_only(path, config)).map(Self::from)
     }
 
     /// See [`crate::PulseDB::open_with_embedder`].
@@ -93,7 +95,7 @@ impl PulseDB {
         config: Config,
         embedder: Arc<dyn Embedder>,
     ) -> Result<Self> {
-        block_on(crate::PulseDB::open_with_embedder(path, config, embedder)).map(Self::from)
+        block_on(db::PulseDB::open_with_embedder(path, config, embedder)).map(Self::from)
     }
 
     /// The configuration it was opened with.
@@ -137,9 +139,9 @@ impl PulseDB {
     }
 }
 
-impl From<crate::PulseDB> for PulseDB {
+impl From<db::PulseDB> for PulseDB {
     /// The same database, for a thread that may block.
-    fn from(db: crate::PulseDB) -> Self {
+    fn from(db: db::PulseDB) -> Self {
         Self(db.for_blocking())
     }
 }

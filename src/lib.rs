@@ -70,3 +70,8 @@ pub mod sim {
         vfs::{FaultKind, SimVfs, Survival},
     };
 }
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

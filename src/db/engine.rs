@@ -74,7 +74,13 @@ impl Engine {
         let mut applier = Applier::default();
         let mut last_id = 0;
         let mut undecodable = Vec::new();
-        let recovered = recover::open(vfs, &env, path, &config, &mut |replayed| {
+        let options = recover::OpenOptions {
+            read_only: config.read_only,
+            sync_mode: config.sync_mode,
+            segment_bytes: config.segment_bytes,
+            segment_pool: config.segment_pool,
+        };
+        let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
             let (header, mutation) = match replayed {
                 Replayed::Frame(frame) => (
                     frame.header,
@@ -168,20 +174,21 @@ impl Engine {
     }
 
     fn start(self: &Arc<Self>, lock: Option<Box<dyn VfsLock>>) -> Result<()> {
-        if self.committer.is_some() {
-            let engine = Arc::clone(self);
-            pool::spawn("commit", move || engine.commit_until_closed(lock))?;
-            let background = Arc::clone(&self.background);
-            let engine = Arc::downgrade(self);
-            pool::spawn("upkeep", move || {
-                background.run(|| {
-                    if let Some(engine) = engine.upgrade() {
-                        engine.flush_beside_commits();
-                    }
-                });
-            })?;
+        if self.committer.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let background = Arc::clone(&self.background);
+        let engine = Arc::downgrade(self);
+        pool::spawn("upkeep", move || {
+            background.run(|| {
+                if let Some(engine) = engine.upgrade() {
+                    engine.flush_beside_commits();
+                }
+            });
+        })?;
+        let engine = Arc::clone(self);
+        pool::spawn("commit", move || engine.commit_until_closed(lock))
+            .inspect_err(|_| self.background.end())
     }
 
     /// The committer's thread.
@@ -198,6 +205,7 @@ impl Engine {
         if outcome.is_err() {
             block_on(self.asked_to_end.wait());
         }
+        block_on(self.background.ended());
         self.hub.close();
         self.published.clear();
         drop(lock);

@@ -270,6 +270,7 @@ fn manifest() {
         ],
         checkpoint: Lsn::ZERO,
         sync_mode: SyncModeCode::Fast,
+        session: Lsn::new(second),
         unknown: UnknownFields::default(),
     };
     agree("manifest", &manifest.encode());

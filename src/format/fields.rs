@@ -17,12 +17,6 @@ pub const FIELD_HEADER_LEN: usize = 5;
 pub struct UnknownFields(Vec<u8>);
 
 impl UnknownFields {
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Keeps what is behind the known fields.
     pub(super) fn keep(raw: &[u8]) -> Self {
         Self(raw.to_vec())

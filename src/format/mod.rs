@@ -28,14 +28,15 @@ mod examples_tests;
 #[cfg(test)]
 mod property_tests;
 
-pub use body::{Body, BodyFields, BodyView, encode_body};
+#[cfg(test)]
+pub use body::Body;
+pub use body::{BodyFields, BodyView, encode_body};
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameFault, FrameHeader, MAX_PAYLOAD, RecordKind, frame_len,
-    payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, payload_crc, verify_frame,
 };
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name, segment_first_lsn};

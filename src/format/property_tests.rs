@@ -10,6 +10,7 @@ use proptest::{collection::vec, option, prelude::*};
 use super::{
     experience_type::encode_experience_type,
     fields::{Field, FieldWriter},
+    frame::{FrameFault, MAX_PAYLOAD},
     *,
 };
 use crate::model::{
@@ -223,7 +224,7 @@ prop_compose! {
         (instance_id, created_at) in (any::<u128>(), time()),
         (generation, timeline, next_segment) in any::<(u64, u32, u32)>(),
         forks in proptest::collection::btree_map(any::<u32>(), 1u64..1 << 32, 0..4),
-        (retained_from, checkpoint) in (lsn(), lsn()),
+        (retained_from, checkpoint, session) in (lsn(), lsn(), lsn()),
         segments in proptest::collection::btree_map(any::<u64>(), (any::<u32>(), 0u64..1 << 30), 0..5),
         active in any::<bool>(),
         sync_mode in prop_oneof![
@@ -245,7 +246,7 @@ prop_compose! {
         Manifest {
             instance_id: InstanceId::from_u128(instance_id), created_at, generation,
             timeline: Timeline::new(timeline), forks, retained_from, next_segment, segments,
-            checkpoint, sync_mode, unknown,
+            checkpoint, sync_mode, session, unknown,
         }
     }
 }

@@ -20,9 +20,7 @@ mod writer;
 pub(crate) use file::remove_orphans;
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;
-pub(crate) use recover::{
-    LastSegment, Reach, RecoveredLog, Replayed, adopt, holds_records, open_log,
-};
+pub(crate) use recover::{Reach, RecoveredLog, Replayed, adopt, holds_records, open_log};
 pub(crate) use segment::{Frame, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
 pub(crate) use tail::{TailFile, is_tail_file, read_tail};

@@ -98,26 +98,26 @@ impl SegmentPool {
         self.ready.lock().spares.len() < self.target
     }
 
-    /// Prepares files until there are as many as wanted. Takes as long as writing them does.
-    pub(crate) fn refill(&self) -> Result<()> {
+    /// Prepares one file more. Takes as long as writing it does; for one thread at a time.
+    pub(crate) fn add_one(&self) -> Result<()> {
         let _one_at_a_time = self.refilling.lock();
-        while self.is_short() {
-            let path = {
-                let mut ready = self.ready.lock();
-                let number = ready.next;
-                ready.next += 1;
-                self.dir.join(format!("{PREFIX}{number}{SUFFIX}"))
-            };
-            match self.prepare(&path) {
-                Ok(file) => self.ready.lock().spares.push(Spare { path, file }),
-                Err(error) => {
-                    // Gives the space back, above all if that is what was missing.
-                    let _ = self.vfs.remove(&path);
-                    return Err(error);
-                }
+        let path = {
+            let mut ready = self.ready.lock();
+            let number = ready.next;
+            ready.next += 1;
+            self.dir.join(format!("{PREFIX}{number}{SUFFIX}"))
+        };
+        match self.prepare(&path) {
+            Ok(file) => {
+                self.ready.lock().spares.push(Spare { path, file });
+                Ok(())
+            }
+            Err(error) => {
+                // Gives the space back, above all if that is what was missing.
+                let _ = self.vfs.remove(&path);
+                Err(error)
             }
         }
-        Ok(())
     }
 
     fn prepare(&self, path: &Path) -> Result<Arc<dyn VfsFile>> {

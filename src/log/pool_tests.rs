@@ -1,3 +1,5 @@
+//! Do spare files come and go as they should?
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
@@ -10,6 +12,13 @@ fn pool(vfs: &SimVfs, bytes: u64, target: usize) -> SegmentPool {
     SegmentPool::open(Arc::new(vfs.clone()), Path::new(DIR), bytes, target).unwrap()
 }
 
+fn fill(pool: &SegmentPool) -> Result<()> {
+    while pool.is_short() {
+        pool.add_one()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn spares_are_made_taken_and_found_again() {
     let vfs = SimVfs::new(1);
@@ -17,7 +26,7 @@ fn spares_are_made_taken_and_found_again() {
     let first = pool(&vfs, BYTES, 2);
     assert!(first.take().is_none());
     assert!(first.is_short());
-    first.refill().unwrap();
+    fill(&first).unwrap();
     assert!(!first.is_short());
     let names = vfs.list(Path::new(DIR)).unwrap();
     assert_eq!(names, ["spare-0.tmp", "spare-1.tmp"]);
@@ -27,7 +36,7 @@ fn spares_are_made_taken_and_found_again() {
 
     let second = pool(&vfs, BYTES, 3);
     assert!(second.is_short());
-    second.refill().unwrap();
+    fill(&second).unwrap();
     assert_eq!(vfs.list(Path::new(DIR)).unwrap().len(), 3, "one was made");
 
     // Of the wrong size, or too many: removed. Other files are none of its business.
@@ -45,10 +54,10 @@ fn a_full_disk_gets_its_space_back() {
     vfs.create_dir_all(Path::new(DIR)).unwrap();
     vfs.set_capacity(BYTES + BYTES / 2);
     let pool = pool(&vfs, BYTES, 2);
-    assert!(matches!(pool.refill(), Err(PulseDBError::Io { .. })));
+    assert!(matches!(fill(&pool), Err(PulseDBError::Io { .. })));
     assert_eq!(vfs.list(Path::new(DIR)).unwrap().len(), 1);
     assert!(pool.take().is_some());
     vfs.fail_at(vfs.op_count() + 1, FaultKind::Eio);
-    assert!(pool.refill().is_err());
+    assert!(fill(&pool).is_err());
     assert!(pool.take().is_none());
 }

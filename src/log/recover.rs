@@ -36,14 +36,8 @@ pub(crate) enum Replayed<'a> {
     Damaged {
         /// The record's header, if at least that is intact.
         header: Option<FrameHeader>,
-        /// Where it stands.
+        /// Where it stands. What was found there is in [`RecoveredLog::damaged`].
         place: Place,
-        /// In which file.
-        file: &'a Path,
-        /// At which byte.
-        offset: u64,
-        /// What was found.
-        what: &'a str,
     },
 }
 
@@ -378,12 +372,9 @@ fn replay(
                 records += 1;
                 visitor(Replayed::Frame(segment.frame_of(at, header)?))?;
             }
-            (header, damaged) => visitor(Replayed::Damaged {
+            (header, _) => visitor(Replayed::Damaged {
                 header,
                 place: Place::at(segment.id(), at),
-                file: segment.path(),
-                offset: at,
-                what: damaged.map_or("no frame stands here", |damage| &damage.what),
             })?,
         }
     }

@@ -1,3 +1,5 @@
+//! Is damage told from a torn end, byte by byte?
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;

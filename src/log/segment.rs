@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -53,6 +53,8 @@ pub(crate) struct Segment {
     end: AtomicU64,
     /// (LSN, unit) of a frame every so many bytes, ascending.
     index: RwLock<Vec<(u64, u32)>>,
+    /// Why no sync of this file proves anything any more.
+    sync_failed: Mutex<Option<PulseDBError>>,
 }
 
 /// One frame, in place.
@@ -120,6 +122,7 @@ impl Segment {
             map,
             end: AtomicU64::new(end),
             index: RwLock::new(index),
+            sync_failed: Mutex::new(None),
         }
     }
 
@@ -148,11 +151,22 @@ impl Segment {
         self.map.len()
     }
 
-    /// Makes durable what was replayed from it.
+    /// Makes durable what was written to it.
+    ///
+    /// # Errors
+    /// `Io`; and the same for every later call: the kernel reports a lost page to one sync only, so
+    /// that another one, perhaps on another thread, could not be trusted.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.file
+        let mut failed = self.sync_failed.lock();
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
+        let synced = self
+            .file
             .sync_data()
-            .map_err(PulseDBError::io("sync", &self.path))
+            .map_err(PulseDBError::io("sync", &self.path));
+        *failed = synced.clone().err();
+        synced
     }
 
     pub(super) fn map(&self) -> &Map {

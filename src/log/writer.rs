@@ -10,11 +10,7 @@
 //! - After a failed write, sync or roll nothing is tried again: every later call answers with that
 //!   first error, because the kernel may have dropped the pages that the sync was for.
 
-use std::{
-    fmt::Debug,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt::Debug, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
@@ -22,8 +18,7 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     format::{
-        FRAME_HEADER_LEN, FrameHeader, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, Tail,
-        payload_crc,
+        FrameHeader, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, Tail, payload_crc, verify_frame,
     },
     model::{InstanceId, Lsn, Timeline, Timestamp},
     vfs::Vfs,
@@ -75,10 +70,7 @@ impl Unsynced {
     /// # Errors
     /// `Io`; the writer must then write no more.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.segment
-            .file()
-            .sync_data()
-            .map_err(PulseDBError::io("sync", self.segment.path()))
+        self.segment.sync()
     }
 }
 
@@ -191,24 +183,9 @@ impl LogWriter {
         self.next_lsn
     }
 
-    /// The newest LSN that is in the files, synced or not.
-    pub(crate) fn written_lsn(&self) -> Lsn {
-        self.written_lsn
-    }
-
-    /// The newest LSN that a sync covered.
-    pub(crate) fn durable_lsn(&self) -> Lsn {
-        self.durable_lsn
-    }
-
     /// The segments as of the last append.
     pub(crate) fn segments(&self) -> &Arc<SegmentSet> {
         &self.segments
-    }
-
-    /// Why nothing can be written any more.
-    pub(crate) fn failure(&self) -> Option<&PulseDBError> {
-        self.failed.as_ref()
     }
 
     /// Bytes of the largest commit that fits into a segment, headers and padding included.
@@ -261,23 +238,21 @@ impl LogWriter {
     }
 
     /// Reads these frames again through the file, not through the map, and checks them.
-    pub(crate) fn read_back(&self, places: &[Place]) -> Result<()> {
+    pub(crate) fn read_back(&self, frames: &[OutFrame], places: &[Place]) -> Result<()> {
         let mut bytes = Vec::new();
-        for &place in places {
+        for (frame, &place) in frames.iter().zip(places) {
             let Some(segment) = self.segments.segment(place.segment) else {
                 continue;
             };
             let at = place.offset();
-            let header = self.reread(segment, at, FRAME_HEADER_LEN, &mut bytes)?;
-            let header = FrameHeader::decode(header, segment.header().seed)
+            bytes.resize(frame.header.frame_len() as usize, 0);
+            segment
+                .file()
+                .read_exact_at(&mut bytes, at)
+                .map_err(PulseDBError::io("read back", segment.path()))?;
+            let (header, payload) = verify_frame(&bytes, segment.header().seed)
                 .map_err(|fault| segment.corrupted(at, fault.to_string()))?;
-            let payload = self.reread(
-                segment,
-                at + FRAME_HEADER_LEN as u64,
-                header.payload_len as usize,
-                &mut bytes,
-            )?;
-            if payload_crc(payload) != header.payload_crc {
+            if header != frame.header || payload != frame.payload {
                 return Err(segment.corrupted(at, "what was read back is not what was written"));
             }
         }
@@ -400,10 +375,7 @@ impl LogWriter {
 
     fn sync_active(&mut self) -> Result<()> {
         if self.dirty {
-            self.active
-                .file()
-                .sync_data()
-                .map_err(PulseDBError::io("sync", self.active.path()))?;
+            self.active.sync()?;
             self.dirty = false;
             self.durable_lsn = self.written_lsn;
         }
@@ -431,21 +403,6 @@ impl LogWriter {
         self.next_entry = 0;
         self.active = next;
         Ok(())
-    }
-
-    fn reread<'b>(
-        &self,
-        segment: &Segment,
-        at: u64,
-        len: usize,
-        bytes: &'b mut Vec<u8>,
-    ) -> Result<&'b [u8]> {
-        bytes.resize(len, 0);
-        segment
-            .file()
-            .read_exact_at(bytes, at)
-            .map_err(PulseDBError::io("read back", segment.path()))?;
-        Ok(bytes)
     }
 }
 

@@ -1,3 +1,5 @@
+//! Is there always a whole manifest?
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{log::SegmentPool, model::SyncMode, state::IdIndex, sync::Arc};
+use crate::{log::SegmentPool, model::SyncMode, protocol::stop::Latch, state::IdIndex, sync::Arc};
 
 /// How often the thread looks for work.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -20,6 +20,7 @@ pub struct Background {
     flush_interval: Option<Duration>,
     state: Mutex<State>,
     bell: Condvar,
+    ended: Latch<()>,
 }
 
 #[derive(Default)]
@@ -42,6 +43,7 @@ impl Background {
             flush_interval: (sync_mode == SyncMode::Fast).then_some(flush_interval),
             state: Mutex::default(),
             bell: Condvar::new(),
+            ended: Latch::default(),
         }
     }
 
@@ -56,8 +58,31 @@ impl Background {
         self.bell.notify_all();
     }
 
+    /// Fills the pool, unless the end is asked for meanwhile: each file takes a while to write.
+    fn make_segments(&self) {
+        let Some(pool) = &self.pool else {
+            return;
+        };
+        while pool.is_short() && !self.state.lock().ended {
+            if let Err(error) = pool.add_one() {
+                tracing::warn!(%error, "no segment file could be made ahead");
+                return;
+            }
+        }
+    }
+
     /// The life of the thread. `flush` makes durable what was written since the last time.
-    pub fn run(&self, mut flush: impl FnMut()) {
+    pub fn run(&self, flush: impl FnMut()) {
+        let _ended = OpenAtEnd(&self.ended);
+        self.work(flush);
+    }
+
+    /// Waits until the thread touches no file any more.
+    pub async fn ended(&self) {
+        self.ended.wait().await;
+    }
+
+    fn work(&self, mut flush: impl FnMut()) {
         let pause = self.flush_interval.map_or(INTERVAL, |i| i.min(INTERVAL));
         let mut since_flush = Duration::ZERO;
         loop {
@@ -74,17 +99,21 @@ impl Background {
             for collective in purges {
                 self.ids.remove_collective(collective);
             }
-            if let Some(pool) = &self.pool
-                && pool.is_short()
-                && let Err(error) = pool.refill()
-            {
-                tracing::warn!(%error, "no segment file could be made ahead");
-            }
+            self.make_segments();
             since_flush += pause;
             if self.flush_interval.is_some_and(|due| since_flush >= due) {
                 flush();
                 since_flush = Duration::ZERO;
             }
         }
+    }
+}
+
+/// Opens the latch however the thread ends: nobody may wait for ever for one that panicked.
+struct OpenAtEnd<'a>(&'a Latch<()>);
+
+impl Drop for OpenAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.open(());
     }
 }

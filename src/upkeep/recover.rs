@@ -17,7 +17,6 @@ use std::{
 };
 
 use crate::{
-    config::Config,
     env::Env,
     error::{PulseDBError, Result},
     format::{Fork, Manifest, SegmentEntry, SyncModeCode, Tail},
@@ -35,6 +34,19 @@ const LOG_DIR: &str = "log";
 
 /// How far an open after a crash skips ahead: more LSNs than one session can issue without a sync.
 const CRASH_SKIP: u64 = 1 << 32;
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenOptions {
+    /// Open for reading only; the rest is for writers.
+    pub(crate) read_only: bool,
+    /// What an acknowledgement will mean.
+    pub(crate) sync_mode: SyncMode,
+    /// Size of new segments, a multiple of 4096.
+    pub(crate) segment_bytes: u64,
+    /// How many segment files are kept ready.
+    pub(crate) segment_pool: usize,
+}
 
 /// An open database, as far as its files go.
 #[derive(Debug)]
@@ -70,13 +82,13 @@ pub(crate) fn open(
     vfs: &Arc<dyn Vfs>,
     env: &Arc<dyn Env>,
     path: &Path,
-    config: &Config,
+    options: &OpenOptions,
     visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<Recovered> {
-    if config.read_only {
+    if options.read_only {
         open_for_reading(vfs, path, visitor)
     } else {
-        open_for_writing(vfs, env, path, config, visitor)
+        open_for_writing(vfs, env, path, options, visitor)
     }
 }
 
@@ -84,7 +96,7 @@ fn open_for_writing(
     vfs: &Arc<dyn Vfs>,
     env: &Arc<dyn Env>,
     path: &Path,
-    config: &Config,
+    options: &OpenOptions,
     visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<Recovered> {
     // Before the lock file is made: a directory of something else stays as it is.
@@ -104,7 +116,7 @@ fn open_for_writing(
     // Read again: only from here on is it ours.
     let (store, fallback, is_new) = match manifest::load(Arc::clone(vfs), path)? {
         Some(loaded) => (loaded.store, loaded.fallback, false),
-        None => (create(vfs, env, path, &dir, config)?, None, true),
+        None => (create(vfs, env, path, &dir, options)?, None, true),
     };
     let store = Arc::new(store);
     let found = store.current();
@@ -124,12 +136,12 @@ fn open_for_writing(
         false,
         visitor,
     )?;
-    let pool = match config.segment_pool {
+    let pool = match options.segment_pool {
         0 => None,
         target => Some(Arc::new(SegmentPool::open(
             Arc::clone(vfs),
             &dir,
-            config.segment_bytes,
+            options.segment_bytes,
             target,
         )?)),
     };
@@ -139,7 +151,7 @@ fn open_for_writing(
         dir,
         instance_id: found.instance_id,
         timeline: found.timeline,
-        segment_bytes: config.segment_bytes,
+        segment_bytes: options.segment_bytes,
         pool: pool.clone(),
     };
     let closed = log
@@ -155,14 +167,14 @@ fn open_for_writing(
             let next_lsn = after(log.last_lsn, 1)?;
             store.update(|manifest| {
                 manifest.session = next_lsn;
-                manifest.sync_mode = code_of(config.sync_mode);
+                manifest.sync_mode = code_of(options.sync_mode);
             })?;
             (log.segment_set(), Arc::clone(&last.segment), next_lsn)
         }
         None => {
             let history = History::of(&found, &log, fallback.is_some());
             context.timeline = history.timeline;
-            continue_after_crash(&context, &store, history, &log, config)?
+            continue_after_crash(&context, &store, history, &log, options)?
         }
     };
     let tail = TailFile::open(&**vfs, path)?;
@@ -244,7 +256,7 @@ fn continue_after_crash(
     store: &ManifestStore,
     history: History,
     log: &RecoveredLog,
-    config: &Config,
+    options: &OpenOptions,
 ) -> Result<(Arc<SegmentSet>, Arc<Segment>, Lsn)> {
     let mut metas = log.metas.clone();
     let mut segments = log.segments.clone();
@@ -276,7 +288,7 @@ fn continue_after_crash(
         manifest.segments = metas.iter().map(entry_of).collect();
         manifest.next_segment = id.saturating_add(1);
         manifest.session = next_lsn;
-        manifest.sync_mode = code_of(config.sync_mode);
+        manifest.sync_mode = code_of(options.sync_mode);
         manifest.timeline = history.timeline;
         manifest.forks = history.forks;
         let known = manifest
@@ -378,7 +390,7 @@ fn create(
     env: &Arc<dyn Env>,
     path: &Path,
     dir: &Path,
-    config: &Config,
+    options: &OpenOptions,
 ) -> Result<ManifestStore> {
     let now = env.now();
     let instance_id = new_instance_id(&**env, now);
@@ -392,7 +404,7 @@ fn create(
         dir: dir.to_owned(),
         instance_id,
         timeline: Timeline::FIRST,
-        segment_bytes: config.segment_bytes,
+        segment_bytes: options.segment_bytes,
         pool: None,
     };
     context.create_segment(1, first_lsn, Lsn::ZERO)?;
@@ -413,7 +425,7 @@ fn create(
                 end: 0,
             }],
             checkpoint: Lsn::ZERO,
-            sync_mode: code_of(config.sync_mode),
+            sync_mode: code_of(options.sync_mode),
             session: first_lsn,
             unknown: Default::default(),
         },

@@ -14,7 +14,7 @@
 
 use std::{fmt, fs::File, io, ops::Range};
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 
 // Stored numbers are little endian and are read in place.
 #[cfg(not(target_endian = "little"))]

@@ -33,22 +33,22 @@ pub struct Source<'a> {
 impl Source<'_> {
     /// The events of this collective's records in `first..=last`, at most `limit`, and the LSN up to
     /// which the records were read.
+    ///
+    /// # Errors
+    /// `Corrupted` where a record is damaged.
     pub fn events(&self, first: Lsn, last: Lsn, limit: usize) -> Result<(Vec<WatchEvent>, Lsn)> {
-        let mut frames = self
-            .view
-            .segments
-            .iter_from(first, last)
-            // A damaged record is told of by `health`; the events around it go on.
-            .flatten()
-            .peekable();
+        let mut frames = self.view.segments.iter_from(first, last).peekable();
         let mut events = Vec::new();
         let mut read = last;
         while let Some(frame) = frames.next() {
+            // Whose record the damaged bytes were is not known, so nobody may skip them silently.
+            let frame = frame?;
             if frame.header.collective != self.number {
                 continue;
             }
             let absorbed = frames
                 .peek()
+                .and_then(|next| next.as_ref().ok())
                 .is_some_and(|next| is_absorbed(&frame.header, &next.header));
             if absorbed {
                 continue;

@@ -23,8 +23,12 @@ use crate::{
 
 type View = Snapshot<Arc<SegmentSet>>;
 
+/// What a channel carries: an event, or (`None`) word that the log has one that could not be read.
+/// A stream then reads the log itself and fails loudly, instead of missing it silently.
+pub type Told = Option<Arc<WatchEvent>>;
+
 struct Channel {
-    sender: broadcast::Sender<Arc<WatchEvent>>,
+    sender: broadcast::Sender<Told>,
     collective: CollectiveId,
 }
 
@@ -55,7 +59,7 @@ impl Hub {
         &self,
         number: u32,
         collective: CollectiveId,
-    ) -> Option<broadcast::Receiver<Arc<WatchEvent>>> {
+    ) -> Option<broadcast::Receiver<Told>> {
         let mut channels = self.channels.lock();
         let channels = channels.as_mut()?;
         let channel = channels.entry(number).or_insert_with(|| Channel {
@@ -108,13 +112,13 @@ impl Hub {
             Ok((events, _)) => {
                 for event in events {
                     // Fails only where the last receiver has just gone.
-                    let _ = channel.sender.send(Arc::new(event));
+                    let _ = channel.sender.send(Some(Arc::new(event)));
                 }
             }
-            // The records were written a moment ago, so this is a failing medium. Dropping
-            // the channel would end the streams silently; they find the records in the log or fail
-            // loudly when they next catch up.
-            Err(error) => tracing::error!(%error, "a commit could not be told to watchers"),
+            Err(error) => {
+                tracing::error!(%error, "a commit could not be told to watchers");
+                let _ = channel.sender.send(None);
+            }
         }
     }
 

@@ -23,14 +23,17 @@ use crate::{
     error::{PulseDBError, Result},
     model::{CollectiveId, Lsn, WatchEvent, WatchFilter},
     sync::Arc,
-    watch::{event, hub::Hub},
+    watch::{
+        event,
+        hub::{Hub, Told},
+    },
 };
 
 /// Events read from the log at once while catching up.
 const CATCH_UP_EVENTS: usize = 256;
 
-type Live = Receiver<Arc<WatchEvent>>;
-type Received = (Live, Result<Arc<WatchEvent>, RecvError>);
+type Live = Receiver<Told>;
+type Received = (Live, Result<Told, RecvError>);
 /// Events of the log and the LSN up to which it was read.
 pub type CaughtUp = Result<(Vec<WatchEvent>, Lsn)>;
 /// The reading of the log under way.
@@ -209,13 +212,13 @@ impl Stream for WatchStream {
                 }
             };
             match received {
-                Ok(event) => {
+                Ok(Some(event)) => {
                     this.state = State::Live(receiver);
                     if this.accept(&event) {
                         return Poll::Ready(Some(Ok(event)));
                     }
                 }
-                Err(RecvError::Lagged(_)) => {
+                Ok(None) | Err(RecvError::Lagged(_)) => {
                     if let Err(error) = this.start_catching_up(receiver) {
                         return Poll::Ready(Some(Err(error)));
                     }

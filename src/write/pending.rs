@@ -2,7 +2,7 @@
 //!
 //! The tables show only what is durable, but a group is sequenced as a whole before it is. This
 //! overlay answers every question the sequencer has with group ∪ tables. It is a list of items, one
-//! per record to come; the maps over it are made when the first question comes, since a group
+//! per record to come; the maps of rows over it are made when the first question comes, since a group
 //! that only records new experiences asks none. Cutting the list undoes a refused request.
 
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ pub struct Present {
 #[derive(Default)]
 pub struct Pending {
     items: Vec<Item>,
-    /// Items that the maps below know.
+    /// Items that `rows` and `ids` know.
     indexed: usize,
     rows: HashMap<RowRef, Option<Present>>,
     ids: HashMap<u128, RowRef>,
@@ -62,13 +62,28 @@ impl Pending {
 
     /// Adds a record.
     pub fn push(&mut self, item: Item) {
-        if let Mutation::Record { at, .. } = &item.mutation {
-            match self.next_rows.iter_mut().find(|(c, _)| *c == at.collective) {
-                Some((_, next)) => *next = at.row.saturating_add(1),
-                None => self
-                    .next_rows
-                    .push((at.collective, at.row.saturating_add(1))),
+        match &item.mutation {
+            Mutation::Record { at, key, .. } => {
+                let next = at.row.saturating_add(1);
+                match self.next_rows.iter_mut().find(|(c, _)| *c == at.collective) {
+                    Some((_, known)) => *known = next,
+                    None => self.next_rows.push((at.collective, next)),
+                }
+                if let Some(key) = key {
+                    self.keys.insert((at.collective, Arc::clone(key)), *at);
+                }
             }
+            Mutation::Define {
+                collective,
+                definition,
+            } => {
+                self.collectives
+                    .insert(*collective, Some(Arc::clone(definition)));
+            }
+            Mutation::DeleteCollective { collective } => {
+                self.collectives.insert(*collective, None);
+            }
+            Mutation::Revise { .. } | Mutation::Delete { .. } | Mutation::Nothing => {}
         }
         self.items.push(item);
     }
@@ -101,8 +116,7 @@ impl Pending {
     }
 
     /// The definition of a collective, by number.
-    pub fn collective(&mut self, number: u32, applier: &Applier) -> Option<Arc<Collective>> {
-        self.index();
+    pub fn collective(&self, number: u32, applier: &Applier) -> Option<Arc<Collective>> {
         match self.collectives.get(&number) {
             Some(decided) => decided.clone(),
             None => newest_definition(applier, number),
@@ -110,12 +124,7 @@ impl Pending {
     }
 
     /// Number and definition of a collective, by id.
-    pub fn find_collective(
-        &mut self,
-        id: u128,
-        applier: &Applier,
-    ) -> Option<(u32, Arc<Collective>)> {
-        self.index();
+    pub fn find_collective(&self, id: u128, applier: &Applier) -> Option<(u32, Arc<Collective>)> {
         let fresh = self.collectives.iter().find_map(|(number, definition)| {
             definition
                 .as_ref()
@@ -130,8 +139,7 @@ impl Pending {
     }
 
     /// The oldest collective of this name.
-    pub fn named_collective(&mut self, name: &str, applier: &Applier) -> Option<Arc<Collective>> {
-        self.index();
+    pub fn named_collective(&self, name: &str, applier: &Applier) -> Option<Arc<Collective>> {
         let known = applier.tables().iter().map(|table| table.number);
         let fresh = self.collectives.keys().copied();
         let mut numbers: Vec<u32> = known.chain(fresh).collect();
@@ -143,8 +151,7 @@ impl Pending {
     }
 
     /// The number that the next collective gets.
-    pub fn next_collective(&mut self, applier: &Applier) -> u32 {
-        self.index();
+    pub fn next_collective(&self, applier: &Applier) -> u32 {
         self.collectives
             .keys()
             .max()
@@ -173,11 +180,11 @@ impl Pending {
     }
 
     fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
-        if let Some(decided) = self.rows.get(&at) {
-            return decided.clone();
-        }
         if matches!(self.collectives.get(&at.collective), Some(None)) {
             return None;
+        }
+        if let Some(decided) = self.rows.get(&at) {
+            return decided.clone();
         }
         let table = applier.tables().get(at.collective)?;
         let state = table.row(at.row, NEWEST)?;
@@ -189,30 +196,12 @@ impl Pending {
         })
     }
 
-    /// Brings the maps up to date with the list.
+    /// Brings the maps of rows up to date with the list.
     fn index(&mut self) {
         for item in self.items.iter().skip(self.indexed) {
             match &item.mutation {
-                Mutation::Define {
-                    collective,
-                    definition,
-                } => {
-                    self.collectives
-                        .insert(*collective, Some(Arc::clone(definition)));
-                }
-                Mutation::DeleteCollective { collective } => {
-                    self.collectives.insert(*collective, None);
-                    for (at, present) in &mut self.rows {
-                        if at.collective == *collective {
-                            *present = None;
-                        }
-                    }
-                }
-                Mutation::Record { at, row, key, .. } => {
+                Mutation::Record { at, row, .. } => {
                     self.ids.insert(row.id, *at);
-                    if let Some(key) = key {
-                        self.keys.insert((at.collective, Arc::clone(key)), *at);
-                    }
                     self.rows.insert(*at, item.after.clone());
                 }
                 Mutation::Revise { at, .. } => {
@@ -221,7 +210,8 @@ impl Pending {
                 Mutation::Delete { at } => {
                     self.rows.insert(*at, None);
                 }
-                Mutation::Nothing => {}
+                Mutation::Define { .. } | Mutation::DeleteCollective { .. } | Mutation::Nothing => {
+                }
             }
         }
         self.indexed = self.items.len();

@@ -151,7 +151,7 @@ impl Pipeline for WritePipeline {
             self.parts.log.sync()?;
         }
         if self.parts.sync_mode == SyncMode::Paranoid {
-            self.parts.log.read_back(&places)?;
+            self.parts.log.read_back(&frames, &places)?;
         }
         if let Some(last) = frames.last() {
             self.parts.log.publish_tail(last.header.lsn)?;

@@ -27,7 +27,7 @@ const TOKIO: &str = "only the surface, edge/ and watch/ name tokio";
 const LAYERS: &[Layer] = &[
     Layer {
         name: "surface",
-        modules: &["lib", "db", "blocking", "config", "bin"],
+        modules: &["lib", "db", "blocking", "bin"],
         below: &["edge", "flows", "cores", "engines", "bytes", "base"],
         peers: true,
         never: &[
@@ -91,7 +91,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "base",
-        modules: &["model", "error", "vfs", "simd", "sync", "env"],
+        modules: &["config", "model", "error", "vfs", "simd", "sync", "env"],
         below: &[],
         peers: true,
         never: &[

@@ -1,3 +1,5 @@
+//! Does every open give back what was acknowledged?
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use bytes::Bytes;
@@ -19,12 +21,12 @@ const DB: &str = "/data/db";
 /// What a replay showed: (LSN, payload).
 type Seen = Vec<(u64, Vec<u8>)>;
 
-fn small(sync_mode: SyncMode) -> Config {
-    Config {
+fn small(sync_mode: SyncMode) -> OpenOptions {
+    OpenOptions {
+        read_only: false,
         sync_mode,
-        segment_bytes: Config::MIN_SEGMENT_BYTES,
-        max_commit_bytes: 16 * 1024,
-        ..Config::default()
+        segment_bytes: 64 * 1024,
+        segment_pool: 0,
     }
 }
 
@@ -32,7 +34,7 @@ fn open_at(
     vfs: &Arc<dyn Vfs>,
     path: &Path,
     seed: u64,
-    config: &Config,
+    config: &OpenOptions,
 ) -> Result<(Recovered, Seen)> {
     let env: Arc<dyn Env> = Arc::new(SimEnv::new(seed, Timestamp::from_millis(1_000)));
     let mut seen = Seen::new();
@@ -46,7 +48,7 @@ fn open_at(
     Ok((recovered, seen))
 }
 
-fn open_sim(vfs: &SimVfs, seed: u64, config: &Config) -> Result<(Recovered, Seen)> {
+fn open_sim(vfs: &SimVfs, seed: u64, config: &OpenOptions) -> Result<(Recovered, Seen)> {
     let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
     open_at(&vfs, Path::new(DB), seed, config)
 }
@@ -86,8 +88,9 @@ fn write(db: &mut Recovered, payloads: &[Vec<u8>]) -> Result<(Seen, Vec<log::Pla
     let mut next = writer.next_lsn().get();
     let mut frames = commit(&mut next, payloads);
     let places = writer.append(&mut frames)?;
-    writer.sync()?;
-    writer.publish_tail(writer.durable_lsn())?;
+    writer.read_back(&frames, &places)?;
+    let durable = writer.sync()?;
+    writer.publish_tail(durable)?;
     let seen = frames
         .iter()
         .map(|frame| (frame.header.lsn.get(), frame.payload.to_vec()))

@@ -24,11 +24,13 @@ struct Model {
 
 impl Model {
     /// Groups of commits of several sizes, some of which roll; a clean close and a second session.
-    fn run(&mut self, vfs: &SimVfs, config: &Config) -> Result<()> {
+    fn run(&mut self, vfs: &SimVfs, config: &OpenOptions) -> Result<()> {
         for session in 0..2 {
             let (mut db, _) = open_sim(vfs, 11 + session, config)?;
             if let Some(pool) = &db.pool {
-                pool.refill()?;
+                while pool.is_short() {
+                    pool.add_one()?;
+                }
             }
             for group in 0..9_usize {
                 let writer = db.writer.as_mut().unwrap();
@@ -38,12 +40,12 @@ impl Model {
                 self.highest = next - 1;
                 let places = writer.append(&mut frames)?;
                 self.written = self.begun.len();
-                writer.read_back(&places)?;
+                writer.read_back(&frames, &places)?;
                 if config.sync_mode != SyncMode::Fast || group % 4 == 3 {
                     writer.sync()?;
                     self.synced = self.begun.len();
                 }
-                writer.publish_tail(writer.written_lsn())?;
+                writer.publish_tail(Lsn::new(self.highest))?;
             }
             self.highest = db.writer.as_ref().unwrap().next_lsn().get();
             close(&mut db)?;
@@ -90,7 +92,7 @@ impl Model {
     }
 }
 
-fn crash_everywhere(config: &Config, stride: usize) {
+fn crash_everywhere(config: &OpenOptions, stride: usize) {
     let calm = SimVfs::new(1);
     Model::default().run(&calm, config).unwrap();
     for crash in (0..calm.op_count()).step_by(stride) {
@@ -105,7 +107,7 @@ fn crash_everywhere(config: &Config, stride: usize) {
     }
 }
 
-fn check(vfs: &SimVfs, model: &Model, config: &Config, survival: Survival, what: &str) {
+fn check(vfs: &SimVfs, model: &Model, config: &OpenOptions, survival: Survival, what: &str) {
     let after = vfs.reboot(survival);
     let (mut db, seen) = open_sim(&after, 21, config).unwrap_or_else(|e| panic!("{what}: {e}"));
     let found = model.count(&seen, what);
@@ -160,7 +162,7 @@ fn order_and_whole_commits_survive_in_fast_mode() {
 
 #[test]
 fn segments_from_the_pool_lose_nothing() {
-    let config = Config {
+    let config = OpenOptions {
         segment_pool: 1,
         ..small(SyncMode::Normal)
     };
@@ -208,4 +210,24 @@ fn crashes_in_a_row_do_not_fill_the_disk() {
         drop(db);
         vfs = vfs.reboot(Survival::KeepAll);
     }
+}
+
+#[test]
+fn what_a_dead_process_left_is_durable_before_it_is_shown() {
+    let options = small(SyncMode::Fast);
+    let vfs = SimVfs::new(3);
+    let (mut db, _) = open_sim(&vfs, 1, &options).unwrap();
+    let writer = db.writer.as_mut().unwrap();
+    let mut next = writer.next_lsn().get();
+    writer
+        .append(&mut commit(&mut next, &[payload(1, 100), payload(2, 100)]))
+        .unwrap();
+    // The process dies; the machine, and its page cache, only after the next one has looked.
+    drop(db);
+    let (db, shown) = open_sim(&vfs, 2, &options).unwrap();
+    assert_eq!(shown.len(), 2);
+    drop(db);
+    let (db, seen) = open_sim(&vfs.reboot(Survival::DropAll), 3, &options).unwrap();
+    assert_eq!(seen, shown);
+    assert_eq!(db.report.damaged, []);
 }

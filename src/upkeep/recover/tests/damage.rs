@@ -9,7 +9,7 @@ const PAYLOAD: u64 = 70;
 /// A database that ran through several segments and was closed or died, with what it held.
 struct Story {
     vfs: SimVfs,
-    config: Config,
+    config: OpenOptions,
     seen: Seen,
     /// (file, offset) of each record.
     places: Vec<(PathBuf, u64)>,
@@ -123,8 +123,8 @@ fn a_visitor_learns_whose_record_is_damaged() {
     let env: Arc<dyn Env> = Arc::new(SimEnv::new(1, Timestamp::from_millis(1)));
     let mut damaged = Vec::new();
     let db = open(&vfs, &env, Path::new(DB), &story.config, &mut |replayed| {
-        if let Replayed::Damaged { header, offset, .. } = replayed {
-            damaged.push((header.unwrap().lsn.get(), offset));
+        if let Replayed::Damaged { header, place } = replayed {
+            damaged.push((header.unwrap().lsn.get(), place.offset()));
         }
         Ok(())
     })
@@ -184,9 +184,9 @@ fn an_older_manifest_finds_the_newer_segments() {
         } else {
             story.vfs.flip_bit(&manifest, 40, 0).unwrap();
         }
-        let reader = Config {
+        let reader = OpenOptions {
             read_only: true,
-            ..story.config.clone()
+            ..story.config
         };
         let (_, seen) = open_sim(&story.vfs, 2, &reader).unwrap();
         assert_eq!(seen, story.seen);
@@ -223,7 +223,7 @@ fn a_database_without_any_manifest_is_not_overwritten() {
 #[test]
 fn frames_of_an_earlier_use_never_pass() {
     let vfs = SimVfs::new(2);
-    let config = Config {
+    let config = OpenOptions {
         segment_pool: 1,
         ..small(SyncMode::Normal)
     };
@@ -286,7 +286,6 @@ fn nothing_is_tried_again_after_a_failed_sync() {
         assert_eq!(error.to_string(), first.to_string());
     }
     assert_eq!(vfs.op_count(), operations);
-    assert_eq!(writer.durable_lsn().get(), kept[0].0);
     drop(db);
     let (db, seen) = open_sim(&vfs.reboot(Survival::KeepAll), 2, &config).unwrap();
     assert_eq!(seen, kept);
@@ -311,4 +310,55 @@ fn a_full_disk_stops_the_writer_and_loses_nothing() {
     vfs.set_capacity(u64::MAX);
     let (_, seen) = open_sim(&vfs, 2, &config).unwrap();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_sync_beside_the_writer_that_failed_stops_the_writer() {
+    let vfs = SimVfs::new(4);
+    let options = small(SyncMode::Fast);
+    let (mut db, _) = open_sim(&vfs, 1, &options).unwrap();
+    let (kept, _) = write(&mut db, &[payload(1, 100)]).unwrap();
+    let writer = db.writer.as_mut().unwrap();
+    assert!(writer.unsynced().is_none());
+    let mut next = writer.next_lsn().get();
+    writer
+        .append(&mut commit(&mut next, &[payload(2, 100)]))
+        .unwrap();
+    let unsynced = writer.unsynced().unwrap();
+    vfs.fail_at(vfs.op_count(), crate::vfs::FaultKind::Eio);
+    unsynced.sync().unwrap_err();
+    // Nobody told the writer, and the kernel would tell it that all is well.
+    let operations = vfs.op_count();
+    writer.sync().unwrap_err();
+    writer.close(Timestamp::from_millis(1)).unwrap_err();
+    assert_eq!(vfs.op_count(), operations);
+    drop(db);
+    let (_, seen) = open_sim(&vfs.reboot(Survival::DropAll), 2, &options).unwrap();
+    assert_eq!(seen, kept);
+}
+
+#[test]
+fn a_lost_manifest_takes_no_timeline_with_it() {
+    let vfs = SimVfs::new(6);
+    let options = small(SyncMode::Fast);
+    let mut expected = Seen::new();
+    for round in 0..2 {
+        let (mut db, _) = open_sim(&vfs, round, &options).unwrap();
+        expected.append(&mut write(&mut db, &[payload(1, 100)]).unwrap().0);
+    }
+    // The newest manifest alone knows of timeline 2.
+    vfs.flip_bit(&Path::new(DB).join("MANIFEST"), 40, 0)
+        .unwrap();
+    let (db, seen) = open_sim(&vfs, 7, &options).unwrap();
+    assert_eq!(seen, expected);
+    assert_eq!(db.timeline, Timeline::new(3));
+    let forks: Vec<(u32, u64)> = db
+        .manifest
+        .current()
+        .forks
+        .iter()
+        .map(|fork| (fork.timeline.get(), fork.first_lsn.get()))
+        .collect();
+    let next = db.writer.as_ref().unwrap().next_lsn().get();
+    assert_eq!(forks, [(2, expected[1].0), (3, next)]);
 }

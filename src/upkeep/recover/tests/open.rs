@@ -21,9 +21,8 @@ fn a_closed_database_goes_on_in_the_same_segment() {
             "no segment is begun"
         );
         for number in 0..60 {
-            let (mut seen, places) =
+            let (mut seen, _) =
                 write(&mut db, &[payload(number, 900), payload(number, number)]).unwrap();
-            db.writer.as_ref().unwrap().read_back(&places).unwrap();
             expected.append(&mut seen);
         }
         close(&mut db).unwrap();
@@ -72,9 +71,9 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
     writer
         .append(&mut commit(&mut next, &[payload(2, 100)]))
         .unwrap();
-    let reader = Config {
+    let reader = OpenOptions {
         read_only: true,
-        ..config.clone()
+        ..config
     };
     let operations = vfs.op_count();
     let (read, seen) = open_sim(&vfs, 3, &reader).unwrap();
@@ -91,7 +90,7 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
 
 #[test]
 fn reading_what_is_not_there_names_the_path() {
-    let reader = Config {
+    let reader = OpenOptions {
         read_only: true,
         ..small(SyncMode::Normal)
     };
@@ -110,7 +109,7 @@ fn a_directory_of_something_else_is_left_alone() {
         .unwrap();
     let operations = vfs.op_count();
     for read_only in [false, true] {
-        let config = Config {
+        let config = OpenOptions {
             read_only,
             ..small(SyncMode::Normal)
         };
@@ -154,7 +153,7 @@ fn changing_the_segment_size_keeps_what_is_there() {
     let vfs = SimVfs::new(1);
     let mut expected = Seen::new();
     for (round, kib) in [64, 256, 64].into_iter().enumerate() {
-        let config = Config {
+        let config = OpenOptions {
             segment_bytes: kib * 1024,
             ..small(SyncMode::Normal)
         };
