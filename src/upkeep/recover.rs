@@ -126,9 +126,7 @@ fn open_for_writing(
     } else {
         log::remove_orphans(&**vfs, &dir, &metas)?;
     }
-    let reach = Reach::LastCommit {
-        session: found.session,
-    };
+    let reach = last_commit(&found, fallback.is_some());
     let log = log::open_log(
         &**vfs,
         &dir,
@@ -337,9 +335,7 @@ fn open_for_reading(
         let tail = log::read_tail(&**vfs, path).filter(|tail| tail.timeline == found.timeline);
         Reach::Durable(tail.map_or(Lsn::ZERO, |tail| tail.lsn))
     } else {
-        Reach::LastCommit {
-            session: found.session,
-        }
+        last_commit(&found, loaded.fallback.is_some())
     };
     let log = log::open_log(
         &**vfs,
@@ -362,6 +358,18 @@ fn open_for_reading(
         last_time: last_time(&log, &found),
         report: report(log, clean, loaded.fallback),
     })
+}
+
+/// How far the log of a database without a writer counts.
+fn last_commit(found: &Manifest, is_older_manifest: bool) -> Reach {
+    let session = if is_older_manifest {
+        // The `Close` frame of the session that it names may not be the last one: whoever opened
+        // the database after it wrote the manifest that was lost.
+        Lsn::new(u64::MAX)
+    } else {
+        found.session
+    };
+    Reach::LastCommit { session }
 }
 
 /// Does a writer hold the lease? The shared lock that answers it is given back at once.
@@ -387,6 +395,7 @@ fn create(
     let now = env.now();
     let instance_id = new_instance_id(&**env, now);
     refuse_lost_manifest(&**vfs, path, dir)?;
+    sync_name(&**vfs, path)?;
     log::remove_orphans(&**vfs, dir, &[])?;
     let first_lsn = Lsn::new(1);
     let context = LogContext {
@@ -485,6 +494,19 @@ fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
             .map_err(PulseDBError::io("sync", parent))?;
     }
     Ok(())
+}
+
+/// Makes the name of a new database durable. The directory may have been made by somebody who did
+/// not, or by an open that came to its end in between.
+fn sync_name(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    match vfs.sync_dir(parent) {
+        // Then it is the business of whoever may read the parent.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(PulseDBError::io("sync", parent)),
+    }
 }
 
 fn new_instance_id(env: &dyn Env, now: Timestamp) -> InstanceId {

@@ -2,6 +2,7 @@
 mod bad_input;
 mod concurrency;
 mod embedder;
+mod crash;
 #[cfg(feature = "embed")]
 mod embedding;
 mod model;

@@ -43,7 +43,7 @@
 use std::{
     fmt, io,
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -141,6 +141,11 @@ impl SimVfs {
     /// Flips bit `bit` (0 to 7) of the byte at `offset`, whether synced or not.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<()> {
         world(&self.world).at_path(path)?.flip_bit(offset, bit)
+    }
+
+    /// All files and their bytes, as readers see them.
+    pub fn files(&self) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+        world(&self.world).files()
     }
 
     /// Makes every read that touches `range` of the file fail with `EIO`, after reboots too.

@@ -142,6 +142,14 @@ impl Names {
         entries.filter_map(|entry| file(*entry)).collect()
     }
 
+    /// The paths of the files that can be opened now.
+    pub(super) fn visible_paths(&self) -> Vec<(PathBuf, u64)> {
+        let entries = self.volatile.iter();
+        entries
+            .filter_map(|(path, entry)| Some((path.clone(), file(*entry)?)))
+            .collect()
+    }
+
     /// The names that a crash leaves.
     pub(super) fn survivors(&self, survival: Survival, random: &mut SplitMix) -> Table {
         let mut table = self.durable.clone();

@@ -225,6 +225,17 @@ impl World {
         self.inode(id)
     }
 
+    pub(super) fn files(&mut self) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+        let mut files = Vec::new();
+        for (path, id) in self.names.visible_paths() {
+            let inode = self.inode(id)?;
+            let mut bytes = vec![0; usize::try_from(inode.len()?).unwrap_or(0)];
+            inode.read(&mut bytes, 0)?;
+            files.push((path, bytes));
+        }
+        Ok(files)
+    }
+
     pub(super) fn inode(&mut self, id: u64) -> io::Result<&mut Inode> {
         self.inodes
             .get_mut(&id)

@@ -1,0 +1,309 @@
+//! Does everything acknowledged survive whatever happens to the files?
+//!
+//! A workload runs on the simulated file system and is broken at every operation in turn: by a
+//! crash (here), by a failing call (`faults`), by flipped bits (`damage`). Then the database is
+//! opened again and compared with a plain model of what was acknowledged.
+//!
+//! `PULSEDB_CRASH_ROUNDS` workloads are run with seeds from `PULSEDB_CRASH_SEED` on; without it
+//! one, with strides. A failure names the plan, whose seed repeats it, and the operation.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests say what is wrong by panicking"
+)]
+
+use std::time::{Duration, Instant};
+
+use pulsedb::{
+    NewExperience, SyncMode, blocking,
+    sim::{SimVfs, Survival},
+};
+
+use model::State;
+use workload::{Plan, Run, now};
+
+mod damage;
+mod faults;
+mod model;
+mod workload;
+
+const SURVIVALS: [Survival; 4] = [
+    Survival::KeepAll,
+    Survival::DropAll,
+    Survival::Random { stale_bytes: false },
+    Survival::Random { stale_bytes: true },
+];
+
+/// How much is tried.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    first_seed: u64,
+    rounds: u64,
+    short: bool,
+}
+
+impl Extent {
+    pub fn get() -> Self {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        let rounds = number("PULSEDB_CRASH_ROUNDS");
+        Self {
+            first_seed: number("PULSEDB_CRASH_SEED").unwrap_or(1),
+            rounds: rounds.unwrap_or(1),
+            short: rounds.is_none(),
+        }
+    }
+
+    pub fn seeds(self) -> impl Iterator<Item = u64> {
+        self.first_seed..self.first_seed + self.rounds
+    }
+
+    /// Every operation in the long version, every `short`th in the short one.
+    pub fn stride(self, short: usize) -> usize {
+        if self.short { short } else { 1 }
+    }
+}
+
+/// Says what was being tried when something panics.
+pub struct Context(pub String);
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("while trying {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn crash_at_every_operation_normal() {
+    crash_everywhere("normal", |seed| Plan::new(seed, SyncMode::Normal), 1);
+}
+
+#[test]
+fn crash_at_every_operation_fast() {
+    crash_everywhere("fast", |seed| Plan::new(seed, SyncMode::Fast), 1);
+}
+
+#[test]
+fn crash_at_every_operation_paranoid() {
+    crash_everywhere("paranoid", |seed| Plan::new(seed, SyncMode::Paranoid), 3);
+}
+
+/// Segments come from files written ahead.
+#[test]
+fn crash_at_every_operation_with_a_pool() {
+    let plan = |seed| Plan {
+        pool: 2,
+        ..Plan::new(seed, SyncMode::Normal)
+    };
+    crash_everywhere("pool", plan, 3);
+}
+
+/// The flush of the background thread falls between any two operations.
+#[test]
+fn crash_while_flushing_beside_commits() {
+    let plan = |seed| Plan {
+        flush_interval: Duration::from_millis(1),
+        ..Plan::new(seed, SyncMode::Fast)
+    };
+    crash_everywhere("flushing", plan, 3);
+}
+
+fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
+    let (extent, started) = (Extent::get(), Instant::now());
+    let (mut crashes, mut recoveries) = (0_u64, 0_u64);
+    for seed in extent.seeds() {
+        let plan = plan(seed);
+        let first = base(&plan);
+        let whole = plan.run(first.reboot(Survival::KeepAll));
+        assert!(whole.failure.is_none(), "{plan:?}: {:?}", whole.failure);
+        let ops = whole.vfs.op_count();
+        if plan.is_repeatable() {
+            let again = plan.run(first.reboot(Survival::KeepAll));
+            assert_eq!(again.vfs.trace(), whole.vfs.trace(), "{plan:?}");
+        }
+        verify(&plan, &whole, Survival::DropAll);
+        for op in (0..ops).step_by(extent.stride(stride)) {
+            let vfs = first.reboot(Survival::KeepAll);
+            vfs.crash_at(op);
+            let context = Context(format!("a crash at operation {op} of {ops}, {plan:?}"));
+            let run = plan.run(vfs);
+            crashes += 1;
+            for (which, survival) in SURVIVALS.into_iter().enumerate() {
+                let _context = Context(format!("{survival:?} of"));
+                verify(&plan, &run, survival);
+                recoveries += 1;
+                // Each open has some tens of operations of its own: a sample, another per seed.
+                if (op + 5 * which as u64 + seed).is_multiple_of(23) {
+                    recoveries += crash_in_recovery(&plan, &run, survival, extent.stride(3));
+                }
+            }
+            drop(context);
+        }
+    }
+    println!(
+        "{name}: {crashes} crashes, {recoveries} recoveries in {:?}",
+        started.elapsed()
+    );
+}
+
+/// The file system that a run starts on: empty, or with files written ahead.
+fn base(plan: &Plan) -> SimVfs {
+    let vfs = SimVfs::new(plan.seed);
+    if plan.pool > 0 {
+        let db = blocking::PulseDB::from(plan.open(&vfs, 0).unwrap());
+        let started = Instant::now();
+        let made = |line: &String| line.contains("sync") && line.contains("spare");
+        while vfs.trace().iter().filter(|line| made(line)).count() < plan.pool {
+            assert!(started.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        db.close().unwrap();
+    }
+    vfs
+}
+
+impl Plan {
+    /// Does no thread but the caller's touch the files?
+    fn is_repeatable(&self) -> bool {
+        self.pool == 0 && self.flush_interval > Duration::from_secs(1)
+    }
+
+    /// Opens what a crash or fault left, with nothing else done to it.
+    fn recover(&self, vfs: &SimVfs) -> blocking::PulseDB {
+        let db = self.open(vfs, 1_000);
+        db.unwrap_or_else(|error| panic!("{error}: {:#?}", vfs.trace()))
+            .into()
+    }
+}
+
+/// Recovers what the run left, compares, goes on, and recovers once more.
+fn verify(plan: &Plan, run: &Run, survival: Survival) {
+    let vfs = run.vfs.reboot(survival);
+    let db = plan.recover(&vfs);
+    let found = State::read(&db).unwrap();
+    check_state(plan, run, survival, &found);
+    check_report(plan, run, survival, &db);
+    go_on(plan, run, db, &found);
+    let db = blocking::PulseDB::from(plan.open(&vfs, 1_001).unwrap());
+    let health = db.health_check().unwrap();
+    assert!(
+        health.recovery.clean && health.recovery.damaged.is_empty(),
+        "{health:?}"
+    );
+    let mut expected = found;
+    expected
+        .teams
+        .insert("after".to_owned(), std::rc::Rc::new(model::Team::empty()));
+    let again = State::read(&db).unwrap();
+    assert_eq!(again.teams["after"].known.len(), 1);
+    expected.team("after").known = again.teams["after"].known.clone();
+    assert_eq!(expected.difference(&again), None);
+    db.close().unwrap();
+}
+
+/// Is what was found something that may be left?
+fn check_state(plan: &Plan, run: &Run, survival: Survival, found: &State) {
+    let mut may_be_lost = 1;
+    if plan.mode == SyncMode::Fast && (survival != Survival::KeepAll || run.lying) {
+        may_be_lost = run.history.len() - run.safe;
+    }
+    let newest = run.history.iter().rev().take(may_be_lost);
+    let mut differences = Vec::new();
+    for candidate in run.pending.iter().chain(newest) {
+        match candidate.difference(found) {
+            None => return,
+            Some(difference) => differences.push(difference),
+        }
+    }
+    panic!(
+        "after {:?}: {:#?}\nwith {survival:?}, operations {:#?}",
+        run.failure,
+        &differences[..differences.len().min(4)],
+        run.vfs.trace()
+    );
+}
+
+fn check_report(plan: &Plan, run: &Run, survival: Survival, db: &blocking::PulseDB) {
+    let health = db.health_check().unwrap();
+    let report = &health.recovery;
+    assert!(report.damaged.is_empty(), "{report:?}");
+    if let Some(clean) = run.clean {
+        assert_eq!(report.clean, clean, "{report:?}");
+    }
+    let timeline = db.current_cursor().unwrap().timeline;
+    if let (Some(before), Some(clean)) = (run.timeline, run.clean) {
+        let expected = if plan.mode == SyncMode::Fast && !clean {
+            before.get() + 1
+        } else {
+            before.get()
+        };
+        assert_eq!(timeline.get(), expected, "{survival:?}, {report:?}");
+    }
+}
+
+/// Writing goes on, with an LSN that nobody has heard of before.
+fn go_on(plan: &Plan, run: &Run, db: blocking::PulseDB, found: &State) {
+    let before = db.current_cursor().unwrap().lsn.get();
+    let issued = run.newest_lsn.max(before);
+    // The key of a request that was acknowledged is still known.
+    for team in found.teams.values() {
+        for known in team.known.values().filter(|one| one.key.is_some()).take(2) {
+            let again = db.record_experience(NewExperience {
+                embedding: Some(known.embedding.clone()),
+                idempotency_key: known.key.clone(),
+                ..NewExperience::new(team.id.unwrap(), "agent", "again")
+            });
+            assert_eq!(again.unwrap(), known.id.unwrap());
+        }
+    }
+    assert_eq!(db.current_cursor().unwrap().lsn.get(), before);
+    let team = db.create_collective("after").unwrap();
+    let first = db.current_cursor().unwrap().lsn.get();
+    assert!(first > issued, "LSN {first} was issued before ({issued})");
+    db.record_experience(NewExperience {
+        embedding: Some(vec![0.5; plan.config().embedding_dimension.get()]),
+        ..NewExperience::new(team, "agent", "written after the recovery")
+    })
+    .unwrap();
+    db.close().unwrap();
+}
+
+/// Crashes at the operations of the open that follows the crash: whoever comes then finds the
+/// same. Says how often it recovered.
+fn crash_in_recovery(plan: &Plan, run: &Run, survival: Survival, stride: usize) -> u64 {
+    let left = run.vfs.reboot(survival);
+    let vfs = left.reboot(Survival::KeepAll);
+    let db = plan.recover(&vfs);
+    let ops = vfs.op_count();
+    let expected = State::read(&db).unwrap();
+    let next = db.current_cursor().unwrap();
+    // Crashed without a word, it leaves the same again.
+    let twice = plan.recover(&vfs.reboot(survival));
+    assert_eq!(expected.difference(&State::read(&twice).unwrap()), None);
+    assert!(twice.current_cursor().unwrap().lsn >= next.lsn);
+    twice.close().unwrap();
+    drop(db);
+    let mut recoveries = 2;
+    for op in (0..ops).step_by(stride) {
+        let _context = Context(format!("operation {op} of {ops} of the recovery from"));
+        let vfs = left.reboot(Survival::KeepAll);
+        vfs.crash_at(op);
+        if let Ok(db) = plan.open(&vfs, 1_000) {
+            let _ = now(db.current_cursor());
+            let _ = blocking::PulseDB::from(db).close();
+        }
+        let db = plan.recover(&vfs.reboot(SURVIVALS[op as usize / stride % 4]));
+        assert_eq!(expected.difference(&State::read(&db).unwrap()), None);
+        assert!(db.health_check().unwrap().recovery.damaged.is_empty());
+        db.close().unwrap();
+        recoveries += 1;
+    }
+    recoveries
+}

@@ -1,0 +1,336 @@
+//! What does a flipped bit cost?
+//!
+//! At most the record that it hit, and never silently: that record answers `Corrupted` with file and
+//! offset, or health names the place. Everything else is as it was. Only a bit of the very last
+//! commit of a database that was not closed may look torn, and a bit of the last segment's
+//! header block stops the open.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use pulsedb::{
+    Experience, ExperienceId, Page, PulseDBError, SyncMode, blocking,
+    model::{Health, HealthStatus},
+    sim::{SimVfs, Survival},
+};
+
+use super::{Context, Extent, workload::Plan};
+
+const HEADER_BLOCK: usize = 4_096;
+const COLLECTIVE: u8 = 1;
+const COLLECTIVE_DELETED: u8 = 2;
+const CLOSE: u8 = 7;
+
+/// Where a frame stands, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    at: usize,
+    /// End of the payload; padding follows.
+    end: usize,
+    kind: u8,
+    closes: bool,
+    entity: u128,
+}
+
+/// A database that nothing has happened to yet.
+struct Whole {
+    plan: Plan,
+    vfs: SimVfs,
+    files: Vec<(PathBuf, Vec<u8>)>,
+    experiences: BTreeMap<ExperienceId, Experience>,
+    teams: Vec<String>,
+    closed: bool,
+}
+
+impl Whole {
+    fn make(seed: u64, closed: bool) -> Self {
+        let plan = Plan {
+            steps: 34,
+            ..Plan::new(seed + 3_000, SyncMode::Normal)
+        };
+        let run = plan.run(SimVfs::new(seed));
+        assert!(run.failure.is_none());
+        let vfs = if closed {
+            run.vfs.reboot(Survival::KeepAll)
+        } else {
+            // The close is the last write and the last sync but for TAIL.
+            let trace = run.vfs.trace();
+            let close = trace.len() - 3;
+            assert!(trace[close].contains("write") && trace[close].contains("64 bytes"));
+            let vfs = SimVfs::new(seed);
+            vfs.crash_at(close as u64);
+            plan.run(vfs).vfs.reboot(Survival::DropAll)
+        };
+        let files = vfs.files().unwrap();
+        let db = plan.recover(&vfs.reboot(Survival::KeepAll));
+        let (experiences, teams) = read(&db).unwrap();
+        assert!(experiences.len() > 5);
+        db.close().unwrap();
+        Self {
+            plan,
+            vfs,
+            files,
+            experiences,
+            teams,
+            closed,
+        }
+    }
+
+    fn segments(&self) -> Vec<&(PathBuf, Vec<u8>)> {
+        let files = self.files.iter();
+        files
+            .filter(|(path, _)| path.extension().is_some_and(|end| end == "seg"))
+            .collect()
+    }
+
+    fn flipped(&self, path: &Path, offset: usize) -> pulsedb::Result<blocking::PulseDB> {
+        let vfs = self.vfs.reboot(Survival::KeepAll);
+        let bit = (offset / 7 + offset) % 8;
+        vfs.flip_bit(path, offset as u64, bit as u8).unwrap();
+        self.plan.open(&vfs, 1_000).map(blocking::PulseDB::from)
+    }
+
+    /// Checks the database with a bit of the segment file `path` flipped; `segment` is its place
+    /// among `count`.
+    fn check_segment(&self, path: &Path, offset: usize, frames: &[Placed], is_last: bool) {
+        let db = match self.flipped(path, offset) {
+            Ok(db) => db,
+            Err(PulseDBError::Corrupted {
+                file, offset: 0, ..
+            }) => {
+                assert!(is_last && offset < HEADER_BLOCK);
+                assert_eq!(file.file_name(), path.file_name());
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let health = db.health_check().unwrap();
+        let whole_segment = offset < HEADER_BLOCK;
+        let hit = frames
+            .iter()
+            .find(|one| (one.at..one.end).contains(&offset));
+        let last_commit = frames.iter().rev().skip(1).find(|one| one.closes);
+        let start = last_commit.map_or(HEADER_BLOCK, |one| one.end);
+        let may_be_torn = !self.closed && is_last && offset >= start;
+        let names = |file: &Path, at: u64| {
+            file.file_name() == path.file_name()
+                && if whole_segment {
+                    at == 0
+                } else {
+                    hit.is_some_and(|hit| hit.at as u64 == at)
+                }
+        };
+        let reported = health
+            .recovery
+            .damaged
+            .iter()
+            .any(|(file, at, _)| names(file, *at))
+            || (may_be_torn && health.recovery.torn.is_some());
+        let in_segment = |id: u128| frames.iter().any(|one| one.entity == id);
+        let may_differ = |id: u128| {
+            (hit.is_some_and(|hit| hit.entity == id))
+                || (whole_segment && in_segment(id))
+                || (may_be_torn && in_segment(id))
+        };
+        let about_collective = whole_segment
+            || hit.is_some_and(|hit| [COLLECTIVE, COLLECTIVE_DELETED].contains(&hit.kind));
+        let mut differences = 0;
+        for (id, before) in &self.experiences {
+            let answer = db.get_experience(*id);
+            if answer.as_ref().is_ok_and(|now| now == before) {
+                continue;
+            }
+            differences += 1;
+            assert!(
+                may_differ(id.as_uuid().as_u128()) || about_collective,
+                "{id}: {answer:?}"
+            );
+            match answer {
+                Err(PulseDBError::Corrupted { file, offset, .. }) if names(&file, offset) => {}
+                other => assert!(reported, "{other:?}, {:?}", health.recovery),
+            }
+        }
+        for id in listed(&db) {
+            if !self.experiences.contains_key(&id) {
+                differences += 1;
+                assert!(
+                    may_differ(id.as_uuid().as_u128()) || about_collective,
+                    "{id} is back"
+                );
+                assert!(reported, "{:?}", health.recovery);
+            }
+        }
+        let teams = db.list_collectives().unwrap();
+        if teams.iter().map(|team| &team.name).ne(&self.teams) {
+            differences += 1;
+            assert!(about_collective && reported, "{teams:?}");
+        }
+        let harmless = !whole_segment && hit.is_none_or(|hit| hit.kind == CLOSE);
+        if harmless {
+            assert_eq!(differences, 0);
+        } else {
+            assert!(reported, "nobody heard of it: {:?}", health.recovery);
+            assert_ne!(health.status, HealthStatus::Healthy);
+        }
+        self.check_search(&db, &may_differ);
+        check_writable(&db, &health);
+        db.close().unwrap();
+    }
+
+    /// A search answers from intact records, or says that it cannot.
+    fn check_search(&self, db: &blocking::PulseDB, may_differ: &dyn Fn(u128) -> bool) {
+        for team in db.list_collectives().unwrap() {
+            let query = vec![0.25; self.plan.config().embedding_dimension.get()];
+            let hits = match db.search_similar(team.id, &query, 1_000) {
+                Ok(hits) => hits,
+                Err(PulseDBError::Corrupted { .. }) => continue,
+                Err(error) => panic!("{error}"),
+            };
+            for hit in hits {
+                let id = hit.experience.id;
+                assert!(
+                    self.experiences.get(&id) == Some(&hit.experience)
+                        || may_differ(id.as_uuid().as_u128())
+                        || !self.teams.contains(&team.name),
+                    "{id} changed"
+                );
+            }
+        }
+    }
+}
+
+type All = (BTreeMap<ExperienceId, Experience>, Vec<String>);
+
+fn read(db: &blocking::PulseDB) -> pulsedb::Result<All> {
+    let mut all = BTreeMap::new();
+    let mut teams = Vec::new();
+    for team in db.list_collectives()? {
+        let page = Page {
+            limit: 1_000,
+            ..Page::default()
+        };
+        let found = db.list_experiences(team.id, page)?.items;
+        all.extend(found.into_iter().map(|one| (one.id, one)));
+        teams.push(team.name);
+    }
+    Ok((all, teams))
+}
+
+/// The ids of all experiences, as far as they can be listed.
+fn listed(db: &blocking::PulseDB) -> Vec<ExperienceId> {
+    let mut ids = Vec::new();
+    for team in db.list_collectives().unwrap() {
+        let page = Page {
+            limit: 1_000,
+            ..Page::default()
+        };
+        match db.list_experiences(team.id, page) {
+            Ok(found) => ids.extend(found.items.iter().map(|one| one.id)),
+            Err(PulseDBError::Corrupted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    ids
+}
+
+fn check_writable(db: &blocking::PulseDB, health: &Health) {
+    assert!(health.poisoned.is_none());
+    db.create_collective("after the damage").unwrap();
+}
+
+/// The frames of a segment, read without the crate.
+fn frames(bytes: &[u8]) -> Vec<Placed> {
+    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut found = Vec::new();
+    let mut at = HEADER_BLOCK;
+    while at + 64 <= bytes.len() && bytes[at + 12] != 0 {
+        let end = at + 64 + u32_at(at + 4) as usize;
+        found.push(Placed {
+            at,
+            end,
+            kind: bytes[at + 12],
+            closes: bytes[at + 13] & 1 == 1,
+            entity: u128::from_be_bytes(bytes[at + 40..at + 56].try_into().unwrap()),
+        });
+        at = end.next_multiple_of(64);
+    }
+    found
+}
+
+#[test]
+fn a_flipped_bit_in_a_segment_costs_one_record() {
+    let extent = Extent::get();
+    let mut flips = 0;
+    for seed in extent.seeds().take(4) {
+        for closed in [true, false] {
+            let whole = Whole::make(seed, closed);
+            let segments = whole.segments();
+            for (number, (path, bytes)) in segments.iter().enumerate() {
+                let frames = frames(bytes);
+                let is_last = number + 1 == segments.len();
+                let end = frames.last().map_or(HEADER_BLOCK, |last| last.end) + 64;
+                for offset in (0..end.min(bytes.len())).step_by(extent.stride(83)) {
+                    let hit = frames
+                        .iter()
+                        .find(|one| (one.at..one.end).contains(&offset));
+                    let _context = Context(format!(
+                        "byte {offset} of {} ({hit:?}), closed: {closed}, {:?}",
+                        path.display(),
+                        whole.plan
+                    ));
+                    whole.check_segment(path, offset, &frames, is_last);
+                    flips += 1;
+                }
+            }
+        }
+    }
+    println!("{flips} flips in segments");
+}
+
+#[test]
+fn a_flipped_bit_in_another_file_costs_nothing() {
+    let extent = Extent::get();
+    let mut flips = 0;
+    for seed in extent.seeds().take(4) {
+        let whole = Whole::make(seed, true);
+        for (path, bytes) in &whole.files {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name.ends_with(".seg") {
+                continue;
+            }
+            for offset in (0..bytes.len()).step_by(extent.stride(2)) {
+                let _context = Context(format!("byte {offset} of {name}, {:?}", whole.plan));
+                let db = whole.flipped(path, offset).unwrap();
+                let (found, teams) = read(&db).unwrap();
+                assert_eq!(teams, whole.teams);
+                let health = db.health_check().unwrap();
+                assert!(
+                    found.keys().eq(whole.experiences.keys()),
+                    "{:?} instead of {:?}: {health:?}",
+                    found.keys(),
+                    whole.experiences.keys()
+                );
+                for (id, before) in &whole.experiences {
+                    assert!(
+                        found[id] == *before,
+                        "{:.300?} instead of {before:.300?}",
+                        found[id]
+                    );
+                }
+                if name == "MANIFEST" {
+                    let (file, ..) = &health.recovery.damaged[0];
+                    assert!(file.ends_with(name), "{health:?}");
+                } else {
+                    assert!(health.recovery.clean, "{health:?}");
+                    assert_eq!(health.status, HealthStatus::Healthy);
+                }
+                check_writable(&db, &health);
+                db.close().unwrap();
+                flips += 1;
+            }
+        }
+    }
+    println!("{flips} flips in other files");
+}
