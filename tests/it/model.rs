@@ -999,7 +999,7 @@ impl Pair {
             k,
             filter: filter.clone(),
             weights,
-            exact: k % 2 == 0,
+            exact: k.is_multiple_of(2),
         };
         let all = self
             .db

@@ -24,10 +24,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn buffered(buffer_size: usize) -> Config {
     Config {
-        watch_config: WatchConfig {
-            buffer_size,
-            ..WatchConfig::default()
-        },
+        watch_config: WatchConfig { buffer_size },
         ..config()
     }
 }
