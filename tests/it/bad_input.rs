@@ -753,7 +753,7 @@ fn questions_have_limits_too() {
             };
             let answer = db.watch_experiences_filtered(team, filter).await;
             if valid {
-                answer.unwrap();
+                drop(answer.unwrap());
             } else {
                 assert_eq!(refused_field(answer), "filter.min_importance");
             }
@@ -1215,14 +1215,7 @@ fn a_configuration_that_cannot_work_names_its_field() {
         (field, valid, Box::new(change))
     }
     let dimension = |n| move |c: &mut Config| c.embedding_dimension = EmbeddingDimension::Custom(n);
-    let buffer = |buffer_size| {
-        move |c: &mut Config| {
-            c.watch_config = WatchConfig {
-                buffer_size,
-                ..c.watch_config.clone()
-            }
-        }
-    };
+    let buffer = |buffer_size| move |c: &mut Config| c.watch_config = WatchConfig { buffer_size };
     let cases = vec![
         case("embedding_dimension", false, dimension(0)),
         case("embedding_dimension", true, dimension(1)),

@@ -156,7 +156,7 @@ fn tags() -> impl Strategy<Value = BTreeMap<String, String>> {
 fn draft() -> impl Strategy<Value = Draft> {
     let content = prop_oneof![
         9 => "[a-zäß ]{0,12}x".boxed(),
-        1 => Just("long ".repeat(2000)).boxed(),
+        1 => Just("long ".repeat(1200)).boxed(),
     ];
     let traits = (
         vec(word(), 0..3),
@@ -999,7 +999,7 @@ impl Pair {
             k,
             filter: filter.clone(),
             weights,
-            exact: k % 2 == 0,
+            exact: k.is_multiple_of(2),
         };
         let all = self
             .db
