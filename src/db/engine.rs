@@ -32,6 +32,7 @@ use crate::{
     write::{
         pipeline::{Broadcast, Parts, Upkeep, View, WritePipeline},
         sequence::Sequencer,
+        validate,
     },
 };
 
@@ -70,7 +71,7 @@ impl Engine {
         vfs: &Arc<dyn Vfs>,
         env: Arc<dyn Env>,
     ) -> Result<Arc<Self>> {
-        config.check()?;
+        check(&config)?;
         let mut applier = Applier::default();
         let mut last_id = 0;
         let mut undecodable = Vec::new();
@@ -275,6 +276,25 @@ impl Engine {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
             Err(error) => committer.poison(error),
         }
+    }
+}
+
+/// Refuses what cannot work, before a file is touched: also what new collectives would be made of.
+fn check(config: &Config) -> Result<()> {
+    config.check()?;
+    let as_config = |error, name: Option<&str>| match error {
+        PulseDBError::Validation {
+            field,
+            value,
+            limit,
+        } => PulseDBError::config(name.unwrap_or(&field), format!("{value}; {limit}")),
+        other => other,
+    };
+    validate::decay(&config.decay).map_err(|error| as_config(error, None))?;
+    match &config.default_collective {
+        Some(name) => validate::collective(name, None, config.embedding_dimension.get())
+            .map_err(|error| as_config(error, Some("default_collective"))),
+        None => Ok(()),
     }
 }
 

@@ -48,7 +48,10 @@ impl PulseDB {
             .hub
             .subscribe(number, collective)
             .ok_or(PulseDBError::Closed)?;
-        let seen = engine.reader()?.lsn();
+        let reader = engine.reader()?;
+        // Its deletion may have been committed, and told to nobody, before the subscription.
+        reader.table(collective)?;
+        let seen = reader.lsn();
         Ok(WatchStream::new(
             receiver,
             seen,

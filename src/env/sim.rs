@@ -2,7 +2,10 @@
 //!
 //! Both are functions of a seed and of what the test sets; the same seed gives the same run.
 
-use std::{sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::Env;
 use crate::model::Timestamp;
@@ -43,10 +46,11 @@ struct State {
     random: SplitMix,
 }
 
-/// A clock that stands still until it is moved, and numbers that follow from a seed.
-#[derive(Debug)]
+/// A clock that stands still until it is moved, and numbers that follow from a seed. Clones are
+/// handles of the same one.
+#[derive(Clone, Debug)]
 pub struct SimEnv {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl SimEnv {
@@ -54,10 +58,10 @@ impl SimEnv {
     #[must_use]
     pub fn new(seed: u64, now: Timestamp) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 now,
                 random: SplitMix::new(seed),
-            }),
+            })),
         }
     }
 

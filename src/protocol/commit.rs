@@ -9,7 +9,11 @@
 //! applied, only `Applied` can be published, and only then are the answers given.
 //!
 //! A failure to make a group durable poisons the queue: the group, all that waits, and all that
-//! comes later are answered with it. A panic anywhere in the step does the same. Nothing is retried.
+//! comes later are answered with it. A panic anywhere in the step does the same, and ends no thread:
+//! the committer's goes on to its orderly end, and a caller that lends itself gets its answer.
+//! Nothing is retried.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{
     group::Ticket,
@@ -96,6 +100,8 @@ impl<P: Pipeline> Committer<P> {
             let mut pipeline = self.role.lock();
             while step(&self.queue, &mut *pipeline) {}
         }
+        // The queue is empty, but a caller may be in the middle of the step that emptied it.
+        drop(self.role.lock());
     }
 
     /// Lets nothing more enter; [`Self::run`] returns once all that entered is answered.
@@ -126,49 +132,39 @@ fn step<P: Pipeline>(queue: &QueueOf<P>, pipeline: &mut P) -> bool {
     let Some((requests, group)) = queue.take() else {
         return false;
     };
-    let guard = PoisonOnPanic::<P> {
-        queue,
-        group: &group,
-    };
-    let limit = pipeline.group_limit().max(1);
     let total = requests.len();
     let mut answers = Vec::with_capacity(total);
-    let mut requests = requests.into_iter();
-    while requests.len() > 0 {
-        let part = requests.by_ref().take(limit).collect();
-        let sequenced = pipeline.sequence(part);
-        match pipeline.make_durable(sequenced) {
-            Ok(durable) => {
-                let applied = pipeline.apply(durable);
-                pipeline.publish(&applied);
-                pipeline.broadcast(&applied);
-                answers.extend(pipeline.answers(applied));
-            }
-            Err(failure) => {
-                // The parts before are durable and visible, so they keep their answers.
-                answers.resize(total, P::failed(&failure));
-                let (_, waiting) = queue.poison(failure.clone());
-                waiting.answer_all(&P::failed(&failure));
-                break;
-            }
-        }
+    // After a panic the pipeline may be half way through a change. It is safe to keep because a
+    // poisoned queue never hands out another request, so no step touches it again.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        commit_parts(pipeline, requests, &mut answers)
+    }));
+    if let Err(failure) = outcome.unwrap_or_else(|_| Err(P::panicked())) {
+        let failed = P::failed(&failure);
+        // The parts before are durable and visible, so they keep their answers.
+        answers.resize(total, failed.clone());
+        let (_, waiting) = queue.poison(failure);
+        waiting.answer_all(&failed);
     }
-    std::mem::forget(guard);
     group.answer(answers);
     true
 }
 
-struct PoisonOnPanic<'a, P: Pipeline> {
-    queue: &'a QueueOf<P>,
-    group: &'a crate::sync::Arc<super::group::Group<P::Answer>>,
-}
-
-impl<P: Pipeline> Drop for PoisonOnPanic<'_, P> {
-    fn drop(&mut self) {
-        let failure = P::panicked();
-        let answer = P::failed(&failure);
-        let (_, waiting) = self.queue.poison(failure);
-        self.group.answer_all(&answer);
-        waiting.answer_all(&answer);
+fn commit_parts<P: Pipeline>(
+    pipeline: &mut P,
+    requests: Vec<P::Request>,
+    answers: &mut Vec<P::Answer>,
+) -> Result<(), P::Failure> {
+    let limit = pipeline.group_limit().max(1);
+    let mut requests = requests.into_iter();
+    while requests.len() > 0 {
+        let part = requests.by_ref().take(limit).collect();
+        let sequenced = pipeline.sequence(part);
+        let durable = pipeline.make_durable(sequenced)?;
+        let applied = pipeline.apply(durable);
+        pipeline.publish(&applied);
+        pipeline.broadcast(&applied);
+        answers.extend(pipeline.answers(applied));
     }
+    Ok(())
 }

@@ -126,8 +126,12 @@ impl<A> Future for Ticket<A> {
         match std::mem::replace(slot, Slot::Done) {
             Slot::Answered(answer) => Poll::Ready(answer),
             Slot::Done => Poll::Pending,
-            Slot::Unasked | Slot::Asked(_) => {
+            unanswered @ (Slot::Unasked | Slot::Asked(_)) => {
                 *slot = Slot::Asked(context.waker().clone());
+                drop(slots);
+                // Outside the lock: the last waker of a task drops the task, and with it perhaps
+                // another ticket of this group.
+                drop(unanswered);
                 Poll::Pending
             }
         }

@@ -16,3 +16,6 @@ pub mod group;
 pub mod publish;
 pub mod queue;
 pub mod stop;
+
+#[cfg(all(test, not(pulsedb_loom)))]
+mod tests;

@@ -36,7 +36,9 @@ impl<'a> Query<'a> {
         } else {
             self.exactly(stored)
         };
-        cosine.clamp(-1.0, 1.0) as f32
+        // The two zeros are one similarity: `+ 0.0` makes the negative one positive, or ties of
+        // orthogonal vectors would be broken by its sign.
+        cosine.clamp(-1.0, 1.0) as f32 + 0.0
     }
 
     #[cold]
@@ -87,5 +89,18 @@ mod tests {
             );
         }
         assert_eq!(Query::new(&[1.0, 0.0]).similarity(&[0.0, 2.0], 0.5), 0.0);
+    }
+
+    #[test]
+    fn there_is_one_zero() {
+        for stored in [[0.0_f32, 1.0], [-0.0, 1.0], [-0.0, -1e-25], [-1e-38, 1e38]] {
+            for query in [[1.0_f32, 0.0], [-2e-25, 0.0], [-1e-38, -0.0], [1e-20, 0.0]] {
+                let similarity = Query::new(&query).similarity(&stored, inverse_norm(&stored));
+                assert!(
+                    similarity.abs() < 1e-30
+                        && !(similarity == 0.0 && similarity.is_sign_negative())
+                );
+            }
+        }
     }
 }

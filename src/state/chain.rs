@@ -16,8 +16,15 @@ pub struct Entry<T> {
     pub lsn: Lsn,
     /// The value.
     pub value: T,
+    /// Entries from here on.
+    length: u32,
+    /// Length at which a push looks for what can be dropped, so that a chain which an old snapshot
+    /// keeps long is not walked at every push.
+    look_at: u32,
     previous: Option<Arc<Entry<T>>>,
 }
+
+const FIRST_LOOK: u32 = 2;
 
 /// All versions that are still needed.
 #[derive(Debug)]
@@ -49,39 +56,64 @@ impl<T: Clone> Chain<T> {
         })
     }
 
-    /// Adds the newest version, and drops what nobody at or above `horizon` can see.
+    /// Adds the newest version, and drops what nobody at or above `horizon` can see, or leaves a
+    /// part of it for a later push.
     pub fn push(&self, lsn: Lsn, value: T, horizon: Lsn) {
-        let previous = self.0.load().and_then(|newest| trimmed(newest, horizon));
+        let previous = self.0.load();
+        // While an old snapshot is held there is nothing to cut, however often one looks.
+        let looks = previous
+            .as_ref()
+            .is_some_and(|newest| newest.lsn <= horizon || newest.length >= newest.look_at);
+        let (previous, look_at) = match previous {
+            Some(newest) if looks => {
+                let kept = trimmed(newest, horizon);
+                let look_at = kept.length.saturating_mul(2).max(FIRST_LOOK);
+                (Some(kept), look_at)
+            }
+            Some(newest) => {
+                let look_at = newest.look_at;
+                (Some(newest), look_at)
+            }
+            None => (None, FIRST_LOOK),
+        };
+        let length = previous.as_ref().map_or(0, |newest| newest.length);
         self.0.store(Some(Arc::new(Entry {
             lsn,
             value,
+            length: length.saturating_add(1),
+            look_at,
             previous,
         })));
     }
 }
 
 /// The chain from `newest` on, cut behind the first entry at or below the horizon.
-fn trimmed<T: Clone>(newest: Arc<Entry<T>>, horizon: Lsn) -> Option<Arc<Entry<T>>> {
-    let mut kept = Vec::new();
-    let mut entry = Some(&newest);
-    while let Some(version) = entry {
-        kept.push(version);
-        if version.lsn <= horizon {
-            // Nothing to cut: share the chain as it is.
-            version.previous.as_ref()?;
-            break;
-        }
-        entry = version.previous.as_ref();
+fn trimmed<T: Clone>(newest: Arc<Entry<T>>, horizon: Lsn) -> Arc<Entry<T>> {
+    let mut kept = vec![&newest];
+    let mut oldest = &newest;
+    while oldest.lsn > horizon
+        && let Some(previous) = &oldest.previous
+    {
+        kept.push(previous);
+        oldest = previous;
+    }
+    if oldest.previous.is_none() {
+        // Nothing to cut: share the chain as it is.
+        return newest;
     }
     let mut rebuilt = None;
+    let mut length = 0;
     for version in kept.into_iter().rev() {
+        length += 1;
         rebuilt = Some(Arc::new(Entry {
             lsn: version.lsn,
             value: version.value.clone(),
+            length,
+            look_at: FIRST_LOOK,
             previous: rebuilt,
         }));
     }
-    rebuilt
+    rebuilt.unwrap_or(newest)
 }
 
 impl<T> Drop for Entry<T> {
@@ -94,5 +126,104 @@ impl<T> Drop for Entry<T> {
                 None => break,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_HORIZON: Lsn = Lsn::ZERO;
+
+    fn at(chain: &Chain<u64>, lsn: u64) -> Option<u64> {
+        chain.at(Lsn::new(lsn), |value| *value)
+    }
+
+    fn length(chain: &Chain<u64>) -> u32 {
+        chain.0.load().map_or(0, |newest| newest.length)
+    }
+
+    fn chain(lsns: impl IntoIterator<Item = u64>, horizon: Lsn) -> Chain<u64> {
+        let chain = Chain::default();
+        for lsn in lsns {
+            chain.push(Lsn::new(lsn), lsn, horizon);
+        }
+        chain
+    }
+
+    #[test]
+    fn each_snapshot_finds_the_newest_version_it_may_see() {
+        let chain = chain([3, 5, 9], NO_HORIZON);
+        let seen: Vec<_> = [2, 3, 4, 5, 8, 9, 10].map(|lsn| at(&chain, lsn)).into();
+        let expected = [None, Some(3), Some(3), Some(5), Some(5), Some(9), Some(9)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn the_version_that_holds_at_the_horizon_stays() {
+        // The version at the horizon is the only one, the newest, or one in the middle.
+        for horizon in 1..=12 {
+            let chain = chain([3, 5, 9], NO_HORIZON);
+            chain.push(Lsn::new(13), 13, Lsn::new(horizon));
+            for lsn in horizon..=14 {
+                let newest = [3, 5, 9, 13].into_iter().rfind(|version| *version <= lsn);
+                assert_eq!(at(&chain, lsn), newest, "at {lsn}, horizon {horizon}");
+            }
+        }
+        let only = chain([5], NO_HORIZON);
+        only.push(Lsn::new(6), 6, Lsn::new(5));
+        assert_eq!((at(&only, 5), at(&only, 6)), (Some(5), Some(6)));
+    }
+
+    #[test]
+    fn what_nobody_can_see_is_dropped() {
+        let chain = chain([], NO_HORIZON);
+        for lsn in 1..100 {
+            chain.push(Lsn::new(lsn), lsn, Lsn::new(lsn - 1));
+        }
+        assert_eq!(length(&chain), 2);
+    }
+
+    #[test]
+    fn an_old_snapshot_keeps_its_version_and_leaves_nothing_behind() {
+        let chain = chain([1], NO_HORIZON);
+        for lsn in 2..1_000 {
+            chain.push(Lsn::new(lsn), lsn, Lsn::new(1));
+        }
+        assert_eq!(at(&chain, 1), Some(1));
+        assert_eq!(length(&chain), 999);
+        chain.push(Lsn::new(1_000), 1_000, Lsn::new(999));
+        assert_eq!(length(&chain), 2);
+    }
+
+    #[test]
+    fn a_group_that_changes_one_row_often_keeps_few_versions() {
+        let chain = chain([1], NO_HORIZON);
+        let mut horizon = Lsn::new(1);
+        let mut longest = 0;
+        for lsn in 2..1_000 {
+            // Ten changes of a group share the horizon of its beginning.
+            if lsn % 10 == 0 {
+                horizon = Lsn::new(lsn - 1);
+            }
+            chain.push(Lsn::new(lsn), lsn, horizon);
+            longest = longest.max(length(&chain));
+        }
+        assert!(longest <= 24, "{longest} versions");
+    }
+
+    #[test]
+    fn a_million_versions_are_dropped_without_recursion() {
+        let chain = chain(1..=1_000_000, NO_HORIZON);
+        assert_eq!(length(&chain), 1_000_000);
+        drop(chain);
+    }
+
+    #[test]
+    fn a_reader_that_holds_a_middle_keeps_it_from_being_dropped() {
+        let chain = chain(1..=1_000, NO_HORIZON);
+        let held = chain.0.load();
+        drop(chain);
+        assert_eq!(held.map(|entry| entry.length), Some(1_000));
     }
 }

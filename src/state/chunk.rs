@@ -88,6 +88,27 @@ pub struct Row {
 }
 
 impl Row {
+    /// A row that has nothing but its identity, for tests and models.
+    #[cfg(any(test, pulsedb_loom))]
+    #[must_use]
+    pub fn example(lsn: Lsn, id: u128) -> Self {
+        Self {
+            lsn,
+            id,
+            time: Timestamp::from_millis(lsn.get() as i64),
+            place: Place::NOWHERE,
+            frame_bytes: 64,
+            agent: 0,
+            inverse_norm: 1.0,
+            importance: 0.5,
+            confidence: 0.5,
+            kind: None,
+            pinned: false,
+            keyed: false,
+            expires_at: None,
+        }
+    }
+
     /// The values that the body itself states.
     #[must_use]
     pub fn initial_values(&self) -> Values {

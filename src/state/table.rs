@@ -160,14 +160,15 @@ impl Table {
         };
         let mut start = 0;
         for (index, chunk) in chunks.iter().enumerate() {
-            let first = chunk
+            // A chunk says nothing where it was freed, or where the committer is about to fill its
+            // first row.
+            match chunk
                 .as_ref()
-                .and_then(|chunk| chunk.slots().iter().find_map(Slot::row));
-            if first.is_some_and(|row| !before(row)) {
-                break;
-            }
-            if chunk.is_some() {
-                start = index;
+                .and_then(|chunk| chunk.slots().iter().find_map(Slot::row))
+            {
+                Some(row) if before(row) => start = index,
+                Some(_) => break,
+                None => {}
             }
         }
         let (first, _) = extent(start);
@@ -250,3 +251,7 @@ fn visit_slot(
         None => true,
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,4 +1,10 @@
 //! The integration tests, in one binary.
+mod bad_input;
+mod concurrency;
+mod embedder;
 mod crash;
 #[cfg(feature = "embed")]
 mod embedding;
+mod model;
+mod support;
+mod watching;
