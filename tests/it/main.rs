@@ -1,8 +1,8 @@
 //! The integration tests, in one binary.
 mod bad_input;
 mod concurrency;
-mod embedder;
 mod crash;
+mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
 mod model;
