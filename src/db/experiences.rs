@@ -38,9 +38,6 @@ impl PulseDB {
     /// # Errors
     /// As [`PulseDB::record_experience`]; a batch over `Config::max_commit_bytes` is refused.
     pub async fn record_experiences(&self, batch: Vec<NewExperience>) -> Result<Vec<ExperienceId>> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
         let embedded = self.embed_experiences(batch).await?;
         let bytes = embedded.iter().map(|one| one.bytes()).sum();
         let changes = embedded

@@ -208,9 +208,9 @@ pub fn wanted(filter: &WatchFilter, event: &WatchEvent) -> bool {
     if !by_experience {
         return true;
     }
-    // What is gone has no fields left to ask; whoever watched it wants to know that.
+    // What is gone has no fields left to ask. Whoever watched it hears of it rather than not.
     let Some(experience) = &event.experience else {
-        return event.event_type == EventType::Deleted;
+        return true;
     };
     let domains = &filter.domains;
     (domains.is_empty() || experience.domain.iter().any(|d| domains.contains(d)))
