@@ -364,7 +364,9 @@ fn only_the_last_waker_of_a_ticket_is_woken() {
 fn a_waker_that_owns_another_ticket_of_its_group_can_be_dropped_by_a_poll() {
     struct Task(Mutex<Option<Ticket<u32>>>);
     impl Wake for Task {
-        fn wake(self: Arc<Self>) {}
+        fn wake(self: Arc<Self>) {
+            drop(self.0.lock().take());
+        }
     }
     let group = Arc::new(Group::default());
     let mut ticket = pin!(group.join());
