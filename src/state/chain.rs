@@ -102,9 +102,7 @@ fn trimmed<T: Clone>(newest: Arc<Entry<T>>, horizon: Lsn) -> Arc<Entry<T>> {
         return newest;
     }
     let mut rebuilt = None;
-    let mut length = 0;
-    for version in kept.into_iter().rev() {
-        length += 1;
+    for (length, version) in (1..).zip(kept.into_iter().rev()) {
         rebuilt = Some(Arc::new(Entry {
             lsn: version.lsn,
             value: version.value.clone(),
