@@ -48,6 +48,10 @@ mod write;
 #[cfg(pulsedb_loom)]
 pub mod protocol;
 #[cfg(pulsedb_loom)]
+#[allow(
+    private_interfaces,
+    reason = "the models reach what they need by `Row::example`, and never name a place in the log"
+)]
 pub mod state;
 
 pub use config::{Config, EmbeddingDimension, EmbeddingProvider, WatchConfig};

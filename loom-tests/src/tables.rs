@@ -6,7 +6,7 @@ use pulsedb::{
     Collective, CollectiveId, Cursor, DecayConfig, Lsn, Timestamp,
     model::Timeline,
     protocol::publish::{History, Published},
-    state::{Applier, Mutation, Row, RowRef, Snapshot, Table, Values},
+    state::{Applier, IdIndex, Mutation, Row, RowRef, Snapshot, Table, Values},
 };
 
 /// What readers load; the models have no segments.
@@ -78,6 +78,11 @@ impl Writer {
     pub fn commit(&mut self, mutations: &[fn(u64) -> Mutation]) {
         self.apply(mutations);
         self.publish();
+    }
+
+    /// The index of ids; row `n` has the id `n + 1`.
+    pub fn ids(&self) -> Arc<IdIndex> {
+        Arc::clone(self.applier.ids())
     }
 
     /// The LSN of the newest commit.

@@ -55,6 +55,7 @@ fn a_reader_sees_whole_commits_of_its_past() {
 fn a_deletion_is_seen_with_its_commit() {
     explore(|| {
         let (mut writer, published) = Writer::new(2);
+        let ids = writer.ids();
         let committer = thread::spawn(move || {
             writer.commit(&[|_| delete(0), |lsn| record(2, lsn)]);
             // Buries what the first has deleted, where nobody holds an older snapshot.
@@ -73,6 +74,9 @@ fn a_deletion_is_seen_with_its_commit() {
             for row in 0..3 {
                 let seen = table(&view).row(row, view.lsn()).is_some();
                 assert_eq!(seen, expected.contains(&row));
+                // The index of ids may know more than the snapshot shows, never less.
+                let known = ids.get(u128::from(row) + 1);
+                assert!(!seen || known.is_some_and(|known| known.row == row));
             }
         }
         committer.join().unwrap();

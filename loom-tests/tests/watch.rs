@@ -6,7 +6,8 @@
 //! the hub here is a list under a lock beside the counter; the tables and `Published` are shipped.
 //!
 //! Mutations, each tried, each makes the model fail:
-//! - `commit_parts` broadcasts before it publishes: a watcher is woken for what it cannot read;
+//! - `commit_parts` broadcasts before it publishes: what is committed meanwhile is lost, or a watcher
+//!   is woken for what it cannot read;
 //! - the subscriber (below, as in `db/watching.rs`) loads before it subscribes: what is committed in
 //!   between is lost.
 
