@@ -59,9 +59,10 @@ pub use db::PulseDB;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
-    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DecayConfig, Direction, EventType,
-    Experience, ExperienceId, ExperienceKind, ExperienceType, ExperienceUpdate, InstanceId, Lsn,
-    NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights, SearchFilter, SearchHit,
+    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
+    Direction, EntityId, EntityKind, EventType, Experience, ExperienceId, ExperienceKind,
+    ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn, NewExperience,
+    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, SearchFilter, SearchHit,
     SearchOptions, Severity, SyncMode, TaskId, Timestamp, UserId, WatchEvent, WatchFilter,
 };
 pub use watch::WatchStream;
