@@ -362,7 +362,9 @@ fn only_the_last_waker_of_a_ticket_is_woken() {
 
 #[test]
 fn a_waker_that_owns_another_ticket_of_its_group_can_be_dropped_by_a_poll() {
-    struct Task(Mutex<Option<Ticket<u32>>>);
+    struct Task {
+        _owned: Ticket<u32>,
+    }
     impl Wake for Task {
         fn wake(self: Arc<Self>) {
             drop(self.0.lock().take());
@@ -370,7 +372,9 @@ fn a_waker_that_owns_another_ticket_of_its_group_can_be_dropped_by_a_poll() {
     }
     let group = Arc::new(Group::default());
     let mut ticket = pin!(group.join());
-    let task = Waker::from(Arc::new(Task(Mutex::new(Some(group.join())))));
+    let task = Waker::from(Arc::new(Task {
+        _owned: group.join(),
+    }));
     assert_eq!(
         ticket.as_mut().poll(&mut Context::from_waker(&task)),
         Poll::Pending
