@@ -6,6 +6,7 @@
 //! end and waits for nothing.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -19,7 +20,12 @@ use crate::{
     log::{Frame, Replayed},
     manifest::ManifestStore,
     model::{Cursor, EmbedderIdentity, InstanceId, Lsn, RecoveryReport},
-    protocol::{commit::Committer, publish::Published, queue::Stopped, stop::Latch},
+    protocol::{
+        commit::{Committer, Pipeline},
+        publish::Published,
+        queue::Stopped,
+        stop::Latch,
+    },
     read::reader::Reader,
     state::{Applier, IdIndex, Mutation, replay},
     sync::Arc,
@@ -200,7 +206,11 @@ impl Engine {
         committer.run();
         let outcome = match committer.stopped() {
             Some(Stopped::Poisoned(failure)) => Err(failure),
-            _ => committer.with_pipeline(|pipeline| pipeline.close(self.env.now())),
+            // However this ends, nobody may wait for it for ever.
+            _ => catch_unwind(AssertUnwindSafe(|| {
+                committer.with_pipeline(|pipeline| pipeline.close(self.env.now()))
+            }))
+            .unwrap_or_else(|_| Err(WritePipeline::panicked())),
         };
         // A poisoned writer goes on being read until it is closed, and holds its lock until then.
         if outcome.is_err() {
