@@ -56,6 +56,8 @@ pub mod state;
 
 pub use config::{Config, EmbeddingDimension, EmbeddingProvider, WatchConfig};
 pub use db::PulseDB;
+#[cfg(feature = "embed")]
+pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{

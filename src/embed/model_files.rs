@@ -84,6 +84,10 @@ pub(super) fn find(explicit: Option<&Path>, around: &Surroundings) -> Result<Mod
     look_into(&dir, place, &mut report).ok_or_else(|| error(&report))
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "model files are not the database's"
+)]
 fn look_into(dir: &Path, place: &str, report: &mut String) -> Option<ModelFiles> {
     let missing: Vec<&str> = FILES
         .into_iter()
