@@ -132,9 +132,9 @@ fn config_of_another_model_is_refused() {
             "{key}: {refusal}"
         );
     }
-    let refusal = refusal("hidden_act", "swish".into());
-    assert!(refusal.contains("config.json cannot be used"), "{refusal}");
+    let unknown = refusal("hidden_act", "swish".into());
+    assert!(unknown.contains("config.json cannot be used"), "{unknown}");
     // What is not another model's passes the checks, and the next file is missed.
-    let refusal = refusal("num_hidden_layers", 6.into());
-    assert!(refusal.contains("nowhere"), "{refusal}");
+    let unchanged = refusal("num_hidden_layers", 6.into());
+    assert!(unchanged.contains("nowhere"), "{unchanged}");
 }
