@@ -25,6 +25,14 @@ const FLAGS: &[&str] = &[
 
 /// The lines of a header: processor, memory, kernel, and the file system under `dir`.
 pub(crate) fn describe(dir: &Path) -> Result<Vec<String>> {
+    let mut lines = without_files();
+    let fs_kind = file_system(dir)?;
+    lines.push(format!("file system of the files under test: {fs_kind}"));
+    Ok(lines)
+}
+
+/// The same for a bench that writes no files.
+pub(crate) fn without_files() -> Vec<String> {
     let mut lines = Vec::new();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -45,12 +53,10 @@ pub(crate) fn describe(dir: &Path) -> Result<Vec<String>> {
         std::env::consts::OS,
         kernel.trim()
     ));
-    let fs_kind = file_system(dir)?;
-    lines.push(format!("file system of the files under test: {fs_kind}"));
     if cfg!(debug_assertions) {
         lines.push("DEBUG BUILD: the numbers mean nothing; use --release".into());
     }
-    Ok(lines)
+    lines
 }
 
 /// Kind and options of the mount that holds `dir`. Memory is refused: nothing there is durable.

@@ -1,9 +1,11 @@
 //! Which benches are there, and how is one started?
 //!
 //! `cargo run --release --manifest-path benches/Cargo.toml -- NAME` runs one, prints its table and
-//! writes `target/bench/NAME.json`. The environment variables that change a run are listed in
+//! writes `target/bench/NAME.json`; `embed` needs `--features embed` before the `--`. The environment variables that change a run are listed in
 //! `settings.rs`.
 
+#[cfg(feature = "embed")]
+mod embed;
 mod ingest;
 mod machine;
 mod ours;
@@ -20,9 +22,13 @@ use settings::Settings;
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let outcome = Settings::from_env().and_then(|settings| match name.as_str() {
+        #[cfg(feature = "embed")]
+        "embed" => embed::run(&settings),
+        #[cfg(not(feature = "embed"))]
+        "embed" => anyhow::bail!("this was built without its feature `embed`"),
         "ingest" => ingest::run(&settings),
         "scan" => scan::run(&settings),
-        other => anyhow::bail!("no bench is called {other:?}; there are: ingest, scan"),
+        other => anyhow::bail!("no bench is called {other:?}; there are: embed, ingest, scan"),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,6 +52,38 @@ pub(crate) fn scan_config(dimension: usize) -> Config {
     }
 }
 
+/// The built-in embedder on all cores, its model loaded, as somebody without a database uses it.
+#[cfg(feature = "embed")]
+pub(crate) struct Embedding {
+    builtin: pulsedb::Builtin,
+    runtime: tokio::runtime::Runtime,
+}
+
+#[cfg(feature = "embed")]
+impl Embedding {
+    pub(crate) fn load() -> Result<Self> {
+        let builtin = pulsedb::Builtin::new(None, 0);
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        runtime.block_on(builtin.load())?;
+        Ok(Self { builtin, runtime })
+    }
+
+    /// All of `texts` in one call, to be stored.
+    pub(crate) fn bulk(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        self.embed(texts, pulsedb::Priority::Ingest)
+    }
+
+    pub(crate) fn query(&self, text: &str) -> Result<Vec<Vec<f32>>> {
+        self.embed(&[text.to_owned()], pulsedb::Priority::Query)
+    }
+
+    fn embed(&self, texts: &[String], priority: pulsedb::Priority) -> Result<Vec<Vec<f32>>> {
+        use pulsedb::Embedder as _;
+        let vectors = self.builtin.embed(texts.to_vec(), priority);
+        Ok(self.runtime.block_on(vectors)?)
+    }
+}
+
 /// The async handle with the experiences to record.
 #[derive(Clone)]
 pub(crate) struct Async {

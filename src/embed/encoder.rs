@@ -17,7 +17,7 @@ use std::{
 };
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, Tensor};
-use serde::Deserialize;
+use candle_transformers::models::bert::{Config, HiddenAct};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -35,17 +35,6 @@ pub(super) const MAX_TOKENS: usize = 256;
 /// What is done beside the weights; part of the fingerprint, so that vectors made in another way
 /// are never mixed with these.
 const METHOD: &str = "BERT, gelu, mean of the last layer over all tokens, L2, 256 tokens";
-
-/// What a `config.json` says of the model's shape.
-#[derive(Debug, Deserialize)]
-struct Shape {
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    layer_norm_eps: f32,
-    hidden_act: String,
-}
 
 /// The loaded model.
 pub(super) struct Encoder {
@@ -79,14 +68,15 @@ impl fmt::Debug for Encoder {
 impl Encoder {
     /// Reads a model directory. Blocks for some 100 ms.
     pub(super) fn load(files: &ModelFiles) -> Result<Self> {
-        let config = read(&files.config)?;
-        let shape: Shape =
-            serde_json::from_slice(&config).map_err(|e| unusable(&files.config, &e))?;
-        if shape.hidden_size != DIMENSION
-            || shape.hidden_act != "gelu"
-            || shape.num_attention_heads == 0
-            || !shape.hidden_size.is_multiple_of(shape.num_attention_heads)
-            || shape.max_position_embeddings < MAX_TOKENS
+        let config: Config = serde_json::from_slice(&read(&files.config)?)
+            .map_err(|e| unusable(&files.config, &e))?;
+        if config.hidden_size != DIMENSION
+            || config.hidden_act != HiddenAct::Gelu
+            || config.num_attention_heads == 0
+            || !config
+                .hidden_size
+                .is_multiple_of(config.num_attention_heads)
+            || config.max_position_embeddings < MAX_TOKENS
         {
             return Err(unusable(&files.config, &"this is not all-MiniLM-L6-v2"));
         }
@@ -101,7 +91,7 @@ impl Encoder {
             let hashed = Arc::clone(&weights);
             let digest = beside(scope, move || Ok(Sha256::digest(hashed.as_slice())))?;
             let (tokens, tokenizer_digest) = joined(tokens)?;
-            let mut encoder = Self::assemble(&shape, &weights, tokens)
+            let mut encoder = Self::assemble(&config, &weights, tokens)
                 .map_err(|e| unusable(&files.weights, &e))?;
             let mut all = Sha256::new();
             all.update(joined(digest)?);
@@ -109,23 +99,23 @@ impl Encoder {
             all.update(METHOD);
             all.update(format!(
                 "{} {}",
-                shape.num_attention_heads, shape.layer_norm_eps
+                config.num_attention_heads, config.layer_norm_eps as f32
             ));
             encoder.fingerprint = format!("{:x}", all.finalize());
             Ok(encoder)
         })
     }
 
-    fn assemble(shape: &Shape, weights: &[u8], tokens: Tokens) -> candle_core::Result<Self> {
+    fn assemble(config: &Config, weights: &[u8], tokens: Tokens) -> candle_core::Result<Self> {
         let mut parts = Parts::of(weights)?;
-        let epsilon = shape.layer_norm_eps;
+        let epsilon = config.layer_norm_eps as f32;
         let types = parts.values("embeddings.token_type_embeddings.weight")?;
         let mut positions = parts.values("embeddings.position_embeddings.weight")?;
         for row in positions.chunks_exact_mut(DIMENSION) {
             kernels::add_bias(row, types.get(..DIMENSION).unwrap_or_default());
         }
-        let scale = 1.0 / ((DIMENSION / shape.num_attention_heads) as f64).sqrt();
-        let layers = (0..shape.num_hidden_layers)
+        let scale = 1.0 / ((DIMENSION / config.num_attention_heads) as f64).sqrt();
+        let layers = (0..config.num_hidden_layers)
             .map(|number| {
                 let at = |name: &str| format!("encoder.layer.{number}.{name}");
                 Ok(Layer {
@@ -140,7 +130,7 @@ impl Encoder {
             .collect::<candle_core::Result<_>>()?;
         Ok(Self {
             tokens,
-            heads: shape.num_attention_heads,
+            heads: config.num_attention_heads,
             words: parts.take("embeddings.word_embeddings.weight")?,
             positions,
             norm: parts.norm("embeddings.LayerNorm", epsilon)?,
@@ -338,3 +328,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn unusable(path: &Path, why: &dyn fmt::Display) -> PulseDBError {
     PulseDBError::Embedding(format!("{} cannot be used: {why}", path.display()))
 }
+
+#[cfg(test)]
+#[path = "encoder_tests.rs"]
+mod tests;
