@@ -82,6 +82,7 @@ impl Encoder {
         }
         // Parsing the tokenizer and hashing the weights take as long as the rest together, so
         // both go beside it.
+        #[allow(clippy::disallowed_methods, reason = "both end within the load")]
         thread::scope(|scope| {
             let tokens = beside(scope, || {
                 let json = read(&files.tokenizer)?;

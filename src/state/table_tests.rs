@@ -72,8 +72,8 @@ fn walks_cross_the_borders_of_chunks_in_both_directions() {
             "down below {border}"
         );
     }
-    assert_eq!(upwards(&table, 2_100, NEWEST), []);
-    assert_eq!(upwards(&table, u32::MAX, NEWEST), []);
+    assert!(upwards(&table, 2_100, NEWEST).is_empty());
+    assert!(upwards(&table, u32::MAX, NEWEST).is_empty());
     assert_eq!(downwards(&table, u32::MAX, NEWEST).len(), 2_100);
 }
 
@@ -97,8 +97,8 @@ fn walks_stop_when_told_to() {
 #[test]
 fn a_walk_of_an_empty_table_visits_nothing() {
     let table = table(0);
-    assert_eq!(upwards(&table, 0, NEWEST), []);
-    assert_eq!(downwards(&table, u32::MAX, NEWEST), []);
+    assert!(upwards(&table, 0, NEWEST).is_empty());
+    assert!(downwards(&table, u32::MAX, NEWEST).is_empty());
     assert_eq!(table.seek(Timestamp::from_millis(1), 1), 0);
     assert!(table.row(0, NEWEST).is_none());
 }
