@@ -308,10 +308,7 @@ impl PulseDB {
         /// What a change without a body takes: its record, and its place in queue and group.
         const CHANGE_BYTES: usize = 256;
         let engine = self.engine();
-        if let Some(stopped) = engine.writing_stopped() {
-            return Err(stopped);
-        }
-        let committer = engine.committer.as_ref().ok_or(PulseDBError::Closed)?;
+        let committer = engine.committer()?;
         let bytes = bytes + changes.len() * CHANGE_BYTES;
         let limit = engine.config.max_commit_bytes;
         if bytes > limit {
@@ -322,8 +319,13 @@ impl PulseDB {
             ));
         }
         let permit = engine.admission.admit(bytes).await?;
+        let mut changes = changes.into_iter();
+        let Some(first) = changes.next() else {
+            return Ok(Vec::new());
+        };
         let request = Request {
-            changes,
+            first,
+            rest: changes.collect(),
             room: Box::new(permit),
         };
         let ticket = if self.may_block {

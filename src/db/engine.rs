@@ -19,7 +19,7 @@ use crate::{
     error::{PulseDBError, Result},
     log::{Frame, Replayed},
     manifest::ManifestStore,
-    model::{Cursor, EmbedderIdentity, InstanceId, Lsn, RecoveryReport},
+    model::{Cursor, InstanceId, Lsn, RecoveryReport},
     protocol::{
         commit::{Committer, Pipeline},
         publish::Published,
@@ -51,8 +51,6 @@ pub(crate) struct Engine {
     pub(crate) report: RecoveryReport,
     pub(crate) manifest: Arc<ManifestStore>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
-    /// What stands in collectives whose vectors the callers bring.
-    pub(crate) external: Arc<EmbedderIdentity>,
     pub(crate) published: Arc<Published<View>>,
     pub(crate) ids: Arc<IdIndex>,
     pub(crate) hub: Arc<Hub>,
@@ -162,11 +160,6 @@ impl Engine {
             report,
             manifest: recovered.manifest,
             embedder,
-            external: Arc::new(EmbedderIdentity {
-                provider: "external".into(),
-                model: String::new(),
-                fingerprint: String::new(),
-            }),
             published,
             ids,
             hub,
@@ -185,13 +178,17 @@ impl Engine {
             return Ok(());
         }
         let background = Arc::clone(&self.background);
+        let published = Arc::clone(&self.published);
         let engine = Arc::downgrade(self);
         pool::spawn("upkeep", move || {
-            background.run(|| {
-                if let Some(engine) = engine.upgrade() {
-                    engine.flush_beside_commits();
-                }
-            });
+            background.run(
+                || published.load().map_or(Lsn::ZERO, |view| view.lsn()),
+                || {
+                    if let Some(engine) = engine.upgrade() {
+                        engine.flush_beside_commits();
+                    }
+                },
+            );
         })?;
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
@@ -261,17 +258,16 @@ impl Engine {
         })
     }
 
-    /// Why nothing can be written, if so.
-    pub(crate) fn writing_stopped(&self) -> Option<PulseDBError> {
+    /// Who commits; refused at once where nobody does. A writer that failed refuses at its queue.
+    pub(crate) fn committer(&self) -> Result<&Committer<WritePipeline>> {
         if self.closing.load(Ordering::Acquire) {
-            return Some(PulseDBError::Closed);
+            return Err(PulseDBError::Closed);
         }
-        match &self.committer {
-            None => Some(PulseDBError::ReadOnly {
+        self.committer
+            .as_ref()
+            .ok_or_else(|| PulseDBError::ReadOnly {
                 reason: "it was opened for reading only".into(),
-            }),
-            Some(committer) => committer.stopped().map(stopped_error),
-        }
+            })
     }
 
     /// Syncs what was written since the last time, while commits go on.

@@ -40,10 +40,7 @@ impl PulseDB {
     pub async fn record_experiences(&self, batch: Vec<NewExperience>) -> Result<Vec<ExperienceId>> {
         let embedded = self.embed_experiences(batch).await?;
         let bytes = embedded.iter().map(|one| one.bytes()).sum();
-        let changes = embedded
-            .into_iter()
-            .map(|one| Change::Record(Box::new(one)))
-            .collect();
+        let changes = embedded.into_iter().map(Change::Record).collect();
         self.commit(changes, bytes)
             .await?
             .into_iter()

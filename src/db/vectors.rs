@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    db::PulseDB,
+    db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
     model::{Collective, EmbedderIdentity, NewExperience},
@@ -21,9 +21,7 @@ impl PulseDB {
         batch: Vec<NewExperience>,
     ) -> Result<Vec<Embedded>> {
         let engine = self.engine();
-        if let Some(stopped) = engine.writing_stopped() {
-            return Err(stopped);
-        }
+        let committer = engine.committer()?;
         let reader = engine.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
         for new in batch {
@@ -33,7 +31,6 @@ impl PulseDB {
             drafts.push((draft, dimension, vector));
         }
         let Some(embedder) = &engine.embedder else {
-            let identity = Arc::clone(&engine.external);
             return drafts
                 .into_iter()
                 .map(|(draft, dimension, vector)| {
@@ -44,10 +41,14 @@ impl PulseDB {
                             "the store was opened with external embeddings, so every write needs one",
                         )
                     })?;
-                    draft.embed(&vector, dimension, Arc::clone(&identity))
+                    draft.embed(&vector, dimension, None)
                 })
                 .collect();
         };
+        // Embedding is much work to throw away.
+        if let Some(stopped) = committer.stopped() {
+            return Err(stopped_error(stopped));
+        }
         for (_, dimension, vector) in &drafts {
             if vector.is_some() {
                 return Err(PulseDBError::validation(
@@ -66,7 +67,7 @@ impl PulseDB {
             .into_iter()
             .zip(vectors)
             .map(|((draft, dimension, _), vector)| {
-                draft.embed(&vector, dimension, Arc::clone(&identity))
+                draft.embed(&vector, dimension, Some(Arc::clone(&identity)))
             })
             .collect()
     }

@@ -7,7 +7,13 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{log::SegmentPool, model::SyncMode, protocol::stop::Latch, state::IdIndex, sync::Arc};
+use crate::{
+    log::SegmentPool,
+    model::{Lsn, SyncMode},
+    protocol::stop::Latch,
+    state::IdIndex,
+    sync::Arc,
+};
 
 /// How often the thread looks for work.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -58,12 +64,14 @@ impl Background {
         self.bell.notify_all();
     }
 
-    /// Fills the pool, unless the end is asked for meanwhile: each file takes a while to write.
-    fn make_segments(&self) {
+    /// Fills the pool while nothing is committed, unless the end is asked for meanwhile: beside
+    /// commits the writing of a whole file would take more from them than the file gives back.
+    fn make_segments(&self, newest: &impl Fn() -> Lsn) {
         let Some(pool) = &self.pool else {
             return;
         };
-        while pool.is_short() && !self.state.lock().ended {
+        let quiet_since = newest();
+        while pool.is_short() && newest() == quiet_since && !self.state.lock().ended {
             if let Err(error) = pool.add_one() {
                 tracing::warn!(%error, "no segment file could be made ahead");
                 return;
@@ -71,10 +79,11 @@ impl Background {
         }
     }
 
-    /// The life of the thread. `flush` makes durable what was written since the last time.
-    pub fn run(&self, flush: impl FnMut()) {
+    /// The life of the thread. `newest` tells the newest commit, `flush` makes durable what
+    /// was written since the last time.
+    pub fn run(&self, newest: impl Fn() -> Lsn, flush: impl FnMut()) {
         let _ended = OpenAtEnd(&self.ended);
-        self.work(flush);
+        self.work(&newest, flush);
     }
 
     /// Waits until the thread touches no file any more.
@@ -82,7 +91,8 @@ impl Background {
         self.ended.wait().await;
     }
 
-    fn work(&self, mut flush: impl FnMut()) {
+    fn work(&self, newest: &impl Fn() -> Lsn, mut flush: impl FnMut()) {
+        let mut seen = newest();
         let pause = self.flush_interval.map_or(INTERVAL, |i| i.min(INTERVAL));
         let mut since_flush = Duration::ZERO;
         loop {
@@ -99,7 +109,11 @@ impl Background {
             for collective in purges {
                 self.ids.remove_collective(collective);
             }
-            self.make_segments();
+            let now = newest();
+            let quiet = std::mem::replace(&mut seen, now) == now;
+            if quiet {
+                self.make_segments(newest);
+            }
             since_flush += pause;
             if self.flush_interval.is_some_and(|due| since_flush >= due) {
                 flush();

@@ -4,6 +4,8 @@
 //! the content, encoding and checksumming the payload. The committer only adds the numbers that
 //! it alone knows, all of which stand in the frame header.
 
+use std::sync::LazyLock;
+
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -16,6 +18,13 @@ use crate::{
     write::validate,
 };
 
+/// What stands in collectives whose vectors the callers bring.
+pub static EXTERNAL: LazyLock<EmbedderIdentity> = LazyLock::new(|| EmbedderIdentity {
+    provider: "external".into(),
+    model: String::new(),
+    fingerprint: String::new(),
+});
+
 /// A checked experience that may still lack its vector.
 pub struct Draft(NewExperience);
 
@@ -23,8 +32,9 @@ pub struct Draft(NewExperience);
 pub struct Embedded {
     /// Where it belongs.
     pub collective: CollectiveId,
-    /// Whose vector it is.
-    pub embedder: Arc<EmbedderIdentity>,
+    /// Whose vector it is; `None` is the caller's own, [`EXTERNAL`], which so many writers share that
+    /// counting references to it would cost more than comparing it.
+    pub embedder: Option<Arc<EmbedderIdentity>>,
     /// The record's payload.
     pub payload: Vec<u8>,
     /// Its checksum.
@@ -71,7 +81,7 @@ impl Draft {
         self,
         vector: &[f32],
         dimension: u16,
-        embedder: Arc<EmbedderIdentity>,
+        embedder: Option<Arc<EmbedderIdentity>>,
     ) -> Result<Embedded> {
         validate::vector("embedding", vector, usize::from(dimension))?;
         let new = self.0;
@@ -125,6 +135,11 @@ impl Draft {
 }
 
 impl Embedded {
+    /// Whose vector it is.
+    pub fn identity(&self) -> &EmbedderIdentity {
+        self.embedder.as_deref().unwrap_or(&EXTERNAL)
+    }
+
     /// Bytes it will take in the queue and in the log, up to alignment.
     pub fn bytes(&self) -> usize {
         self.payload.len() + FRAME_HEADER_LEN

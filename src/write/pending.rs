@@ -24,7 +24,7 @@ pub struct Item {
     pub frame: OutFrame,
     /// What it changes.
     pub mutation: Mutation,
-    /// The row after it, where it records or revises one.
+    /// The row after it, where it revises one.
     pub after: Option<Present>,
 }
 
@@ -55,6 +55,14 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Nothing so far, with room for `records`.
+    pub fn with_room(records: usize) -> Self {
+        Self {
+            items: Vec::with_capacity(records),
+            ..Self::default()
+        }
+    }
+
     /// Number of records so far.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -202,7 +210,13 @@ impl Pending {
             match &item.mutation {
                 Mutation::Record { at, row, .. } => {
                     self.ids.insert(row.id, *at);
-                    self.rows.insert(*at, item.after.clone());
+                    let present = Present {
+                        at: *at,
+                        row: *row,
+                        values: row.initial_values(),
+                        traits: None,
+                    };
+                    self.rows.insert(*at, Some(present));
                 }
                 Mutation::Revise { at, .. } => {
                     self.rows.insert(*at, item.after.clone());

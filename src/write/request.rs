@@ -8,13 +8,20 @@ use crate::{
 
 /// One atomic request: all of its changes are committed, or none.
 pub struct Request {
-    /// The changes, in order; each is decided against the state after the one before.
-    pub changes: Vec<Change>,
+    /// The first change. It lies in the queue itself, so that a committer that takes a hundred
+    /// small requests does not wait for memory a hundred times.
+    pub first: Change,
+    /// The other changes, in order; each is decided against the state after the one before.
+    pub rest: Vec<Change>,
     /// The room it occupies; given back when the committer is done with it.
     pub room: Box<dyn Send>,
 }
 
 /// One change.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "recording is the common case, and its place is the queue"
+)]
 pub enum Change {
     /// Create a collective, or find one by its name.
     CreateCollective {
@@ -34,7 +41,7 @@ pub enum Change {
     /// Delete a collective with all that is in it.
     DeleteCollective(CollectiveId),
     /// Record an experience.
-    Record(Box<Embedded>),
+    Record(Embedded),
     /// Change some fields.
     Update(ExperienceId, Box<ExperienceUpdate>),
     /// Set or remove one tag.

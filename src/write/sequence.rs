@@ -14,8 +14,8 @@ use crate::{
     },
     log::{OutFrame, Place},
     model::{
-        Collective, CollectiveId, DecayConfig, EmbedderIdentity, EntityKind, EventType,
-        ExperienceId, ExperienceUpdate, Lsn, Timestamp, UserId, limits,
+        Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
+        ExperienceUpdate, Lsn, Timestamp, UserId, limits,
     },
     state::{Applier, Mutation, Row, RowRef},
     sync::Arc,
@@ -76,15 +76,16 @@ impl Sequencer {
             sequencer: self,
             applier,
             source,
-            pending: Pending::default(),
+            pending: Pending::with_room(requests.len()),
+            last_collective: None,
         };
         let mut answers = Vec::with_capacity(requests.len());
         let mut rooms = Vec::with_capacity(requests.len());
         let mut flush = false;
         for request in requests {
-            flush |= matches!(request.changes.as_slice(), [Change::Flush]);
+            flush |= matches!(request.first, Change::Flush);
             rooms.push(request.room);
-            answers.push(step.request(request.changes));
+            answers.push(step.request(request.first, request.rest));
         }
         let items = step.pending.into_items();
         self.next_lsn = Lsn::new(self.next_lsn.get() + items.len() as u64);
@@ -103,18 +104,21 @@ struct Step<'a> {
     applier: &'a Applier,
     source: &'a dyn TraitsSource,
     pending: Pending,
+    /// The collective that was looked up last: most requests of a group name the same.
+    last_collective: Option<(u32, Arc<Collective>)>,
 }
 
 impl Step<'_> {
-    fn request(&mut self, changes: Vec<Change>) -> Answer {
+    fn request(&mut self, first: Change, rest: Vec<Change>) -> Answer {
         let mark = self.pending.len();
-        let replies: Answer = changes
-            .into_iter()
+        let replies: Answer = std::iter::once(first)
+            .chain(rest)
             .map(|change| self.change(change))
             .collect();
         if replies.is_err() {
             if self.pending.len() > mark {
                 self.pending.cut(mark);
+                self.last_collective = None;
             }
         } else if self.pending.len() > mark
             && let Some(last) = self.pending.last_mut()
@@ -126,7 +130,7 @@ impl Step<'_> {
 
     fn change(&mut self, change: Change) -> Result<Reply> {
         match change {
-            Change::Record(embedded) => self.record(*embedded),
+            Change::Record(embedded) => self.record(embedded),
             Change::Reinforce(id) => self.reinforce(id),
             Change::Update(id, update) => self.update(id, &update),
             Change::SetTag(id, key, value) => self.set_tag(id, key, value),
@@ -197,12 +201,7 @@ impl Step<'_> {
                 agent: embedded.agent,
                 key: embedded.key,
             },
-            after: Some(Present {
-                at,
-                row,
-                values: row.initial_values(),
-                traits: None,
-            }),
+            after: None,
         });
         Ok(Reply::Experience(ExperienceId::from_u128(id)))
     }
@@ -218,17 +217,18 @@ impl Step<'_> {
             )));
         }
         match &definition.embedder {
-            Some(stamped) if *stamped == *embedded.embedder => {}
+            Some(stamped) if stamped == embedded.identity() => {}
             Some(stamped) => {
                 return Err(PulseDBError::Embedding(format!(
                     "collective {} holds vectors of {stamped}, this store embeds with {}; open it \
                      with that embedder, or re-embed the collective",
-                    definition.id, embedded.embedder
+                    definition.id,
+                    embedded.identity()
                 )));
             }
             None => {
                 let mut stamped = Collective::clone(&definition);
-                stamped.embedder = Some(EmbedderIdentity::clone(&embedded.embedder));
+                stamped.embedder = Some(embedded.identity().clone());
                 self.define(number, stamped);
             }
         }
@@ -355,6 +355,7 @@ impl Step<'_> {
         let at = RowRef { collective, row: 0 };
         let header = self.header(RecordKind::CollectiveDeleted, at, id.as_u128());
         let mutation = Mutation::DeleteCollective { collective };
+        self.last_collective = None;
         self.push_encoded(header, Vec::new(), mutation, None);
         Ok(Reply::Done)
     }
@@ -370,6 +371,7 @@ impl Step<'_> {
         record.encode(&mut payload);
         let definition = record.collective;
         let definition = Arc::new(definition);
+        self.last_collective = None;
         let mutation = Mutation::Define {
             collective,
             definition,
@@ -490,9 +492,17 @@ impl Step<'_> {
     }
 
     fn collective(&mut self, id: CollectiveId) -> Result<(u32, Arc<Collective>)> {
-        self.pending
+        if let Some((number, definition)) = &self.last_collective
+            && definition.id == id
+        {
+            return Ok((*number, Arc::clone(definition)));
+        }
+        let found = self
+            .pending
             .find_collective(id.as_u128(), self.applier)
-            .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))
+            .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))?;
+        self.last_collective = Some((found.0, Arc::clone(&found.1)));
+        Ok(found)
     }
 }
 
