@@ -384,6 +384,22 @@ fn writer_lives(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
     }
 }
 
+/// The first segment of a database that keeps a pool is made like those that follow it.
+fn first_spare(
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    options: &OpenOptions,
+) -> Result<Option<Arc<SegmentPool>>> {
+    if options.segment_pool == 0 {
+        return Ok(None);
+    }
+    let pool = SegmentPool::open(Arc::clone(vfs), dir, options.segment_bytes, 1)?;
+    if pool.is_short() {
+        pool.add_one()?;
+    }
+    Ok(Some(Arc::new(pool)))
+}
+
 /// A new database: its first segment, then the manifest that names it.
 fn create(
     vfs: &Arc<dyn Vfs>,
@@ -398,6 +414,7 @@ fn create(
     sync_name(&**vfs, path)?;
     log::remove_orphans(&**vfs, dir, &[])?;
     let first_lsn = Lsn::new(1);
+    let pool = first_spare(vfs, dir, options)?;
     let context = LogContext {
         vfs: Arc::clone(vfs),
         env: Arc::clone(env),
@@ -405,7 +422,7 @@ fn create(
         instance_id,
         timeline: Timeline::FIRST,
         segment_bytes: options.segment_bytes,
-        pool: None,
+        pool,
     };
     context.create_segment(1, first_lsn, Lsn::ZERO)?;
     manifest::create(
