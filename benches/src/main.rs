@@ -4,6 +4,11 @@
 //! writes `target/bench/NAME.json`; `embed` needs `--features embed` before the `--`. The environment variables that change a run are listed in
 //! `settings.rs`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the lists of clippy.toml are about the library"
+)]
+
 #[cfg(feature = "embed")]
 mod embed;
 mod ingest;

@@ -1,6 +1,6 @@
 //! How does one embed with `BertModel` of candle-transformers?
 //!
-//! As its examples do: tokenize a batch with padding, forward, mean over what is no padding, length 1.
+//! As its examples do: tokenize, pad a batch to its longest text, forward, mean over what is no padding, length 1.
 
 use std::{
     path::Path,
@@ -13,7 +13,7 @@ use candle_core::{D, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config, DTYPE};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tokenizers::{Encoding, PaddingParams, Tokenizer, TruncationParams};
+use tokenizers::{Tokenizer, TruncationParams};
 
 const BATCH: usize = 32;
 const MAX_TOKENS: usize = 256;
@@ -41,8 +41,7 @@ impl Peer {
             ..TruncationParams::default()
         };
         tokenizer.with_truncation(Some(truncation)).map_err(error)?;
-        // Pads to the longest of a batch.
-        tokenizer.with_padding(Some(PaddingParams::default()));
+        tokenizer.with_padding(None);
         let one = || ThreadPoolBuilder::new().num_threads(1).build();
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
@@ -56,33 +55,32 @@ impl Peer {
     pub(super) fn unsorted(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         let mut vectors = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
-            vectors.extend(self.batch(batch.iter().map(String::as_str).collect())?);
+            let batch = self.tokens(batch)?;
+            vectors.extend(self.forward(&batch.iter().map(Vec::as_slice).collect::<Vec<_>>())?);
         }
         Ok(vectors)
     }
 
-    /// Texts of about the same length together, so that little is padded.
+    /// Texts of about as many tokens together, so that little is padded.
     pub(super) fn sorted(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let tokens = self.tokens(texts)?;
         let mut vectors = vec![Vec::new(); texts.len()];
-        for batch in by_length(texts).chunks(BATCH) {
-            let found = self.batch(batch.iter().map(|&(_, text)| text).collect())?;
-            place(&mut vectors, batch, found);
+        for batch in by_length(&tokens).chunks(BATCH) {
+            place(&mut vectors, self.numbered(batch)?);
         }
         Ok(vectors)
     }
 
     /// The same with a whole batch on each core; the longest first, so that all end together.
     pub(super) fn sorted_batch_per_core(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let sorted = by_length(texts);
+        let tokens = self.tokens(texts)?;
+        let sorted = by_length(&tokens);
         let batches: Vec<_> = sorted.chunks(BATCH).rev().collect();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
             while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((
-                    *batch,
-                    self.batch(batch.iter().map(|&(_, text)| text).collect())?,
-                ));
+                done.extend(self.numbered(batch)?);
             }
             anyhow::Ok(done)
         };
@@ -95,16 +93,15 @@ impl Peer {
                 .collect();
             for thread in started {
                 let done = thread.join().map_err(|_| anyhow!("a thread panicked"))??;
-                for (batch, found) in done {
-                    place(&mut vectors, batch, found);
-                }
+                place(&mut vectors, done);
             }
             Ok(vectors)
         })
     }
 
     pub(super) fn query(&self, text: &str) -> Result<Vec<Vec<f32>>> {
-        self.batch(vec![text])
+        let tokens = self.tokens(&[text.to_owned()])?;
+        self.forward(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     pub(super) fn query_on_one_core(&self, text: &str) -> Result<Vec<Vec<f32>>> {
@@ -112,18 +109,23 @@ impl Peer {
         core.install(|| self.query(text))
     }
 
-    fn batch(&self, texts: Vec<&str>) -> Result<Vec<Vec<f32>>> {
-        let rows = texts.len();
-        let encodings = self.encode(texts)?;
-        let tensor = |of: fn(&Encoding) -> &[u32]| {
-            let values: Vec<u32> = encodings.iter().flat_map(of).copied().collect();
-            let columns = values.len() / rows;
-            Tensor::from_vec(values, (rows, columns), &Device::Cpu)
+    fn numbered(&self, batch: &[(usize, &[u32])]) -> Result<Vec<(usize, Vec<f32>)>> {
+        let vectors = self.forward(&batch.iter().map(|&(_, tokens)| tokens).collect::<Vec<_>>())?;
+        Ok(batch.iter().map(|&(index, _)| index).zip(vectors).collect())
+    }
+
+    fn forward(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
+        let columns = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let padded = |of: fn(u32) -> u32| {
+            let row = |text: &&[u32]| {
+                let mut row: Vec<u32> = text.iter().map(|id| of(*id)).collect();
+                row.resize(columns, 0);
+                row
+            };
+            let values: Vec<u32> = texts.iter().flat_map(row).collect();
+            Tensor::from_vec(values, (texts.len(), columns), &Device::Cpu)
         };
-        let (ids, mask) = (
-            tensor(Encoding::get_ids)?,
-            tensor(Encoding::get_attention_mask)?,
-        );
+        let (ids, mask) = (padded(|id| id)?, padded(|_| 1)?);
         let last = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
         let mask = mask.to_dtype(DTYPE)?.unsqueeze(2)?;
         let sum = last.broadcast_mul(&mask)?.sum(1)?;
@@ -132,52 +134,49 @@ impl Peer {
         Ok(mean.broadcast_div(&norm)?.to_vec2()?)
     }
 
-    fn encode(&self, texts: Vec<&str>) -> Result<Vec<Encoding>> {
+    /// The ids of each text.
+    fn tokens(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let encodings = self.tokenizer.encode_batch_fast(texts, true);
-        encodings.map_err(|error| anyhow!(error))
+        let encodings = encodings.map_err(|error| anyhow!(error))?;
+        Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
     }
 
     /// Tokens of one text, with its two markers.
     pub(super) fn count(&self, text: &str) -> Result<usize> {
-        Ok(self.encode(vec![text])?.iter().map(Encoding::len).sum())
+        Ok(self.tokens(&[text.to_owned()])?.iter().map(Vec::len).sum())
     }
 
     /// How long the texts are, and how much of the peer's work is padding.
     pub(super) fn lengths(&self, texts: &[String]) -> Result<String> {
-        let count = |text: &str| self.count(text);
-        let unsorted: Vec<usize> = texts
-            .iter()
-            .map(|text| count(text))
-            .collect::<Result<_>>()?;
-        let sorted: Vec<usize> = by_length(texts)
-            .iter()
-            .map(|(_, text)| count(text))
-            .collect::<Result<_>>()?;
-        let tokens: usize = unsorted.iter().sum();
+        let tokens = self.tokens(texts)?;
+        let unsorted: Vec<usize> = tokens.iter().map(Vec::len).collect();
+        let mut sorted = unsorted.clone();
+        sorted.sort_unstable();
+        let total: usize = unsorted.iter().sum();
         let padding = |lengths: &[usize]| {
             let padded = |batch: &[usize]| batch.len() * batch.iter().max().copied().unwrap_or(0);
             let padded: usize = lengths.chunks(BATCH).map(padded).sum();
-            100 - 100 * tokens / padded.max(1)
+            100 - 100 * total / padded.max(1)
         };
         Ok(format!(
             "{} tokens on average, {} at most; of batches of {BATCH} {} % is padding, sorted {} %",
-            tokens / texts.len().max(1),
-            unsorted.iter().max().copied().unwrap_or(0),
+            total / texts.len().max(1),
+            sorted.last().copied().unwrap_or(0),
             padding(&unsorted),
             padding(&sorted),
         ))
     }
 }
 
-/// By bytes, which is known without a tokenizer and about as good as by tokens.
-fn by_length(texts: &[String]) -> Vec<(usize, &str)> {
-    let mut sorted: Vec<_> = texts.iter().map(String::as_str).enumerate().collect();
-    sorted.sort_by_key(|(_, text)| text.len());
+fn by_length(tokens: &[Vec<u32>]) -> Vec<(usize, &[u32])> {
+    let mut sorted: Vec<_> = tokens.iter().map(Vec::as_slice).enumerate().collect();
+    sorted.sort_by_key(|(_, tokens)| tokens.len());
     sorted
 }
 
-fn place(vectors: &mut [Vec<f32>], batch: &[(usize, &str)], found: Vec<Vec<f32>>) {
-    for (&(index, _), vector) in batch.iter().zip(found) {
+fn place(vectors: &mut [Vec<f32>], found: Vec<(usize, Vec<f32>)>) {
+    for (index, vector) in found {
         if let Some(slot) = vectors.get_mut(index) {
             *slot = vector;
         }

@@ -14,7 +14,7 @@ use flate2::read::GzDecoder;
 
 use crate::scan::Random;
 
-const BULK: usize = 256;
+const BULK: usize = 512;
 const QUERIES: usize = 64;
 /// With the two markers.
 pub(super) const QUERY_TOKENS: usize = 20;
