@@ -40,7 +40,8 @@ pub struct Config {
     /// Size of one log segment in bytes. 64 MiB keep rolls rare and replays of one segment short.
     pub segment_bytes: u64,
     /// How many segment files with already written blocks are kept ready; syncs into them cost
-    /// about half. Each takes `segment_bytes` of disk. 0 keeps none.
+    /// about half. Each takes `segment_bytes` of disk; they are written while nothing is committed.
+    /// 0 keeps none, and segments are preallocated when they are needed.
     pub segment_pool: usize,
     /// In `SyncMode::Fast`, how often the log is flushed: what a power cut can lose.
     pub flush_interval: Duration,
