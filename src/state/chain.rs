@@ -37,11 +37,6 @@ impl<T> Default for Chain<T> {
 }
 
 impl<T: Clone> Chain<T> {
-    /// Whether nothing was ever pushed.
-    pub fn is_empty(&self) -> bool {
-        self.0.with(|newest| newest.is_none())
-    }
-
     /// The newest version at or below `lsn`.
     pub fn at<R>(&self, lsn: Lsn, look: impl FnOnce(&T) -> R) -> Option<R> {
         self.0.with(|newest| {

@@ -13,7 +13,7 @@ use crate::{
     state::{chain::Chain, values::Values},
     sync::{
         OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -135,6 +135,9 @@ pub struct Slot {
     row: OnceLock<Row>,
     /// LSN of the record that deleted it; 0 while it lives.
     deleted_at: AtomicU64,
+    /// Whether there are versions after the body. Every walk asks this of every row, and a flag
+    /// costs it a plain load where the chain's cell costs an atomic exchange.
+    changed: AtomicBool,
     /// Versions after the body.
     versions: Chain<Values>,
 }
@@ -157,14 +160,17 @@ impl Slot {
 
     /// Whether the row still has the values of its body, at every LSN.
     pub fn unchanged(&self) -> bool {
-        self.versions.is_empty()
+        !self.changed.load(Ordering::Acquire)
     }
 
     /// The values as of `lsn`.
     pub fn values(&self, row: &Row, lsn: Lsn) -> Values {
-        self.versions
-            .at(lsn, |values| *values)
-            .unwrap_or_else(|| row.initial_values())
+        let version = if self.unchanged() {
+            None
+        } else {
+            self.versions.at(lsn, |values| *values)
+        };
+        version.unwrap_or_else(|| row.initial_values())
     }
 
     /// Fills the slot. A slot that is already filled stays as it is.
@@ -175,6 +181,7 @@ impl Slot {
     /// Adds a version.
     pub fn push(&self, lsn: Lsn, values: Values, horizon: Lsn) {
         self.versions.push(lsn, values, horizon);
+        self.changed.store(true, Ordering::Release);
     }
 
     /// Marks the row as deleted; false where it already was.
