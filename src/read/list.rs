@@ -11,7 +11,7 @@ use crate::{
         SearchFilter, Timestamp, limits::MAX_PAGE_LIMIT,
     },
     read::{filter::Compiled, reader::Reader},
-    state::{Table, Visited, replay},
+    state::{Table, Visited},
 };
 
 /// One page of a collective.
@@ -120,18 +120,11 @@ impl Walk<'_> {
     }
 
     fn consider(&mut self, row: &Visited<'_>) -> Result<()> {
-        if self.reader.expired(row) || !self.filter.columns(row) {
+        if !self.reader.passes(&self.filter, row)? {
             return Ok(());
         }
-        let state = row.state();
-        if self.filter.needs_traits() {
-            let segments = &self.reader.view.segments;
-            let traits = replay::traits_at(segments, &state.row, &state.values)?;
-            if !self.filter.traits(&traits) {
-                return Ok(());
-            }
-        }
-        self.items.push(self.reader.assemble(self.table, &state)?);
+        self.items
+            .push(self.reader.assemble(self.table, &row.state())?);
         Ok(())
     }
 

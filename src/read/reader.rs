@@ -9,6 +9,7 @@ use crate::{
     model::{
         Collective, CollectiveId, EntityKind, Experience, ExperienceId, InstanceId, Lsn, Timestamp,
     },
+    read::filter::Compiled,
     state::{IdIndex, RowState, Snapshot, Table, Values, Visited, replay},
     sync::Arc,
 };
@@ -91,6 +92,19 @@ impl Reader {
         } else {
             row.values().expired(self.now)
         }
+    }
+
+    /// Whether a row that a walk passes is there and passes the filter; the traits are read last,
+    /// and only where the filter asks for them.
+    pub fn passes(&self, filter: &Compiled<'_>, row: &Visited<'_>) -> Result<bool> {
+        if self.expired(row) || !filter.columns(row) {
+            return Ok(false);
+        }
+        if !filter.needs_traits() {
+            return Ok(true);
+        }
+        let traits = replay::traits_at(&self.view.segments, row.row, &row.values())?;
+        Ok(filter.traits(&traits))
     }
 
     /// The experience that a row stands for.

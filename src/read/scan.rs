@@ -16,7 +16,7 @@ use crate::{
         reader::Reader,
         similarity::Query,
     },
-    state::{Table, Visited, replay},
+    state::{Table, Visited},
 };
 
 /// Refuses options and queries that cannot be answered, before anything is read.
@@ -91,10 +91,7 @@ fn candidates<'a>(
     };
     let mut failure = None;
     table.for_each_from(0, reader.lsn(), |row| {
-        if reader.expired(&row) || !filter.columns(&row) {
-            return true;
-        }
-        let taken = passes_traits(reader, &filter, &row).and_then(|passes| {
+        let taken = reader.passes(&filter, &row).and_then(|passes| {
             if passes {
                 let energy = weights.zip(decay.as_ref()).map(|(weights, decay)| {
                     let values = row.values();
@@ -195,14 +192,6 @@ impl Block<'_> {
 
 /// One component of every cache line of 64 bytes.
 const TOUCH_STEP: usize = 16;
-
-fn passes_traits(reader: &Reader, filter: &Compiled<'_>, row: &Visited<'_>) -> Result<bool> {
-    if !filter.needs_traits() {
-        return Ok(true);
-    }
-    let traits = replay::traits_at(&reader.view.segments, row.row, &row.values())?;
-    Ok(filter.traits(&traits))
-}
 
 fn hit(reader: &Reader, table: &Table, candidate: Candidate) -> Result<Option<SearchHit>> {
     let lsn: Lsn = reader.lsn();

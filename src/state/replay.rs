@@ -79,21 +79,7 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
     match header.kind {
         RecordKind::Body => Mutation::Record {
             at,
-            row: Row {
-                lsn: header.lsn,
-                id: header.entity,
-                time: header.time,
-                place,
-                frame_bytes: header.frame_len() as u32,
-                agent: 0,
-                inverse_norm: 0.0,
-                importance: 0.0,
-                confidence: 0.0,
-                kind: None,
-                pinned: false,
-                keyed: false,
-                expires_at: None,
-            },
+            row: row_of(header, place),
             agent: "".into(),
             key: None,
         },
@@ -128,6 +114,25 @@ pub fn traits_at(segments: &SegmentSet, row: &Row, values: &Values) -> Result<Tr
     }
 }
 
+/// The row of a body as far as its header tells.
+fn row_of(header: &FrameHeader, place: Place) -> Row {
+    Row {
+        lsn: header.lsn,
+        id: header.entity,
+        time: header.time,
+        place,
+        frame_bytes: header.frame_len() as u32,
+        agent: 0,
+        inverse_norm: 0.0,
+        importance: 0.0,
+        confidence: 0.0,
+        kind: None,
+        pinned: false,
+        keyed: false,
+        expires_at: None,
+    }
+}
+
 fn body_mutation(
     header: &FrameHeader,
     place: Place,
@@ -140,12 +145,6 @@ fn body_mutation(
     Ok(Mutation::Record {
         at,
         row: Row {
-            lsn: header.lsn,
-            id: header.entity,
-            time: header.time,
-            place,
-            frame_bytes: header.frame_len() as u32,
-            agent: 0,
             inverse_norm: body.inverse_norm(),
             importance: vitals.importance,
             confidence: vitals.confidence,
@@ -153,6 +152,7 @@ fn body_mutation(
             pinned: traits.pinned,
             keyed: key.is_some(),
             expires_at: traits.expires_at,
+            ..row_of(header, place)
         },
         agent: body.source_agent()?.into(),
         key: key.map(Arc::from),
