@@ -36,6 +36,11 @@ pub mod model;
 #[cfg(not(pulsedb_loom))]
 mod protocol;
 mod read;
+#[allow(
+    dead_code,
+    reason = "the indexes that call all of it are still to come"
+)]
+mod simd;
 #[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;

@@ -6,6 +6,8 @@
 
 use simsimd::SpatialSimilarity;
 
+use crate::simd::squared_norm;
+
 /// Products outside of this range may have lost bits to overflow or to subnormal numbers.
 const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
 
@@ -56,13 +58,6 @@ impl<'a> Query<'a> {
             0.0
         }
     }
-}
-
-fn squared_norm(vector: &[f32]) -> f64 {
-    vector
-        .iter()
-        .map(|value| f64::from(*value) * f64::from(*value))
-        .sum()
 }
 
 #[cfg(test)]

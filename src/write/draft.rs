@@ -14,6 +14,7 @@ use crate::{
     model::{
         CollectiveId, ContentHash, EmbedderIdentity, ExperienceKind, NewExperience, Timestamp,
     },
+    simd::squared_norm,
     sync::Arc,
     write::validate,
 };
@@ -86,7 +87,7 @@ impl Draft {
         validate::vector("embedding", vector, usize::from(dimension))?;
         let new = self.0;
         // Norms beyond f32 saturate; `read::similarity` computes such rows anew.
-        let inverse_norm = (1.0 / validate::squared_norm(vector).sqrt())
+        let inverse_norm = (1.0 / squared_norm(vector).sqrt())
             .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
             as f32;
         let kind = new.experience_type.kind();

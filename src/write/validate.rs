@@ -16,6 +16,7 @@ use crate::{
             MAX_TAG_VALUE_CHARS, MAX_TAGS,
         },
     },
+    simd::squared_norm,
 };
 
 /// All of an experience but its vector.
@@ -106,23 +107,6 @@ pub fn vector(field: &str, vector: &[f32], dimension: usize) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// ‖v‖², summed in f64 in lanes so that it vectorises.
-pub fn squared_norm(vector: &[f32]) -> f64 {
-    let mut lanes = [0.0_f64; 8];
-    let mut chunks = vector.chunks_exact(lanes.len());
-    for chunk in &mut chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(*value) * f64::from(*value);
-        }
-    }
-    let rest: f64 = chunks
-        .remainder()
-        .iter()
-        .map(|value| f64::from(*value) * f64::from(*value))
-        .sum();
-    lanes.iter().sum::<f64>() + rest
 }
 
 /// Name, owner and dimension of a collective.

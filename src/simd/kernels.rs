@@ -1,0 +1,112 @@
+//! What does every instruction set bring, and when may it be called?
+//!
+//! [`Kernels`] is private in its parts: a table is made by one instruction set's file, whose
+//! `kernels` hands it out only on a CPU that was seen to have those instructions. Holding a
+//! `&Kernels` is thereby the proof that its functions can run.
+
+use std::slice;
+
+/// A distance for graphs: addresses of two vectors, and how many elements each has. At both
+/// addresses that many elements must be readable; they need not be aligned.
+pub type PairMetric = unsafe extern "C" fn(usize, usize, usize) -> f32;
+
+/// Rows of codes are padded to multiples of this many.
+pub(super) const PADDING: usize = 64;
+/// Rows that several queries go through before the next rows are loaded: with their queries they
+/// stay in the first-level cache at 384 dimensions.
+pub(super) const BLOCK_ROWS: usize = 32;
+
+/// An f32 that need not be aligned.
+pub(super) type F32 = [u8; 4];
+/// A half-precision number that need not be aligned.
+pub(super) type F16 = [u8; 2];
+
+/// The functions of one instruction set. Slices that are compared have the same length.
+pub(super) struct Kernels {
+    /// For the tests' notes.
+    #[cfg_attr(not(test), allow(dead_code, reason = "said by the tests alone"))]
+    pub name: &'static str,
+    pub parts: Parts,
+    pub metric_i8: PairMetric,
+    pub metric_f32: PairMetric,
+    pub metric_f16: PairMetric,
+}
+
+/// The functions that only [`Kernels`] calls. Each is unsafe to call on a CPU without the
+/// instructions that it was compiled for, and for no other reason.
+pub(super) struct Parts {
+    pub dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
+    pub dot_rows_i8: unsafe fn(&[i8], &[i8], &mut [i32]),
+    pub dot_queries_i8: unsafe fn(&[i8], usize, &[i8], &mut [i32]),
+    pub dot_f32: unsafe fn(&[F32], &[F32]) -> f32,
+    pub quantise: unsafe fn(&[f32], f32, &mut [i8]),
+    pub f32_to_f16: unsafe fn(&[f32], &mut [u16]),
+}
+
+impl Kernels {
+    /// Of vectors of the same length.
+    pub fn dot_i8(&self, a: &[i8], b: &[i8]) -> i32 {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_i8)(a, b) }
+    }
+
+    /// `rows` are as many rows of the query's length, a multiple of [`PADDING`] and not 0, as there
+    /// are `dots`.
+    pub fn dot_rows_i8(&self, query: &[i8], rows: &[i8], dots: &mut [i32]) {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_rows_i8)(query, rows, dots) }
+    }
+
+    /// `queries` and `rows` are whole vectors of `width` codes, a multiple of [`PADDING`] and not 0;
+    /// `dots` has a number for each pair, those of one row side by side.
+    pub fn dot_queries_i8(&self, queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_queries_i8)(queries, width, rows, dots) }
+    }
+
+    /// Of vectors of the same length.
+    pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
+        let bytes = |v: &[f32]| -> *const [F32] {
+            std::ptr::slice_from_raw_parts(v.as_ptr().cast(), v.len())
+        };
+        // SAFETY: an f32 is four initialised bytes, so these are the same ranges of memory, borrowed
+        // for as long as `a` and `b` are; arrays of bytes need no alignment.
+        let (a, b) = unsafe { (&*bytes(a), &*bytes(b)) };
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_f32)(a, b) }
+    }
+
+    /// Of as many values as there are codes.
+    pub fn quantise(&self, vector: &[f32], factor: f32, codes: &mut [i8]) {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.quantise)(vector, factor, codes) }
+    }
+
+    /// Of as many values as there are halves.
+    pub fn f32_to_f16(&self, values: &[f32], out: &mut [u16]) {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.f32_to_f16)(values, out) }
+    }
+}
+
+/// Elements of a [`PairMetric`]: plain bytes that need no alignment.
+pub(super) trait Element {}
+impl Element for i8 {}
+impl Element for F32 {}
+impl Element for F16 {}
+
+/// The vectors that a [`PairMetric`] was called with.
+///
+/// # Safety
+/// As of [`PairMetric`]: `len` elements are readable at both addresses, and nobody writes them
+/// before the caller is done with what it got.
+#[inline(always)]
+pub(super) unsafe fn pair<'a, T: Element>(a: usize, b: usize, len: usize) -> (&'a [T], &'a [T]) {
+    let (a, b) = (
+        std::ptr::with_exposed_provenance(a),
+        std::ptr::with_exposed_provenance(b),
+    );
+    // SAFETY: the caller vouches for the memory and its lifetime; every `Element` has alignment 1
+    // and any bytes are a value of it.
+    unsafe { (slice::from_raw_parts(a, len), slice::from_raw_parts(b, len)) }
+}

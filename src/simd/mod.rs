@@ -1,0 +1,146 @@
+//! How are vectors compared and shortened as fast as this CPU can?
+//!
+//! One table of kernels per instruction set, chosen at the first call by what the CPU has. Integer
+//! results, codes and halves are the same bits from every table; sums of f32 differ in their last
+//! places, since each table adds in its own order. [`squared_norm`] is in no table: what is stored
+//! with a vector does not depend on the machine that stored it.
+//!
+//! Codes are signed bytes in −127..=127. −128 is never made by [`quantise`] and never handed in: the
+//! AVX2 kernels multiply |a| by ±b, and neither 128 nor two products of it fit where these go.
+#![allow(unsafe_code)]
+
+mod kernels;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512;
+
+use std::sync::OnceLock;
+
+use kernels::Kernels;
+pub use kernels::PairMetric;
+
+/// The dot product of two vectors of codes. Of vectors of different lengths the shorter one rules.
+#[must_use]
+pub fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
+    let (a, b) = common(a, b);
+    chosen().dot_i8(a, b)
+}
+
+/// Appends the dot products of `query` and each of `rows`, which follow one another without gaps.
+/// A last row that is not whole is left out.
+pub fn dot_i8_rows(query: &[i8], rows: &[i8], dots: &mut Vec<i32>) {
+    dot_i8_queries(query, query.len(), rows, dots);
+}
+
+/// Appends the dot products of each of `rows` and each of `queries`, in one pass over the rows: all
+/// of the first row, then all of the second. Both are vectors of `width` codes without gaps between
+/// them; a last one that is not whole is left out. Fast for multiples of 64.
+pub fn dot_i8_queries(queries: &[i8], width: usize, rows: &[i8], dots: &mut Vec<i32>) {
+    let count = |codes: &[i8]| codes.len().checked_div(width).unwrap_or(0);
+    let (asked, stored) = (count(queries), count(rows));
+    let (Some(queries), Some(rows)) = (queries.get(..asked * width), rows.get(..stored * width))
+    else {
+        return;
+    };
+    let before = dots.len();
+    dots.resize(before + asked * stored, 0);
+    let Some(dots) = dots.get_mut(before..).filter(|dots| !dots.is_empty()) else {
+        return;
+    };
+    if width % kernels::PADDING != 0 {
+        scalar::dot_queries_i8(queries, width, rows, dots);
+    } else if asked == 1 {
+        chosen().dot_rows_i8(queries, rows, dots);
+    } else {
+        chosen().dot_queries_i8(queries, width, rows, dots);
+    }
+}
+
+/// The dot product of two vectors, summed in f32. Of vectors of different lengths the shorter one
+/// rules.
+#[must_use]
+pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
+    let (a, b) = common(a, b);
+    chosen().dot_f32(a, b)
+}
+
+/// ‖v‖², summed in f64 in lanes so that it vectorises.
+#[must_use]
+pub fn squared_norm(vector: &[f32]) -> f64 {
+    let (chunks, rest) = vector.as_chunks::<8>();
+    let mut lanes = [0.0_f64; 8];
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(*value) * f64::from(*value);
+        }
+    }
+    let rest: f64 = rest
+        .iter()
+        .map(|value| f64::from(*value) * f64::from(*value))
+        .sum();
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// Codes of `vector`: `value · factor` rounded to the nearest integer, to the even one of two, and
+/// clamped to ±127. What is not a number becomes 0, as do codes behind the vector's end. Values
+/// that `codes` has no room for are left out.
+pub fn quantise(vector: &[f32], factor: f32, codes: &mut [i8]) {
+    let len = vector.len().min(codes.len());
+    let (codes, padding) = codes.split_at_mut(len);
+    padding.fill(0);
+    let (vector, _) = vector.split_at(len);
+    chosen().quantise(vector, factor, codes);
+}
+
+/// IEEE half-precision bits of `values`, rounded to the nearest, to the even one of two; what is too
+/// large becomes infinite. The shorter of the two slices rules.
+pub fn f32_to_f16(values: &[f32], out: &mut [u16]) {
+    let len = values.len().min(out.len());
+    let (values, _) = values.split_at(len);
+    let (out, _) = out.split_at_mut(len);
+    chosen().f32_to_f16(values, out);
+}
+
+/// Minus the dot product of codes. Any length; fast for multiples of 64.
+#[must_use]
+pub fn metric_i8() -> PairMetric {
+    chosen().metric_i8
+}
+
+/// Minus the dot product of f32.
+#[must_use]
+pub fn metric_f32() -> PairMetric {
+    chosen().metric_f32
+}
+
+/// Minus the dot product of IEEE half-precision numbers, summed in f32.
+#[must_use]
+pub fn metric_f16() -> PairMetric {
+    chosen().metric_f16
+}
+
+/// The best table that this CPU can run.
+fn chosen() -> &'static Kernels {
+    static CHOSEN: OnceLock<&Kernels> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        let best = x86_avx512::kernels().or_else(x86_avx2::kernels);
+        #[cfg(target_arch = "aarch64")]
+        let best = neon::kernels();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let best = None;
+        best.unwrap_or(scalar::kernels())
+    })
+}
+
+/// Both cut to the length of the shorter one.
+fn common<'a, T>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
+    let len = a.len().min(b.len());
+    (a.split_at(len).0, b.split_at(len).0)
+}

@@ -1,0 +1,307 @@
+//! How is it done with AVX2, FMA and F16C (x86-64 since 2013)?
+//!
+//! AVX2 multiplies unsigned bytes by signed ones and adds neighbours with saturation to 16 bits.
+//! So one factor is made positive and its sign moved to the other: |a| · ±b. Codes are at most 127
+//! in magnitude, so two products are at most 2 · 127² = 32258, which does not saturate.
+
+use std::arch::x86_64::*;
+
+use super::{
+    kernels::{BLOCK_ROWS, F16, F32, Kernels, Parts, pair},
+    scalar,
+};
+
+/// If the CPU has them.
+pub(super) fn kernels() -> Option<&'static Kernels> {
+    static KERNELS: Kernels = Kernels {
+        name: "AVX2",
+        parts: Parts {
+            dot_i8,
+            dot_rows_i8,
+            dot_queries_i8,
+            dot_f32,
+            quantise,
+            f32_to_f16,
+        },
+        metric_i8,
+        metric_f32,
+        metric_f16,
+    };
+    let there = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    there.then_some(&KERNELS)
+}
+
+#[target_feature(enable = "avx2")]
+fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
+    let (a_chunks, a_rest) = a.as_chunks::<32>();
+    let (b_chunks, b_rest) = b.as_chunks::<32>();
+    let (a_pairs, a_last) = a_chunks.as_chunks::<2>();
+    let (b_pairs, b_last) = b_chunks.as_chunks::<2>();
+    let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    for (a, b) in a_pairs.iter().zip(b_pairs) {
+        let (a0, a1) = (load(&a[0]), load(&a[1]));
+        even = add_products(even, _mm256_abs_epi8(a0), a0, load(&b[0]));
+        odd = add_products(odd, _mm256_abs_epi8(a1), a1, load(&b[1]));
+    }
+    for (a, b) in a_last.iter().zip(b_last) {
+        let a = load(a);
+        even = add_products(even, _mm256_abs_epi8(a), a, load(b));
+    }
+    sum_i32(_mm256_add_epi32(even, odd)) + scalar::dot_i8(a_rest, b_rest)
+}
+
+/// Four rows together: each part of the query is loaded and made positive once for all of them,
+/// and their sums are added up across lanes together.
+#[target_feature(enable = "avx2")]
+fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
+    let width = query.len();
+    let (query_chunks, _) = query.as_chunks::<32>();
+    let fours = rows.chunks_exact(4 * width);
+    let last = fours.remainder().chunks_exact(width);
+    let (dots, last_dots) = dots.as_chunks_mut::<4>();
+    for (rows, dots) in fours.zip(dots) {
+        let (a, rows) = rows.split_at(width);
+        let (b, rows) = rows.split_at(width);
+        let (c, d) = rows.split_at(width);
+        let rows = a.as_chunks().0.iter().zip(b.as_chunks().0);
+        let rows = rows.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for (query, ((a, b), (c, d))) in query_chunks.iter().zip(rows) {
+            let query = load(query);
+            let positive = _mm256_abs_epi8(query);
+            sums[0] = add_products(sums[0], positive, query, load(a));
+            sums[1] = add_products(sums[1], positive, query, load(b));
+            sums[2] = add_products(sums[2], positive, query, load(c));
+            sums[3] = add_products(sums[3], positive, query, load(d));
+        }
+        *dots = sum_four(sums);
+    }
+    for (row, dot) in last.zip(last_dots) {
+        *dot = dot_i8(query, row);
+    }
+}
+
+/// Four queries together: each part of a row is loaded and made positive once for all of them.
+#[target_feature(enable = "avx2")]
+fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
+    let asked = queries.len() / width;
+    let blocks = rows.chunks(BLOCK_ROWS * width);
+    for (rows, dots) in blocks.zip(dots.chunks_mut(BLOCK_ROWS * asked)) {
+        for (group, queries) in queries.chunks(4 * width).enumerate() {
+            let rows = rows.chunks_exact(width).zip(dots.chunks_exact_mut(asked));
+            for (row, dots) in rows {
+                let Some(dots) = dots.get_mut(4 * group..) else {
+                    continue;
+                };
+                match dots.first_chunk_mut() {
+                    Some(dots) => *dots = dot_four_queries(queries, row),
+                    None => {
+                        for (query, dot) in queries.chunks_exact(width).zip(dots) {
+                            *dot = dot_i8(row, query);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_four_queries(queries: &[i8], row: &[i8]) -> [i32; 4] {
+    let (a, queries) = queries.split_at(row.len());
+    let (b, queries) = queries.split_at(row.len());
+    let (c, d) = queries.split_at(row.len());
+    let queries = a.as_chunks().0.iter().zip(b.as_chunks().0);
+    let queries = queries.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for (row, ((a, b), (c, d))) in row.as_chunks().0.iter().zip(queries) {
+        let row = load(row);
+        let positive = _mm256_abs_epi8(row);
+        sums[0] = add_products(sums[0], positive, row, load(a));
+        sums[1] = add_products(sums[1], positive, row, load(b));
+        sums[2] = add_products(sums[2], positive, row, load(c));
+        sums[3] = add_products(sums[3], positive, row, load(d));
+    }
+    sum_four(sums)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
+    let (a_lanes, a_rest) = a.as_chunks::<8>();
+    let (b_lanes, b_rest) = b.as_chunks::<8>();
+    let (a_fours, a_last) = a_lanes.as_chunks::<4>();
+    let (b_fours, b_last) = b_lanes.as_chunks::<4>();
+    let mut sums = [_mm256_setzero_ps(); 4];
+    for (a, b) in a_fours.iter().zip(b_fours) {
+        sums[0] = _mm256_fmadd_ps(load_f32(&a[0]), load_f32(&b[0]), sums[0]);
+        sums[1] = _mm256_fmadd_ps(load_f32(&a[1]), load_f32(&b[1]), sums[1]);
+        sums[2] = _mm256_fmadd_ps(load_f32(&a[2]), load_f32(&b[2]), sums[2]);
+        sums[3] = _mm256_fmadd_ps(load_f32(&a[3]), load_f32(&b[3]), sums[3]);
+    }
+    for (a, b) in a_last.iter().zip(b_last) {
+        sums[0] = _mm256_fmadd_ps(load_f32(a), load_f32(b), sums[0]);
+    }
+    sum_f32(sums) + scalar::dot_f32(a_rest, b_rest)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
+    let (a_lanes, a_rest) = a.as_chunks::<8>();
+    let (b_lanes, b_rest) = b.as_chunks::<8>();
+    let (a_fours, a_last) = a_lanes.as_chunks::<4>();
+    let (b_fours, b_last) = b_lanes.as_chunks::<4>();
+    let mut sums = [_mm256_setzero_ps(); 4];
+    for (a, b) in a_fours.iter().zip(b_fours) {
+        sums[0] = _mm256_fmadd_ps(load_f16(&a[0]), load_f16(&b[0]), sums[0]);
+        sums[1] = _mm256_fmadd_ps(load_f16(&a[1]), load_f16(&b[1]), sums[1]);
+        sums[2] = _mm256_fmadd_ps(load_f16(&a[2]), load_f16(&b[2]), sums[2]);
+        sums[3] = _mm256_fmadd_ps(load_f16(&a[3]), load_f16(&b[3]), sums[3]);
+    }
+    for (a, b) in a_last.iter().zip(b_last) {
+        sums[0] = _mm256_fmadd_ps(load_f16(a), load_f16(b), sums[0]);
+    }
+    sum_f32(sums) + scalar::dot_f16(a_rest, b_rest)
+}
+
+#[target_feature(enable = "avx2")]
+fn quantise(vector: &[f32], factor: f32, codes: &mut [i8]) {
+    let (lanes, rest) = vector.as_chunks::<8>();
+    let (fours, last) = lanes.as_chunks::<4>();
+    let (chunks, rest_codes) = codes.as_chunks_mut::<32>();
+    let factors = _mm256_set1_ps(factor);
+    // Packing works within halves of registers and leaves groups of four codes in this order.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (values, codes) in fours.iter().zip(chunks) {
+        let low = _mm256_packs_epi32(rounded(&values[0], factors), rounded(&values[1], factors));
+        let high = _mm256_packs_epi32(rounded(&values[2], factors), rounded(&values[3], factors));
+        let packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+        // SAFETY: writes the 32 bytes that `codes` borrows, at any alignment.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), packed) }
+    }
+    let (last_codes, rest_codes) = rest_codes.split_at_mut(last.as_flattened().len());
+    scalar::quantise(last.as_flattened(), factor, last_codes);
+    scalar::quantise(rest, factor, rest_codes);
+}
+
+/// Products in −127..=127 as integers, 0 for what is not a number.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rounded(values: &[f32; 8], factors: __m256) -> __m256i {
+    // SAFETY: reads the 32 bytes that `values` borrows, at any alignment.
+    let values = unsafe { _mm256_loadu_ps(values.as_ptr()) };
+    let products = _mm256_mul_ps(values, factors);
+    let products = _mm256_and_ps(products, _mm256_cmp_ps::<_CMP_ORD_Q>(products, products));
+    let products = _mm256_max_ps(products, _mm256_set1_ps(-127.0));
+    let products = _mm256_min_ps(products, _mm256_set1_ps(127.0));
+    // Rounds to nearest even: Rust code runs in the default floating-point environment.
+    _mm256_cvtps_epi32(products)
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn f32_to_f16(values: &[f32], out: &mut [u16]) {
+    let (lanes, rest) = values.as_chunks::<8>();
+    let (halves, rest_halves) = out.as_chunks_mut::<8>();
+    for (values, halves) in lanes.iter().zip(halves) {
+        // SAFETY: reads the 32 bytes that `values` borrows, at any alignment.
+        let values = unsafe { _mm256_loadu_ps(values.as_ptr()) };
+        let packed = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values);
+        // SAFETY: writes the 16 bytes that `halves` borrows, at any alignment.
+        unsafe { _mm_storeu_si128(halves.as_mut_ptr().cast(), packed) }
+    }
+    scalar::f32_to_f16(rest, rest_halves);
+}
+
+/// `sums` plus the products `a · b`, four neighbours to a lane; `positive` is |a|.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_products(sums: __m256i, positive: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(positive, _mm256_sign_epi8(b, a));
+    _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(codes: &[i8; 32]) -> __m256i {
+    // SAFETY: reads the 32 bytes that `codes` borrows, at any alignment.
+    unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_f32(values: &[F32; 8]) -> __m256 {
+    // SAFETY: reads the 32 bytes that `values` borrows, at any alignment.
+    unsafe { _mm256_loadu_ps(values.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn load_f16(values: &[F16; 8]) -> __m256 {
+    // SAFETY: reads the 16 bytes that `values` borrows, at any alignment.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(values.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_i32(sums: __m256i) -> i32 {
+    let sums = _mm_add_epi32(
+        _mm256_castsi256_si128(sums),
+        _mm256_extracti128_si256::<1>(sums),
+    );
+    let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b00_00_11_10>(sums));
+    let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b00_00_00_01>(sums));
+    _mm_cvtsi128_si32(sums)
+}
+
+/// The sum of each.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn sum_four(sums: [__m256i; 4]) -> [i32; 4] {
+    let low = _mm256_hadd_epi32(sums[0], sums[1]);
+    let high = _mm256_hadd_epi32(sums[2], sums[3]);
+    let halves = _mm256_hadd_epi32(low, high);
+    let whole = _mm_add_epi32(
+        _mm256_castsi256_si128(halves),
+        _mm256_extracti128_si256::<1>(halves),
+    );
+    let mut four = [0; 4];
+    // SAFETY: writes the 16 bytes of `four`, at any alignment.
+    unsafe { _mm_storeu_si128(four.as_mut_ptr().cast(), whole) }
+    four
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_f32(sums: [__m256; 4]) -> f32 {
+    let sum = _mm256_add_ps(
+        _mm256_add_ps(sums[0], sums[1]),
+        _mm256_add_ps(sums[2], sums[3]),
+    );
+    let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+    let sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)))
+}
+
+#[target_feature(enable = "avx2")]
+unsafe extern "C" fn metric_i8(a: usize, b: usize, len: usize) -> f32 {
+    // SAFETY: the caller keeps the contract of a `PairMetric`; both are dropped before it gets the
+    // result.
+    let (a, b) = unsafe { pair(a, b, len) };
+    -(dot_i8(a, b) as f32)
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe extern "C" fn metric_f32(a: usize, b: usize, len: usize) -> f32 {
+    // SAFETY: as in `metric_i8`.
+    let (a, b) = unsafe { pair(a, b, len) };
+    -dot_f32(a, b)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe extern "C" fn metric_f16(a: usize, b: usize, len: usize) -> f32 {
+    // SAFETY: as in `metric_i8`.
+    let (a, b) = unsafe { pair(a, b, len) };
+    -dot_f16(a, b)
+}
