@@ -15,7 +15,8 @@ use crate::{
     model::{
         Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
         Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
-        PageResult, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent, WatchFilter,
+        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent,
+        WatchFilter,
     },
     watch,
 };
@@ -210,4 +211,10 @@ waiting! {
         options: SearchOptions
     ) -> Vec<Vec<SearchHit>>;
     search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
+    explain(
+        collective: CollectiveId,
+        query: &[f32],
+        options: SearchOptions
+    ) -> SearchExplanation;
+    rebuild_index(collective: CollectiveId) -> ();
 }

@@ -27,6 +27,8 @@ pub struct Config {
     pub sync_mode: SyncMode,
     /// In-process watching.
     pub watch_config: WatchConfig,
+    /// The vector index.
+    pub hnsw: HnswConfig,
     /// Decay of new collectives.
     pub decay: DecayConfig,
     /// How long a write waits for room in the queue before it answers `Backpressure`.
@@ -61,6 +63,7 @@ impl Default for Config {
             default_collective: None,
             sync_mode: SyncMode::Normal,
             watch_config: WatchConfig::default(),
+            hnsw: HnswConfig::default(),
             decay: DecayConfig::default(),
             write_timeout: Duration::from_secs(10),
             max_commit_bytes: 16 * MIB as usize,
@@ -141,6 +144,73 @@ impl Default for WatchConfig {
     }
 }
 
+/// How vectors are indexed. Collectives below [`HnswConfig::first_graph_rows`] have no graph and are
+/// always searched exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HnswConfig {
+    /// Neighbours of a node (M), twice as many on the lowest level. 16 suits recall up to .99 and a
+    /// million rows; 32 is better beyond.
+    pub connectivity: u16,
+    /// Candidates that an insertion looks at. More make better graphs more slowly.
+    pub ef_construction: u16,
+    /// Candidates that a search looks at, unless its options say otherwise. More find more of the
+    /// true neighbours more slowly.
+    pub ef_search: usize,
+    /// What graphs keep of vectors. Results are always compared in f32 afterwards.
+    pub element: VectorElement,
+    /// Rows from which on a collective gets a graph. Below, an exact scan is as fast.
+    pub first_graph_rows: u32,
+    /// Rows behind the newest graph that make it worth building the next; until then every search
+    /// scans them.
+    pub tail_rows: u32,
+    /// Most bytes of codes of rows behind the newest graph. Beyond, recording in that collective
+    /// waits up to `Config::write_timeout` for the builder and then answers `Backpressure`.
+    /// 64 MiB are 170,000 rows of 384 dimensions, which a search scans in some milliseconds.
+    pub max_tail_bytes: usize,
+    /// Threads that build graphs, each at one collective at a time, at a low priority; 0 means
+    /// one for every two cores.
+    pub build_threads: usize,
+}
+
+impl Default for HnswConfig {
+    fn default() -> Self {
+        Self {
+            connectivity: 16,
+            ef_construction: 128,
+            ef_search: 64,
+            element: VectorElement::I8,
+            first_graph_rows: 10_000,
+            tail_rows: 4_000,
+            max_tail_bytes: 64 * MIB as usize,
+            build_threads: 0,
+        }
+    }
+}
+
+/// What a graph keeps of each component of a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VectorElement {
+    /// One byte: the smallest and fastest. Recall is that of f32, since results are re-ranked.
+    I8,
+    /// Two bytes.
+    F16,
+    /// Four bytes.
+    F32,
+}
+
+impl VectorElement {
+    /// Bytes of a component.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::I8 => 1,
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
 impl Config {
     /// Smallest segment: a header block and a few large records.
     pub const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
@@ -211,6 +281,43 @@ impl Config {
                 self.watch_config.buffer_size as u64,
                 1,
                 1 << 20,
+            ),
+            ("hnsw.connectivity", self.hnsw.connectivity.into(), 4, 128),
+            (
+                "hnsw.ef_construction",
+                self.hnsw.ef_construction.into(),
+                8,
+                4096,
+            ),
+            (
+                "hnsw.ef_search",
+                self.hnsw.ef_search as u64,
+                1,
+                limits::MAX_EF as u64,
+            ),
+            (
+                "hnsw.first_graph_rows",
+                self.hnsw.first_graph_rows.into(),
+                1,
+                u32::MAX.into(),
+            ),
+            (
+                "hnsw.tail_rows",
+                self.hnsw.tail_rows.into(),
+                1,
+                u32::MAX.into(),
+            ),
+            (
+                "hnsw.max_tail_bytes",
+                self.hnsw.max_tail_bytes as u64,
+                1,
+                u64::MAX,
+            ),
+            (
+                "hnsw.build_threads",
+                self.hnsw.build_threads as u64,
+                0,
+                Self::MAX_THREADS as u64,
             ),
             (
                 "flush_interval",

@@ -16,7 +16,8 @@ use std::{
     fmt::Debug,
     hash::{BuildHasher, RandomState},
     process,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::model::Timestamp;
@@ -32,6 +33,9 @@ pub(crate) use sim::SplitMix;
 pub trait Env: Send + Sync + Debug {
     /// Wall-clock time; may jump either way.
     fn now(&self) -> Timestamp;
+
+    /// Time since some moment in the past; never goes back. For durations that are reported.
+    fn monotonic(&self) -> Duration;
 
     /// 64 random bits.
     fn random_u64(&self) -> u64;
@@ -58,6 +62,11 @@ impl Env for OsEnv {
             }
         };
         Timestamp::from_millis(millis)
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 
     fn random_u64(&self) -> u64 {

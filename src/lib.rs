@@ -36,15 +36,12 @@ pub mod model;
 #[cfg(not(pulsedb_loom))]
 mod protocol;
 mod read;
-#[allow(
-    dead_code,
-    reason = "the indexes that call all of it are still to come"
-)]
 mod simd;
 #[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;
 mod upkeep;
+mod vector;
 mod vfs;
 mod watch;
 mod write;
@@ -59,7 +56,9 @@ pub mod protocol;
 )]
 pub mod state;
 
-pub use config::{Config, EmbeddingDimension, EmbeddingProvider, WatchConfig};
+pub use config::{
+    Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, VectorElement, WatchConfig,
+};
 pub use db::PulseDB;
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
@@ -69,8 +68,9 @@ pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
     Direction, EntityId, EntityKind, EventType, Experience, ExperienceId, ExperienceKind,
     ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn, NewExperience,
-    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, SearchFilter, SearchHit,
-    SearchOptions, Severity, SyncMode, TaskId, Timestamp, UserId, WatchEvent, WatchFilter,
+    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, SearchExplanation,
+    SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode, TaskId, Timestamp,
+    UserId, WatchEvent, WatchFilter,
 };
 pub use watch::WatchStream;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pulsedb::{
-    Collective, CollectiveId, Cursor, DecayConfig, Lsn, Timestamp,
+    Collective, CollectiveId, Cursor, DecayConfig, ExperienceKind, Lsn, Timestamp,
     model::Timeline,
     protocol::publish::{History, Published},
     state::{Applier, IdIndex, Mutation, Row, RowRef, Snapshot, Table, Values},
@@ -113,7 +113,10 @@ pub fn table(view: &View) -> &Arc<Table> {
 pub fn record(row: u32, lsn: u64) -> Mutation {
     Mutation::Record {
         at: at(row),
-        row: Row::example(Lsn::new(lsn), u128::from(row) + 1),
+        row: Row {
+            kind: Some(ExperienceKind::Fact),
+            ..Row::example(Lsn::new(lsn), u128::from(row) + 1)
+        },
         agent: "agent".into(),
         key: None,
     }
@@ -123,6 +126,18 @@ pub fn record(row: u32, lsn: u64) -> Mutation {
 pub fn revise(row: u32, lsn: u64) -> Mutation {
     let values = Values {
         vitals_lsn: Lsn::new(lsn),
+        ..Row::example(Lsn::new(lsn), 0).initial_values()
+    };
+    Mutation::Revise {
+        at: at(row),
+        values,
+    }
+}
+
+/// New values of a row: only its importance differs from what it was recorded with.
+pub fn value(row: u32, lsn: u64, importance: f32) -> Mutation {
+    let values = Values {
+        importance,
         ..Row::example(Lsn::new(lsn), 0).initial_values()
     };
     Mutation::Revise {

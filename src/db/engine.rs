@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     config::Config,
-    edge::{admission::Admission, block_on::block_on, pool, pool::Pool, registry},
+    edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
     error::{PulseDBError, Result},
@@ -29,7 +29,12 @@ use crate::{
     read::reader::Reader,
     state::{Applier, IdIndex, Mutation, replay},
     sync::Arc,
-    upkeep::{background::Background, recover},
+    upkeep::{
+        background::Background,
+        indexing::{self, Indexing},
+        recover,
+    },
+    vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
         hub::Hub,
@@ -59,6 +64,9 @@ pub(crate) struct Engine {
     /// `None` where the database was opened for reading.
     pub(crate) committer: Option<Committer<WritePipeline>>,
     background: Arc<Background>,
+    pub(crate) indexing: Arc<Indexing>,
+    /// Where recordings wait for the builders of graphs.
+    pub(crate) index_room: Arc<Gate>,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
@@ -121,6 +129,20 @@ impl Engine {
             tables: Arc::clone(applier.tables()),
             segments: Arc::clone(&recovered.segments),
         })));
+        let index_room = Arc::new(Gate::default());
+        let told = Arc::clone(&index_room);
+        let indexing = Arc::new(Indexing::new(
+            GraphFiles::new(Arc::clone(vfs), path),
+            recovered.instance_id,
+            indexing::Options {
+                hnsw: config.hnsw.clone(),
+                slots: search_slots(&config),
+            },
+            Box::new(move || told.changed()),
+        ));
+        if let Some(view) = published.load() {
+            indexing.load(&view, !config.read_only)?;
+        }
         let hub = Arc::new(Hub::new(
             config.watch_config.buffer_size,
             recovered.instance_id,
@@ -165,6 +187,8 @@ impl Engine {
             hub,
             committer,
             background,
+            indexing,
+            index_room,
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
             ended: Arc::default(),
@@ -190,9 +214,18 @@ impl Engine {
                 },
             );
         })?;
+        for number in 0..build_threads(&self.config) {
+            let indexing = Arc::clone(&self.indexing);
+            let published = Arc::clone(&self.published);
+            indexing.add_thread();
+            pool::spawn_beside(&format!("index-{number}"), move || {
+                indexing.run(|| published.load());
+            })
+            .inspect_err(|_| self.end_beside())?;
+        }
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
-            .inspect_err(|_| self.background.end())
+            .inspect_err(|_| self.end_beside())
     }
 
     /// The committer's thread.
@@ -214,6 +247,7 @@ impl Engine {
             block_on(self.asked_to_end.wait());
         }
         block_on(self.background.ended());
+        block_on(self.indexing.ended());
         self.hub.close();
         self.published.clear();
         drop(lock);
@@ -226,7 +260,7 @@ impl Engine {
             return;
         }
         self.asked_to_end.open(());
-        self.background.end();
+        self.end_beside();
         match &self.committer {
             Some(committer) => {
                 registry::announce_end(&self.path, Arc::clone(&self.ended));
@@ -238,6 +272,12 @@ impl Engine {
                 self.ended.open(Ok(()));
             }
         }
+    }
+
+    /// Ends the threads beside the committer's.
+    fn end_beside(&self) {
+        self.background.end();
+        self.indexing.end();
     }
 
     /// Waits for the end and says whether everything acknowledged is in the log.
@@ -282,6 +322,24 @@ impl Engine {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
             Err(error) => committer.poison(error),
         }
+    }
+}
+
+/// Searches that may be in one graph at once: the pool's threads, and as many blocking callers
+/// again; more wait for a moment.
+fn search_slots(config: &Config) -> usize {
+    2 * if config.read_threads == 0 {
+        pool::cores()
+    } else {
+        config.read_threads
+    }
+}
+
+/// Threads that build graphs: half of the cores, so that the other half is left for the application.
+fn build_threads(config: &Config) -> usize {
+    match config.hnsw.build_threads {
+        0 => (pool::cores() / 2).max(1),
+        threads => threads,
     }
 }
 

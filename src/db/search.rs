@@ -3,8 +3,11 @@
 use crate::{
     db::PulseDB,
     error::Result,
-    model::{CollectiveId, RecallWeights, SearchFilter, SearchHit, SearchOptions},
-    read::scan,
+    model::{
+        CollectiveId, RecallWeights, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+    },
+    read::execute,
+    sync::Arc,
     write::validate,
 };
 
@@ -96,9 +99,43 @@ impl PulseDB {
         // The vector first, then the snapshot: embedding takes longer than a commit.
         let definition = self.engine().reader()?.collective(collective)?;
         check_weights(options.weights.as_ref())?;
-        scan::check(&options, &[], |_, _| Ok(()))?;
+        execute::check(&options, &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
         self.search(collective, &vector, options).await
+    }
+
+    /// How a search would be answered now: the plan, what it looked at, and how long each stage
+    /// took. Runs the search.
+    ///
+    /// # Errors
+    /// As [`PulseDB::search`].
+    pub async fn explain(
+        &self,
+        collective: CollectiveId,
+        query: &[f32],
+        options: SearchOptions,
+    ) -> Result<SearchExplanation> {
+        self.check_search(collective, &[query], &options)?;
+        let (query, ef) = (query.to_vec(), self.config().hnsw.ef_search);
+        let clock = Arc::clone(&self.engine().env);
+        self.read(move |reader| execute::explain(reader, collective, &query, &options, ef, &*clock))
+            .await
+    }
+
+    /// Builds the vector index of a collective anew, from the log, and answers when it is in place.
+    /// Searches and recordings go on meanwhile. A collective that is too small for a graph
+    /// (`Config::hnsw.first_graph_rows`) is searched exactly and needs none.
+    ///
+    /// Cancel-safe: a build whose caller went away is finished all the same.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound),
+    /// [`PulseDBError::ReadOnly`](crate::PulseDBError::ReadOnly), and what kept the files from being
+    /// written; the index then stays as it was.
+    pub async fn rebuild_index(&self, collective: CollectiveId) -> Result<()> {
+        self.engine().committer()?;
+        let table = Arc::clone(self.engine().reader()?.table(collective)?);
+        self.engine().indexing.rebuild(&table).wait().await
     }
 
     async fn search_vectors(
@@ -107,18 +144,28 @@ impl PulseDB {
         queries: Vec<Vec<f32>>,
         options: SearchOptions,
     ) -> Result<Vec<Vec<SearchHit>>> {
-        check_weights(options.weights.as_ref())?;
-        let dimension = usize::from(self.engine().reader()?.table(collective)?.dimension);
         let vectors: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-        scan::check(&options, &vectors, |field, vector| {
-            validate::vector(field, vector, dimension)
-        })?;
+        self.check_search(collective, &vectors, &options)?;
         drop(vectors);
+        let ef = self.config().hnsw.ef_search;
         self.read(move |reader| {
             let vectors: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-            scan::search(reader, collective, &vectors, &options)
+            execute::search(reader, collective, &vectors, &options, ef)
         })
         .await
+    }
+
+    fn check_search(
+        &self,
+        collective: CollectiveId,
+        queries: &[&[f32]],
+        options: &SearchOptions,
+    ) -> Result<()> {
+        check_weights(options.weights.as_ref())?;
+        let dimension = usize::from(self.engine().reader()?.table(collective)?.dimension);
+        execute::check(options, queries, |field, vector| {
+            validate::vector(field, vector, dimension)
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod block_on;
+pub mod gate;
 pub mod pool;
 pub mod registry;
 pub mod timer;

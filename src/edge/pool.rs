@@ -38,11 +38,7 @@ pub struct Pool {
 impl Pool {
     /// Starts `threads` threads, or one per core for 0.
     pub fn start(name: &str, threads: usize) -> Result<Self> {
-        let threads = if threads == 0 {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        } else {
-            threads
-        };
+        let threads = if threads == 0 { cores() } else { threads };
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 jobs: VecDeque::new(),
@@ -126,6 +122,11 @@ fn work(shared: &Shared) {
     }
 }
 
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Runs one job on a thread of its own.
 pub fn run_once<T, F>(
     name: &str,
@@ -155,3 +156,23 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
         .map(drop)
         .map_err(PulseDBError::io("start a thread for", name))
 }
+
+/// Starts one named thread that gives way to others.
+pub fn spawn_beside(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    spawn(name, move || {
+        give_way();
+        body();
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn give_way() {
+    /// Where others want the core, a tenth of what one of them gets.
+    const NICENESS: i32 = 10;
+    // On Linux this is a property of the thread. That it stays as it was where the system refuses
+    // costs others time, nothing else.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}

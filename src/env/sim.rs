@@ -89,6 +89,11 @@ impl Env for SimEnv {
         self.with(|state| state.now)
     }
 
+    fn monotonic(&self) -> Duration {
+        let millis = self.now().as_millis();
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
     fn random_u64(&self) -> u64 {
         self.with(|state| state.random.next())
     }

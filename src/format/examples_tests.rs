@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::*;
+use crate::config::VectorElement;
 use crate::model::{
     Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType,
     ExperienceType, InstanceId, Lsn, Timeline, Timestamp, UserId,
@@ -285,4 +286,41 @@ fn tail() {
     };
     agree("tail", &tail.encode());
     assert_eq!(Tail::decode(&example("tail")).unwrap(), tail);
+}
+
+#[test]
+fn graph_header() {
+    let header = GraphHeader {
+        covered: Covered {
+            database: InstanceId::from_u128(INSTANCE),
+            timeline: Timeline::FIRST,
+            collective: 1,
+            first: 0,
+            end: 12,
+            last_lsn: Lsn::new(12),
+            horizon: Lsn::new(9),
+        },
+        params: GraphParams {
+            dimension: 384,
+            element: VectorElement::I8,
+            connectivity: 16,
+            expansion_add: 96,
+            unit: 0.001_416_015_6,
+        },
+        rows: 10,
+        graph_len: 5408,
+        library: GraphHeader::library_name("2.26.6").unwrap(),
+        body_crc: 0x1234_5678,
+    };
+    agree("graph-header", &header.encode());
+    assert_eq!(
+        GraphHeader::decode(&example("graph-header")).unwrap(),
+        header
+    );
+    let layout = header.layout().unwrap();
+    assert_eq!(layout.graph, 120..5528);
+    assert_eq!(layout.matrix, 128..3968);
+    assert_eq!(layout.rows, 5568..5608);
+    assert_eq!(layout.errors, 5632..5672);
+    assert_eq!(layout.len(), 5672);
 }

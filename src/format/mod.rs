@@ -17,6 +17,11 @@ pub mod experience;
 pub mod experience_type;
 pub mod fields;
 pub mod frame;
+#[allow(
+    dead_code,
+    reason = "read and written by the vector engine, which nothing calls yet"
+)]
+pub mod graph;
 pub mod manifest;
 pub mod segment;
 pub mod tail;
@@ -38,6 +43,7 @@ pub use fields::UnknownFields;
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, payload_crc, verify_frame,
 };
+pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name, segment_first_lsn};
 pub use tail::{TAIL_LEN, Tail};
@@ -64,7 +70,7 @@ fn put_at(out: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
-/// What segment headers and manifests of every version share: magic, then the version, and in the
+/// What segment headers, graph headers and manifests of every version share: magic, then the version, and in the
 /// last four bytes the checksum of all before.
 fn check_file(bytes: &[u8], magic: [u8; 8]) -> Result<(), FileFault> {
     let (covered, crc) = bytes.split_last_chunk().ok_or(FileFault::Length)?;

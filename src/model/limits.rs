@@ -48,3 +48,5 @@ pub const MAX_BATCH_QUERIES: usize = 1000;
 pub const MAX_GET_IDS: usize = 10_000;
 /// Most values of one list of a `SearchFilter`.
 pub const MAX_FILTER_VALUES: usize = 1000;
+/// Candidates that one search may look at: beyond, an exact scan is faster.
+pub const MAX_EF: usize = 10_000;

@@ -35,7 +35,7 @@ pub use id::{
 pub use insight::{DerivedInsight, InsightType, NewInsight};
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{ExperienceRelation, NewRelation, RelationType};
-pub use search::{RecallWeights, SearchHit, SearchOptions};
+pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;

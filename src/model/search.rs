@@ -1,5 +1,7 @@
 //! What is asked of a search, and what does it answer?
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Experience, SearchFilter};
@@ -15,6 +17,9 @@ pub struct SearchOptions {
     pub weights: Option<RecallWeights>,
     /// Compare with every candidate instead of asking an approximate index.
     pub exact: bool,
+    /// Candidates that the approximate index looks at, 1–10,000; `None` means
+    /// `Config::hnsw.ef_search`. More find more of the true neighbours more slowly.
+    pub ef: Option<usize>,
 }
 
 impl Default for SearchOptions {
@@ -24,8 +29,58 @@ impl Default for SearchOptions {
             filter: SearchFilter::default(),
             weights: None,
             exact: false,
+            ef: None,
         }
     }
+}
+
+/// A way to answer a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchPlan {
+    /// Nothing can match.
+    Nothing,
+    /// The codes of every row are compared, one after the other.
+    Scan,
+    /// The codes of the matches are compared, wherever they stand.
+    Matches,
+    /// The graphs are walked, each node asked whether it matches; rows behind them are scanned.
+    FilteredGraph,
+    /// The graphs are walked and their results checked; rows behind them are scanned.
+    Graph,
+}
+
+/// How a search was answered. Counts are of this one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchExplanation {
+    /// The way that gave the answer; a first attempt by a graph that yielded too little is not told.
+    pub plan: SearchPlan,
+    /// Candidates that each graph was asked for.
+    pub ef: usize,
+    /// Row numbers of the collective, deleted ones included.
+    pub rows: u64,
+    /// Graphs of the collective.
+    pub graphs: u64,
+    /// Rows that they cover; the others are scanned by every search.
+    pub in_graphs: u64,
+    /// At most so many rows pass the filter; `None` where it restricts nothing.
+    pub matches: Option<u64>,
+    /// Codes that were compared by scans, and candidates from graphs.
+    pub codes_compared: u64,
+    /// Rows that might have won and were asked whether they are visible and pass the filter.
+    pub rows_checked: u64,
+    /// Vectors that were compared in f32.
+    pub vectors_compared: u64,
+    /// Results.
+    pub hits: u64,
+    /// Time to look up the filter and choose the plan.
+    pub planning: Duration,
+    /// Time to walk graphs and scan codes.
+    pub finding: Duration,
+    /// Time to compare vectors.
+    pub comparing: Duration,
+    /// Time to read the results.
+    pub reading: Duration,
 }
 
 /// How much similarity and energy count: `α·clamp01(similarity) + β·energy`.

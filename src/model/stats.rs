@@ -21,6 +21,13 @@ pub struct CollectiveStats {
     pub oldest: Option<Timestamp>,
     /// When the newest visible experience was recorded.
     pub newest: Option<Timestamp>,
+    /// Graphs of its vector index.
+    pub graphs: u64,
+    /// Rows behind the newest graph, which every search scans.
+    pub tail_rows: u64,
+    /// Bytes of memory of the vector index: mapped graphs as if all of them were resident, what the
+    /// library keeps beside them, codes of the tail, and postings.
+    pub index_bytes: u64,
 }
 
 /// What a database is.

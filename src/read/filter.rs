@@ -74,6 +74,16 @@ impl<'a> Compiled<'a> {
         Ok(Self { filter, agents })
     }
 
+    /// What was asked for.
+    pub fn asked(&self) -> &SearchFilter {
+        self.filter
+    }
+
+    /// Codes of the agents asked for; `None` where any will do.
+    pub fn agents(&self) -> Option<&[u32]> {
+        self.agents.as_deref()
+    }
+
     /// Whether the columns of a row pass. The cheap checks come first; a damaged row never passes.
     pub fn columns(&self, visited: &Visited<'_>) -> bool {
         let row = visited.row;

@@ -15,15 +15,28 @@ const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
 pub struct Query<'a> {
     vector: &'a [f32],
     inverse_norm: f64,
+    /// The vector with length 1.
+    unit: Vec<f32>,
 }
 
 impl<'a> Query<'a> {
     /// A query whose vector was checked: finite and not zero.
     pub fn new(vector: &'a [f32]) -> Self {
+        let norm = squared_norm(vector).sqrt();
         Self {
             vector,
-            inverse_norm: 1.0 / squared_norm(vector).sqrt(),
+            inverse_norm: 1.0 / norm,
+            // In f64, because a query may be too short or too long for f32 to say 1 / ‖q‖.
+            unit: vector
+                .iter()
+                .map(|value| (f64::from(*value) / norm) as f32)
+                .collect(),
         }
+    }
+
+    /// The vector with length 1.
+    pub fn unit(&self) -> &[f32] {
+        &self.unit
     }
 
     /// Similarity to a stored vector of the same length, in [−1, 1].

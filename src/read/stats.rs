@@ -9,6 +9,7 @@ use crate::{
 /// Counts of a collective, from its columns.
 pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> {
     let table = reader.table(id)?;
+    let index = table.vectors.state();
     let mut stats = CollectiveStats {
         collective_id: id,
         experience_count: 0,
@@ -16,6 +17,9 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         body_bytes: 0,
         oldest: None,
         newest: None,
+        graphs: index.graphs.len() as u64,
+        tail_rows: u64::from(table.row_count().saturating_sub(index.indexed)),
+        index_bytes: index.bytes() + table.filter_index_bytes() as u64,
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {

@@ -12,9 +12,6 @@ pub type PairMetric = unsafe extern "C" fn(usize, usize, usize) -> f32;
 
 /// Rows of codes are padded to multiples of this many.
 pub(super) const PADDING: usize = 64;
-/// Rows that several queries go through before the next rows are loaded: with their queries they
-/// stay in the first-level cache at 384 dimensions.
-pub(super) const BLOCK_ROWS: usize = 32;
 
 /// An f32 that need not be aligned.
 pub(super) type F32 = [u8; 4];
@@ -38,7 +35,6 @@ pub(super) struct Parts {
     pub dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
     pub dot_rows_i8: unsafe fn(&[i8], &[i8], &mut [i32]),
     pub dot_queries_i8: unsafe fn(&[i8], usize, &[i8], &mut [i32]),
-    pub dot_f32: unsafe fn(&[F32], &[F32]) -> f32,
     pub quantise: unsafe fn(&[f32], f32, &mut [i8]),
     pub f32_to_f16: unsafe fn(&[f32], &mut [u16]),
 }
@@ -62,18 +58,6 @@ impl Kernels {
     pub fn dot_queries_i8(&self, queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
         // SAFETY: this table was handed out, so the CPU has its instructions.
         unsafe { (self.parts.dot_queries_i8)(queries, width, rows, dots) }
-    }
-
-    /// Of vectors of the same length.
-    pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
-        let bytes = |v: &[f32]| -> *const [F32] {
-            std::ptr::slice_from_raw_parts(v.as_ptr().cast(), v.len())
-        };
-        // SAFETY: an f32 is four initialised bytes, so these are the same ranges of memory, borrowed
-        // for as long as `a` and `b` are; arrays of bytes need no alignment.
-        let (a, b) = unsafe { (&*bytes(a), &*bytes(b)) };
-        // SAFETY: this table was handed out, so the CPU has its instructions.
-        unsafe { (self.parts.dot_f32)(a, b) }
     }
 
     /// Of as many values as there are codes.

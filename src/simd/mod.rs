@@ -9,6 +9,7 @@
 //! AVX2 kernels multiply |a| by ±b, and neither 128 nor two products of it fit where these go.
 #![allow(unsafe_code)]
 
+mod aligned;
 mod kernels;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -22,6 +23,7 @@ mod x86_avx512;
 
 use std::sync::OnceLock;
 
+pub use aligned::AlignedCodes;
 use kernels::Kernels;
 pub use kernels::PairMetric;
 
@@ -30,12 +32,6 @@ pub use kernels::PairMetric;
 pub fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     let (a, b) = common(a, b);
     chosen().dot_i8(a, b)
-}
-
-/// Appends the dot products of `query` and each of `rows`, which follow one another without gaps.
-/// A last row that is not whole is left out.
-pub fn dot_i8_rows(query: &[i8], rows: &[i8], dots: &mut Vec<i32>) {
-    dot_i8_queries(query, query.len(), rows, dots);
 }
 
 /// Appends the dot products of each of `rows` and each of `queries`, in one pass over the rows: all
@@ -53,21 +49,13 @@ pub fn dot_i8_queries(queries: &[i8], width: usize, rows: &[i8], dots: &mut Vec<
     let Some(dots) = dots.get_mut(before..).filter(|dots| !dots.is_empty()) else {
         return;
     };
-    if width % kernels::PADDING != 0 {
+    if !width.is_multiple_of(kernels::PADDING) {
         scalar::dot_queries_i8(queries, width, rows, dots);
     } else if asked == 1 {
         chosen().dot_rows_i8(queries, rows, dots);
     } else {
         chosen().dot_queries_i8(queries, width, rows, dots);
     }
-}
-
-/// The dot product of two vectors, summed in f32. Of vectors of different lengths the shorter one
-/// rules.
-#[must_use]
-pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
-    let (a, b) = common(a, b);
-    chosen().dot_f32(a, b)
 }
 
 /// ‖v‖², summed in f64 in lanes so that it vectorises.

@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 
 use super::{
-    kernels::{BLOCK_ROWS, F16, F32, Kernels, Parts, pair},
+    kernels::{F16, F32, Kernels, Parts, pair},
     scalar,
 };
 
@@ -18,7 +18,6 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
             dot_i8,
             dot_rows_i8,
             dot_queries_i8,
-            dot_f32,
             quantise,
             f32_to_f16: scalar::f32_to_f16,
         },
@@ -29,6 +28,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
     std::arch::is_aarch64_feature_detected!("neon").then_some(&KERNELS)
 }
 
+#[inline]
 #[target_feature(enable = "neon")]
 fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     let (a_chunks, a_rest) = a.as_chunks::<16>();
@@ -65,20 +65,15 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
 #[target_feature(enable = "neon")]
 fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
     let asked = queries.len() / width;
-    let blocks = rows.chunks(BLOCK_ROWS * width);
-    for (rows, dots) in blocks.zip(dots.chunks_mut(BLOCK_ROWS * asked)) {
-        for (group, queries) in queries.chunks(4 * width).enumerate() {
-            let rows = rows.chunks_exact(width).zip(dots.chunks_exact_mut(asked));
-            for (row, dots) in rows {
-                let Some(dots) = dots.get_mut(4 * group..) else {
-                    continue;
-                };
-                match dots.first_chunk_mut() {
-                    Some(dots) => *dots = dot_four(queries, row),
-                    None => {
-                        for (query, dot) in queries.chunks_exact(width).zip(dots) {
-                            *dot = dot_i8(row, query);
-                        }
+    let rows = rows.chunks_exact(width);
+    for (row, dots) in rows.zip(dots.chunks_exact_mut(asked)) {
+        let groups = queries.chunks(4 * width);
+        for (queries, dots) in groups.zip(dots.chunks_mut(4)) {
+            match dots.first_chunk_mut() {
+                Some(dots) => *dots = dot_four(queries, row),
+                None => {
+                    for (query, dot) in queries.chunks_exact(width).zip(dots) {
+                        *dot = dot_i8(row, query);
                     }
                 }
             }
@@ -111,6 +106,7 @@ fn dot_four(four: &[i8], one: &[i8]) -> [i32; 4] {
     ]
 }
 
+#[inline]
 #[target_feature(enable = "neon")]
 fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<4>();
@@ -127,9 +123,10 @@ fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     for (a, b) in a_last.iter().zip(b_last) {
         sums[0] = vfmaq_f32(sums[0], load_f32(a), load_f32(b));
     }
-    sum_f32(sums) + scalar::dot_f32(a_rest, b_rest)
+    sum_f32(sums) + scalar::dot_few_f32(a_rest, b_rest)
 }
 
+#[inline]
 #[target_feature(enable = "neon")]
 fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<4>();
@@ -146,7 +143,7 @@ fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
     for (a, b) in a_last.iter().zip(b_last) {
         sums[0] = vfmaq_f32(sums[0], load_f16(a), load_f16(b));
     }
-    sum_f32(sums) + scalar::dot_f16(a_rest, b_rest)
+    sum_f32(sums) + scalar::dot_few_f16(a_rest, b_rest)
 }
 
 #[target_feature(enable = "neon")]

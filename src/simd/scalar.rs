@@ -11,7 +11,6 @@ pub(super) fn kernels() -> &'static Kernels {
             dot_i8,
             dot_rows_i8,
             dot_queries_i8,
-            dot_f32,
             quantise,
             f32_to_f16,
         },
@@ -22,6 +21,7 @@ pub(super) fn kernels() -> &'static Kernels {
     &KERNELS
 }
 
+#[inline]
 pub(super) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).fold(0, |sum, (a, b)| {
         sum + i32::from(i16::from(*a) * i16::from(*b))
@@ -44,14 +44,24 @@ pub(super) fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &m
     }
 }
 
-pub(super) fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
-    let product = |a: &F32, b: &F32| f32::from_ne_bytes(*a) * f32::from_ne_bytes(*b);
-    dot(a, b, product)
+fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
+    dot(a, b, product_f32)
 }
 
-pub(super) fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
-    let wide = |half: &F16| f16_to_f32(u16::from_ne_bytes(*half));
-    dot(a, b, |a, b| wide(a) * wide(b))
+fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
+    dot(a, b, product_f16)
+}
+
+/// As a dot product of few numbers, which lanes would slow down.
+#[inline]
+pub(super) fn dot_few_f32(a: &[F32], b: &[F32]) -> f32 {
+    dot_few(a, b, product_f32)
+}
+
+/// As a dot product of few numbers, which lanes would slow down.
+#[inline]
+pub(super) fn dot_few_f16(a: &[F16], b: &[F16]) -> f32 {
+    dot_few(a, b, product_f16)
 }
 
 /// The sum of the products, in lanes so that it vectorises.
@@ -65,11 +75,21 @@ fn dot<T>(a: &[T], b: &[T], product: impl Fn(&T, &T) -> f32) -> f32 {
             *lane += product(a, b);
         }
     }
-    let mut sum: f32 = lanes.iter().sum();
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        sum += product(a, b);
-    }
-    sum
+    lanes.iter().sum::<f32>() + dot_few(a_rest, b_rest, product)
+}
+
+#[inline(always)]
+fn dot_few<T>(a: &[T], b: &[T], product: impl Fn(&T, &T) -> f32) -> f32 {
+    let pairs = a.iter().zip(b);
+    pairs.fold(0.0, |sum, (a, b)| sum + product(a, b))
+}
+
+fn product_f32(a: &F32, b: &F32) -> f32 {
+    f32::from_ne_bytes(*a) * f32::from_ne_bytes(*b)
+}
+
+fn product_f16(a: &F16, b: &F16) -> f32 {
+    f16_to_f32(u16::from_ne_bytes(*a)) * f16_to_f32(u16::from_ne_bytes(*b))
 }
 
 pub(super) fn quantise(vector: &[f32], factor: f32, codes: &mut [i8]) {

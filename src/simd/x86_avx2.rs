@@ -7,9 +7,13 @@
 use std::arch::x86_64::*;
 
 use super::{
-    kernels::{BLOCK_ROWS, F16, F32, Kernels, Parts, pair},
+    kernels::{F16, F32, Kernels, Parts, pair},
     scalar,
 };
+
+/// How far ahead, in bytes, rows are asked for: the CPU's own prefetchers are late where four rows
+/// are read side by side. Measured at 384 dimensions, anything from 1.5 to 12 KiB is as good.
+const PREFETCH_AHEAD: usize = 3072;
 
 /// If the CPU has them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -19,7 +23,6 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
             dot_i8,
             dot_rows_i8,
             dot_queries_i8,
-            dot_f32,
             quantise,
             f32_to_f16,
         },
@@ -33,6 +36,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
     there.then_some(&KERNELS)
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     let (a_chunks, a_rest) = a.as_chunks::<32>();
@@ -62,6 +66,7 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     let last = fours.remainder().chunks_exact(width);
     let (dots, last_dots) = dots.as_chunks_mut::<4>();
     for (rows, dots) in fours.zip(dots) {
+        prefetch_behind(rows);
         let (a, rows) = rows.split_at(width);
         let (b, rows) = rows.split_at(width);
         let (c, d) = rows.split_at(width);
@@ -87,20 +92,16 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
 #[target_feature(enable = "avx2")]
 fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
     let asked = queries.len() / width;
-    let blocks = rows.chunks(BLOCK_ROWS * width);
-    for (rows, dots) in blocks.zip(dots.chunks_mut(BLOCK_ROWS * asked)) {
-        for (group, queries) in queries.chunks(4 * width).enumerate() {
-            let rows = rows.chunks_exact(width).zip(dots.chunks_exact_mut(asked));
-            for (row, dots) in rows {
-                let Some(dots) = dots.get_mut(4 * group..) else {
-                    continue;
-                };
-                match dots.first_chunk_mut() {
-                    Some(dots) => *dots = dot_four_queries(queries, row),
-                    None => {
-                        for (query, dot) in queries.chunks_exact(width).zip(dots) {
-                            *dot = dot_i8(row, query);
-                        }
+    let rows = rows.chunks_exact(width);
+    for (row, dots) in rows.zip(dots.chunks_exact_mut(asked)) {
+        prefetch_behind(row);
+        let groups = queries.chunks(4 * width);
+        for (queries, dots) in groups.zip(dots.chunks_mut(4)) {
+            match dots.first_chunk_mut() {
+                Some(dots) => *dots = dot_four_queries(queries, row),
+                None => {
+                    for (query, dot) in queries.chunks_exact(width).zip(dots) {
+                        *dot = dot_i8(row, query);
                     }
                 }
             }
@@ -128,6 +129,7 @@ fn dot_four_queries(queries: &[i8], row: &[i8]) -> [i32; 4] {
     sum_four(sums)
 }
 
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<8>();
@@ -144,9 +146,10 @@ fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     for (a, b) in a_last.iter().zip(b_last) {
         sums[0] = _mm256_fmadd_ps(load_f32(a), load_f32(b), sums[0]);
     }
-    sum_f32(sums) + scalar::dot_f32(a_rest, b_rest)
+    sum_f32(sums) + scalar::dot_few_f32(a_rest, b_rest)
 }
 
+#[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<8>();
@@ -163,7 +166,7 @@ fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
     for (a, b) in a_last.iter().zip(b_last) {
         sums[0] = _mm256_fmadd_ps(load_f16(a), load_f16(b), sums[0]);
     }
-    sum_f32(sums) + scalar::dot_f16(a_rest, b_rest)
+    sum_f32(sums) + scalar::dot_few_f16(a_rest, b_rest)
 }
 
 #[target_feature(enable = "avx2")]
@@ -220,6 +223,17 @@ fn f32_to_f16(values: &[f32], out: &mut [u16]) {
 fn add_products(sums: __m256i, positive: __m256i, a: __m256i, b: __m256i) -> __m256i {
     let pairs = _mm256_maddubs_epi16(positive, _mm256_sign_epi8(b, a));
     _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+/// Asks for what is [`PREFETCH_AHEAD`] behind `rows`, line by line.
+#[inline]
+pub(super) fn prefetch_behind(rows: &[i8]) {
+    for line in rows.as_chunks::<64>().0 {
+        let ahead = line.as_ptr().wrapping_add(PREFETCH_AHEAD);
+        // SAFETY: a prefetch is a hint that reads nothing into the program and never faults,
+        // wherever its address points; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) }
+    }
 }
 
 #[inline]

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    kernels::{BLOCK_ROWS, F16, F32, Kernels, Parts, pair},
+    kernels::{F16, F32, Kernels, Parts, pair},
     scalar, x86_avx2,
 };
 
@@ -19,7 +19,6 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
             dot_i8,
             dot_rows_i8,
             dot_queries_i8,
-            dot_f32,
             quantise,
             f32_to_f16,
         },
@@ -34,6 +33,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
     there.then_some(&KERNELS)
 }
 
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     let (a_chunks, a_rest) = a.as_chunks();
@@ -60,6 +60,7 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     let last = fours.remainder().chunks_exact(width);
     let (dots, last_dots) = dots.as_chunks_mut::<4>();
     for (rows, dots) in fours.zip(dots) {
+        x86_avx2::prefetch_behind(rows);
         let (a, rows) = rows.split_at(width);
         let (b, rows) = rows.split_at(width);
         let (c, d) = rows.split_at(width);
@@ -83,25 +84,24 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
 /// Four queries together: each part of a row is loaded and made unsigned once for all of them.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
+    let groups = queries.chunks(4 * width).map(|queries| {
+        let mut offsets = [0; 4];
+        for (query, of) in queries.chunks_exact(width).zip(&mut offsets) {
+            *of = offset(query);
+        }
+        (queries, offsets)
+    });
+    let groups: Vec<_> = groups.collect();
     let asked = queries.len() / width;
-    let blocks = rows.chunks(BLOCK_ROWS * width);
-    for (rows, dots) in blocks.zip(dots.chunks_mut(BLOCK_ROWS * asked)) {
-        for (group, queries) in queries.chunks(4 * width).enumerate() {
-            let mut offsets = [0; 4];
-            for (query, of) in queries.chunks_exact(width).zip(&mut offsets) {
-                *of = offset(query);
-            }
-            let rows = rows.chunks_exact(width).zip(dots.chunks_exact_mut(asked));
-            for (row, dots) in rows {
-                let Some(dots) = dots.get_mut(4 * group..) else {
-                    continue;
-                };
-                match dots.first_chunk_mut() {
-                    Some(dots) => *dots = dot_four_queries(queries, &offsets, row),
-                    None => {
-                        for (query, dot) in queries.chunks_exact(width).zip(dots) {
-                            *dot = dot_i8(row, query);
-                        }
+    let rows = rows.chunks_exact(width);
+    for (row, dots) in rows.zip(dots.chunks_exact_mut(asked)) {
+        x86_avx2::prefetch_behind(row);
+        for ((queries, offsets), dots) in groups.iter().zip(dots.chunks_mut(4)) {
+            match dots.first_chunk_mut() {
+                Some(dots) => *dots = dot_four_queries(queries, offsets, row),
+                None => {
+                    for (query, dot) in queries.chunks_exact(width).zip(dots) {
+                        *dot = dot_i8(row, query);
                     }
                 }
             }
@@ -132,6 +132,7 @@ fn dot_four_queries(queries: &[i8], offsets: &[i32; 4], row: &[i8]) -> [i32; 4] 
     dots
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<16>();
@@ -148,9 +149,10 @@ fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     for (a, b) in a_last.iter().zip(b_last) {
         sums[0] = _mm512_fmadd_ps(load_f32(a), load_f32(b), sums[0]);
     }
-    sum_f32(sums) + scalar::dot_f32(a_rest, b_rest)
+    sum_f32(sums) + scalar::dot_few_f32(a_rest, b_rest)
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<16>();
@@ -167,7 +169,7 @@ fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
     for (a, b) in a_last.iter().zip(b_last) {
         sums[0] = _mm512_fmadd_ps(load_f16(a), load_f16(b), sums[0]);
     }
-    sum_f32(sums) + scalar::dot_f16(a_rest, b_rest)
+    sum_f32(sums) + scalar::dot_few_f16(a_rest, b_rest)
 }
 
 #[target_feature(enable = "avx512f")]

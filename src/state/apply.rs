@@ -119,19 +119,19 @@ impl Applier {
                 row,
                 agent,
                 key,
-            } => self.record(at, row, &agent, key),
+            } => self.record(at, row, &agent, key, horizon),
             Mutation::Revise { at, values } => {
                 if let Some(table) = self.tables.get(at.collective) {
-                    table.with_slot(at.row, |slot| slot.push(lsn, values, horizon));
+                    table.note_horizon(horizon);
+                    table.revise(at.row, lsn, values, horizon);
                 }
             }
             Mutation::Delete { at } => {
-                let deleted = self
-                    .tables
-                    .get(at.collective)
-                    .and_then(|table| table.with_slot(at.row, |slot| slot.delete(lsn)));
-                if deleted == Some(true) {
-                    self.graves.push_back((lsn, Grave::Row(at)));
+                if let Some(table) = self.tables.get(at.collective) {
+                    table.note_horizon(horizon);
+                    if table.delete(at.row, lsn) {
+                        self.graves.push_back((lsn, Grave::Row(at)));
+                    }
                 }
             }
             Mutation::Nothing => {}
@@ -149,10 +149,18 @@ impl Applier {
         }
     }
 
-    fn record(&mut self, at: RowRef, mut row: Row, agent: &str, key: Option<Arc<str>>) {
+    fn record(
+        &mut self,
+        at: RowRef,
+        mut row: Row,
+        agent: &str,
+        key: Option<Arc<str>>,
+        horizon: Lsn,
+    ) {
         let Some(table) = self.tables.get(at.collective) else {
             return;
         };
+        table.note_horizon(horizon);
         row.agent = table.agents.intern(agent);
         table.fill(at.row, row);
         self.ids.insert(row.id, at);
@@ -168,7 +176,7 @@ impl Applier {
             && *lsn <= horizon
         {
             match self.graves.pop_front() {
-                Some((_, Grave::Row(at))) => self.forget(at),
+                Some((lsn, Grave::Row(at))) => self.forget(at, lsn),
                 Some((_, Grave::Collective(number))) => {
                     self.keys.retain(|(collective, _), _| *collective != number);
                     self.key_of.retain(|at, _| at.collective != number);
@@ -179,7 +187,7 @@ impl Applier {
         }
     }
 
-    fn forget(&mut self, at: RowRef) {
+    fn forget(&mut self, at: RowRef, lsn: Lsn) {
         if let Some(key) = self.key_of.remove(&at) {
             let key = (at.collective, key);
             if self.keys.get(&key) == Some(&at) {
@@ -192,7 +200,7 @@ impl Applier {
         if let Some(Some(id)) = table.with_slot(at.row, |slot| slot.row().map(|row| row.id)) {
             self.ids.remove(id, at);
         }
-        table.forget(at.row);
+        table.forget(at.row, lsn);
     }
 
     /// Collectives whose ids can now leave the index: too long a walk for the committer.

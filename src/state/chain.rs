@@ -51,6 +51,22 @@ impl<T: Clone> Chain<T> {
         })
     }
 
+    /// Shows every version that somebody at or above `horizon` may see, newest first, and since
+    /// when it holds. False if none of them holds at the horizon yet.
+    pub fn since(&self, horizon: Lsn, mut look: impl FnMut(Lsn, &T)) -> bool {
+        self.0.with(|newest| {
+            let mut entry = newest.map(Arc::as_ref);
+            while let Some(version) = entry {
+                look(version.lsn, &version.value);
+                if version.lsn <= horizon {
+                    return true;
+                }
+                entry = version.previous.as_deref();
+            }
+            false
+        })
+    }
+
     /// Adds the newest version, and drops what nobody at or above `horizon` can see, or leaves a
     /// part of it for a later push.
     pub fn push(&self, lsn: Lsn, value: T, horizon: Lsn) {
@@ -166,6 +182,22 @@ mod tests {
         let only = chain([5], NO_HORIZON);
         only.push(Lsn::new(6), 6, Lsn::new(5));
         assert_eq!((at(&only, 5), at(&only, 6)), (Some(5), Some(6)));
+    }
+
+    #[test]
+    fn what_somebody_may_see_is_shown() {
+        let chain = chain([3, 5, 9], NO_HORIZON);
+        let since = |horizon| {
+            let mut seen = Vec::new();
+            let reached = chain.since(Lsn::new(horizon), |lsn, value| {
+                seen.push((lsn.get(), *value))
+            });
+            (seen, reached)
+        };
+        assert_eq!(since(2), (vec![(9, 9), (5, 5), (3, 3)], false));
+        assert_eq!(since(3), (vec![(9, 9), (5, 5), (3, 3)], true));
+        assert_eq!(since(8), (vec![(9, 9), (5, 5)], true));
+        assert_eq!(since(9), (vec![(9, 9)], true));
     }
 
     #[test]

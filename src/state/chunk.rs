@@ -173,6 +173,24 @@ impl Slot {
         version.unwrap_or_else(|| row.initial_values())
     }
 
+    /// Shows every version of the values that somebody at or above `horizon` may see, newest first,
+    /// and since when it holds.
+    pub fn versions(&self, row: &Row, horizon: Lsn, mut look: impl FnMut(Lsn, Values)) {
+        if self.unchanged()
+            || !self
+                .versions
+                .since(horizon, |lsn, values| look(lsn, *values))
+        {
+            look(row.lsn, row.initial_values());
+        }
+    }
+
+    /// Whether nobody at or above `horizon` can see the row.
+    pub fn gone(&self, horizon: Lsn) -> bool {
+        let deleted_at = self.deleted_at.load(Ordering::Acquire);
+        deleted_at != 0 && deleted_at <= horizon.get()
+    }
+
     /// Fills the slot. A slot that is already filled stays as it is.
     pub fn fill(&self, row: Row) {
         let _ = self.row.set(row);

@@ -10,10 +10,13 @@
 //! never meets a row half written: it ignores rows newer than its snapshot.
 
 pub mod apply;
+pub mod bins;
 pub mod chain;
 pub mod chunk;
+pub mod filter_index;
 pub mod ids;
 pub mod names;
+pub mod postings;
 pub mod replay;
 pub mod snapshot;
 pub mod table;
@@ -23,5 +26,5 @@ pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
 pub use snapshot::Snapshot;
-pub use table::{RowState, Table, Visited};
+pub use table::{RowState, Rows, Table, Visited};
 pub use values::Values;

@@ -5,13 +5,15 @@ use crate::{
     state::{
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
+        filter_index::FilterIndex,
         names::Names,
         values::Values,
     },
     sync::{
-        Arc, Swap,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, Swap,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    vector::index::VectorIndex,
 };
 
 type Chunks = Vec<Option<Arc<Chunk>>>;
@@ -32,6 +34,12 @@ pub struct Table {
     chunks: Swap<Chunks>,
     /// Row numbers given out so far.
     rows: AtomicU32,
+    /// No live or later snapshot is below this LSN.
+    horizon: AtomicU64,
+    /// From the first filtered search on.
+    pub(super) filter_index: Mutex<Option<Arc<FilterIndex>>>,
+    /// Which rows are near a vector.
+    pub vectors: VectorIndex,
 }
 
 /// A row that a walk passes: what never changes at hand, what does at a price.
@@ -65,6 +73,42 @@ impl Visited<'_> {
     }
 }
 
+/// The rows that were there at one moment, by number.
+#[derive(Debug)]
+pub struct Rows {
+    chunks: Arc<Chunks>,
+    lsn: Lsn,
+}
+
+impl Rows {
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        let (chunk, slot) = locate(number);
+        self.chunks.get(chunk)?.as_ref()?.slots().get(slot)
+    }
+
+    /// The row, if it is visible.
+    pub fn visible(&self, number: u32) -> Option<Visited<'_>> {
+        let slot = self.slot(number)?;
+        Some(Visited {
+            number,
+            row: slot.visible(self.lsn)?,
+            slot,
+            lsn: self.lsn,
+        })
+    }
+
+    /// The row, whoever may see it; `None` where nobody can any more.
+    pub fn filled(&self, number: u32) -> Option<&Row> {
+        self.slot(number)?.row()
+    }
+
+    /// The row, unless nobody at or above `horizon` can see it.
+    pub fn needed(&self, number: u32, horizon: Lsn) -> Option<&Row> {
+        let slot = self.slot(number)?;
+        slot.row().filter(|_| !slot.gone(horizon))
+    }
+}
+
 /// A row as a snapshot sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct RowState {
@@ -86,6 +130,9 @@ impl Table {
             definition: Chain::default(),
             chunks: Swap::new(Some(Arc::new(Vec::new()))),
             rows: AtomicU32::new(0),
+            horizon: AtomicU64::new(0),
+            filter_index: Mutex::default(),
+            vectors: VectorIndex::new(definition.embedding_dimension),
         }
     }
 
@@ -97,6 +144,14 @@ impl Table {
     /// Row numbers given out so far, of whatever LSN.
     pub fn row_count(&self) -> u32 {
         self.rows.load(Ordering::Acquire)
+    }
+
+    /// The rows by number, for a call that asks for many.
+    pub fn rows(&self, lsn: Lsn) -> Rows {
+        Rows {
+            chunks: self.chunks.load().unwrap_or_default(),
+            lsn,
+        }
     }
 
     /// The row as of `lsn`.
@@ -194,6 +249,45 @@ impl Table {
         })
     }
 
+    /// An LSN that no live or later snapshot is below, not necessarily the highest such.
+    pub fn horizon(&self) -> Lsn {
+        Lsn::new(self.horizon.load(Ordering::Relaxed))
+    }
+
+    /// The index of what filters ask for; it exists from now on.
+    pub fn filter_index(&self) -> Arc<FilterIndex> {
+        Arc::clone(self.filter_index.lock().get_or_insert_default())
+    }
+
+    /// About how many bytes that index takes.
+    pub fn filter_index_bytes(&self) -> usize {
+        let index = self.filter_index.lock().clone();
+        index.map_or(0, |index| index.bytes())
+    }
+
+    /// Notes the oldest LSN that anybody reads at. For the committer.
+    pub(super) fn note_horizon(&self, horizon: Lsn) {
+        self.horizon.store(horizon.get(), Ordering::Relaxed);
+    }
+
+    /// Adds a version of a row's values. For the committer.
+    pub(super) fn revise(&self, number: u32, lsn: Lsn, values: Values, horizon: Lsn) {
+        self.with_slot(number, |slot| slot.push(lsn, values, horizon));
+        // Behind the push: who finds the row noted finds the version.
+        if let Some(index) = self.filter_index.lock().as_ref() {
+            index.changed(number);
+        }
+    }
+
+    /// Marks a row as deleted; false where it was already, or there is none. For the committer.
+    pub(super) fn delete(&self, number: u32, lsn: Lsn) -> bool {
+        let deleted = self.with_slot(number, |slot| slot.delete(lsn)) == Some(true);
+        if deleted && let Some(index) = self.filter_index.lock().as_ref() {
+            index.deleted();
+        }
+        deleted
+    }
+
     /// Sets the definition that holds from `lsn` on. For the committer.
     pub(super) fn define(&self, lsn: Lsn, definition: Arc<Collective>, horizon: Lsn) {
         self.definition.push(lsn, definition, horizon);
@@ -215,8 +309,11 @@ impl Table {
         self.rows.fetch_max(number + 1, Ordering::Release);
     }
 
-    /// Lets go of a row that nobody can see any more, and of its chunk if it was the last there.
-    pub(super) fn forget(&self, number: u32) {
+    /// Lets go of a row deleted at `lsn` that nobody can see any more, and of its chunk if it was
+    /// the last there.
+    pub(super) fn forget(&self, number: u32, lsn: Lsn) {
+        self.horizon.fetch_max(lsn.get(), Ordering::Relaxed);
+        self.vectors.bury(number);
         let (index, _) = locate(number);
         let Some(chunks) = self.chunks.load() else {
             return;

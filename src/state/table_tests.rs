@@ -183,7 +183,7 @@ fn a_chunk_goes_with_its_last_row() {
     for number in (16..32).rev() {
         table.with_slot(number, |slot| slot.delete(Lsn::new(200)));
         assert!(!freed(1), "row {number} still needs it");
-        table.forget(number);
+        table.forget(number, NEWEST);
     }
     assert!(freed(1));
     assert!(!freed(0) && !freed(2));
@@ -207,7 +207,7 @@ fn a_chunk_goes_with_its_last_row() {
 fn a_freed_first_chunk_does_not_hide_the_rest() {
     let table = table(100);
     for number in 0..16 {
-        table.forget(number);
+        table.forget(number, NEWEST);
     }
     let seek = |number: i64| table.seek(Timestamp::from_millis(number + 1), 0);
     assert!(seek(3) <= 16);

@@ -1,4 +1,5 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
 pub(crate) mod background;
+pub(crate) mod indexing;
 pub(crate) mod recover;

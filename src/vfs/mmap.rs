@@ -70,6 +70,26 @@ impl Map {
         (before.is_empty() && after.is_empty()).then_some(floats)
     }
 
+    /// As [`Self::floats`], for whole numbers.
+    #[must_use]
+    pub fn numbers(&self, range: Range<u64>) -> Option<&[u32]> {
+        let bytes = self.get(range)?;
+        // SAFETY: every pattern of 32 bits is a `u32`, and `align_to` itself checks alignment; the
+        // result lives as long as `bytes`.
+        let (before, numbers, after) = unsafe { bytes.align_to::<u32>() };
+        (before.is_empty() && after.is_empty()).then_some(numbers)
+    }
+
+    /// The bytes of `range` as signed ones; `None` if it leaves the map.
+    #[must_use]
+    pub fn signed(&self, range: Range<u64>) -> Option<&[i8]> {
+        let bytes = self.get(range)?;
+        // SAFETY: every byte is an `i8` of the same size and alignment, so all of them are in the
+        // middle; the result lives as long as `bytes`.
+        let (_, signed, _) = unsafe { bytes.align_to::<i8>() };
+        Some(signed)
+    }
+
     /// Are all pages of `range` in memory, so that reading it would not wait for the medium? An
     /// answer of the moment; `false` where it leaves the map or the system does not say.
     #[must_use]
@@ -165,6 +185,16 @@ mod tests {
         assert_eq!(map.floats(2..6), None, "not aligned");
         assert_eq!(map.floats(0..6), None, "half a number");
         assert_eq!(map.floats(8..16), None, "outside");
+    }
+
+    #[test]
+    fn numbers_and_signed_bytes_are_read_in_place() {
+        let map = map_of(&[1, 2, 3, 4, 0xff, 0x80, 0x7f, 0], 8).unwrap();
+        assert_eq!(map.numbers(0..8), Some(&[0x0403_0201, 0x007f_80ff][..]));
+        assert_eq!(map.numbers(1..5), None, "not aligned");
+        assert_eq!(map.numbers(0..6), None, "half a number");
+        assert_eq!(map.signed(4..7), Some(&[-1, -128, 127][..]));
+        assert_eq!(map.signed(4..9), None, "outside");
     }
 
     #[test]

@@ -547,6 +547,7 @@ fn questions_have_limits_too() {
             filter,
             weights,
             exact: true,
+            ef: None,
         };
         let filter = SearchFilter::default;
         for k in [1, 1000] {

@@ -5,6 +5,7 @@ mod crash;
 mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
+mod index;
 mod model;
 mod support;
 mod watching;

@@ -1000,6 +1000,7 @@ impl Pair {
             filter: filter.clone(),
             weights,
             exact: k.is_multiple_of(2),
+            ef: None,
         };
         let all = self
             .db

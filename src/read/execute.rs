@@ -1,0 +1,589 @@
+//! How is a search answered?
+//!
+//! As planned ([`plan`]): graphs are walked or codes are scanned, all of them or those of the rows
+//! that may pass the filter; rows in no graph are always scanned. Whatever may win is checked
+//! (visible, passes the filter) and compared by its vector in the mapped log. A scan is exact by
+//! proof ([`crate::vector::codes`]); a graph is as good as its recall, and where it yields too few
+//! rows, a more thorough plan follows. So a search for k answers with k rows whenever k match.
+
+use std::{cell::Cell, time::Duration};
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    env::Env,
+    error::{PulseDBError, Result},
+    log::SegmentSet,
+    model::{
+        CollectiveId, DecayConfig, RecallWeights, SearchExplanation, SearchHit, SearchOptions,
+        SearchPlan as Plan,
+        limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
+    },
+    read::{
+        filter::{self, Compiled},
+        matches,
+        plan::{self, Costs, Question},
+        rank::Candidate,
+        reader::Reader,
+        sieve::{Compared, Scoring, Sieve},
+    },
+    simd::{self, AlignedCodes},
+    state::{Rows, Table, Visited},
+    sync::Arc,
+    vector::{
+        CodeMatrix, Graph,
+        codes::{Codes, Measure},
+        index::IndexState,
+        tail::{BLOCK_ROWS, Block, RowVector},
+    },
+};
+
+/// Refuses options and queries that cannot be answered, before anything is read.
+pub fn check(
+    options: &SearchOptions,
+    queries: &[&[f32]],
+    check_vector: impl Fn(&str, &[f32]) -> Result<()>,
+) -> Result<()> {
+    if options.k == 0 || options.k > MAX_K {
+        return Err(PulseDBError::validation(
+            "k",
+            options.k,
+            format!("it must be in 1..={MAX_K}"),
+        ));
+    }
+    if let Some(ef) = options.ef
+        && !(1..=MAX_EF).contains(&ef)
+    {
+        return Err(PulseDBError::validation(
+            "ef",
+            ef,
+            format!("it must be in 1..={MAX_EF}"),
+        ));
+    }
+    filter::check(&options.filter)?;
+    if queries.len() > MAX_BATCH_QUERIES {
+        return Err(PulseDBError::validation(
+            "queries",
+            format!("{} vectors", queries.len()),
+            format!("there may be {MAX_BATCH_QUERIES}"),
+        ));
+    }
+    match queries {
+        [query] => check_vector("query", query),
+        many => many
+            .iter()
+            .enumerate()
+            .try_for_each(|(place, query)| check_vector(&format!("queries[{place}]"), query)),
+    }
+}
+
+/// For each query the best `options.k` experiences of the collective.
+pub fn search(
+    reader: &Reader,
+    collective: CollectiveId,
+    queries: &[&[f32]],
+    options: &SearchOptions,
+    ef: usize,
+) -> Result<Vec<Vec<SearchHit>>> {
+    let search = Search::new(reader, reader.table(collective)?, options, ef)?;
+    let (candidates, _) = search.candidates(queries)?;
+    search.hits(candidates)
+}
+
+/// How the search for one query goes, with its results counted but not answered.
+pub fn explain(
+    reader: &Reader,
+    collective: CollectiveId,
+    query: &[f32],
+    options: &SearchOptions,
+    ef: usize,
+    clock: &dyn Env,
+) -> Result<SearchExplanation> {
+    let mut stages = Stages::new(clock);
+    let search = Search::new(reader, reader.table(collective)?, options, ef)?;
+    let planning = stages.next();
+    let (mut sieves, work) = search.sift(&[query])?;
+    let finding = stages.next();
+    let (candidates, compared) = search.compare(&mut sieves)?;
+    let comparing = stages.next();
+    let hits = search.hits(candidates)?.iter().map(Vec::len).sum::<usize>();
+    Ok(SearchExplanation {
+        plan: work.plan,
+        ef: search.ef,
+        rows: search.count.into(),
+        graphs: search.index.graphs.len() as u64,
+        in_graphs: search.index.indexed.into(),
+        matches: search.matches.as_ref().map(RoaringBitmap::len),
+        codes_compared: work.codes_compared,
+        rows_checked: sieves.iter().map(|sieve| sieve.checked()).sum(),
+        vectors_compared: compared,
+        hits: hits as u64,
+        planning,
+        finding,
+        comparing,
+        reading: stages.next(),
+    })
+}
+
+/// What the queries of one call share.
+struct Search<'a> {
+    reader: &'a Reader,
+    table: &'a Table,
+    options: &'a SearchOptions,
+    ef: usize,
+    /// Row numbers given out when the search began: at least the visible ones.
+    count: u32,
+    /// Loaded after `count`, so that every row below it is there.
+    rows: Rows,
+    index: Arc<IndexState>,
+    filter: Compiled<'a>,
+    /// At least the rows that pass the filter; `None` where it restricts nothing.
+    matches: Option<RoaringBitmap>,
+    scoring: Scoring,
+    decay: Option<DecayConfig>,
+}
+
+/// What a search did.
+struct Work {
+    plan: Plan,
+    codes_compared: u64,
+}
+
+impl<'a> Search<'a> {
+    fn new(
+        reader: &'a Reader,
+        table: &'a Table,
+        options: &'a SearchOptions,
+        ef: usize,
+    ) -> Result<Self> {
+        let decay = table.definition(reader.lsn()).map(|d| d.decay.clone());
+        let weights: Option<RecallWeights> = options
+            .weights
+            .or_else(|| decay.as_ref()?.default_recall_weights)
+            .filter(|weights| weights.energy > 0.0);
+        let filter = Compiled::new(&options.filter, table)?;
+        let matches = matches::candidates(reader, table, &filter);
+        let count = table.row_count();
+        Ok(Self {
+            reader,
+            table,
+            options,
+            ef: plan::breadth(options.ef.unwrap_or(ef), options.k, weights.is_some()),
+            count,
+            rows: table.rows(reader.lsn()),
+            index: table.vectors.reaching(count),
+            filter,
+            matches,
+            scoring: weights.map_or(Scoring::Similarity, Scoring::Weighted),
+            decay,
+        })
+    }
+
+    fn candidates(&self, queries: &[&'a [f32]]) -> Result<(Vec<Vec<Candidate>>, u64)> {
+        let (mut sieves, _) = self.sift(queries)?;
+        self.compare(&mut sieves)
+    }
+
+    /// Finds what may be among the best of each query.
+    fn sift(&self, queries: &[&'a [f32]]) -> Result<(Vec<Sieve<'a>>, Work)> {
+        let sieves = || -> Vec<Sieve<'a>> {
+            queries
+                .iter()
+                .map(|query| Sieve::new(query, self.options.k, self.scoring))
+                .collect()
+        };
+        let question = Question {
+            rows: self.count.into(),
+            in_graphs: self.index.indexed.into(),
+            matches: self.matches.as_ref().map(RoaringBitmap::len),
+            k: self.options.k,
+            ef: self.ef,
+            exact: self.options.exact,
+        };
+        let mut plan = plan::plan(&question, &Costs::default());
+        loop {
+            let mut pass = Pass::new(sieves());
+            let complete = self.follow(plan, &mut pass)?;
+            if complete {
+                let work = Work {
+                    plan,
+                    codes_compared: pass.codes_compared,
+                };
+                return Ok((pass.sieves, work));
+            }
+            // A graph answers with what it happens to reach: where too much of that did not count,
+            // the next way is more thorough, and the last one complete.
+            plan = match plan {
+                Plan::Graph => Plan::FilteredGraph,
+                _ if self.matches.is_some() => Plan::Matches,
+                _ => Plan::Scan,
+            };
+        }
+    }
+
+    /// Follows a plan; whether that answers in full.
+    fn follow(&self, plan: Plan, pass: &mut Pass<'a>) -> Result<bool> {
+        match plan {
+            Plan::Nothing => {}
+            Plan::Scan => {
+                for one in &self.index.graphs {
+                    self.scan_graph(&one.graph, pass)?;
+                }
+                self.scan_tail(pass)?;
+            }
+            Plan::Matches => self.scan_matches(pass)?,
+            Plan::Graph | Plan::FilteredGraph => {
+                let filtered = plan == Plan::FilteredGraph;
+                for one in &self.index.graphs {
+                    if !self.walk_graph(&one.graph, filtered, pass)? {
+                        return Ok(false);
+                    }
+                }
+                self.scan_tail(pass)?;
+                return Ok(pass.sieves.iter().all(Sieve::is_full));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares all rows of a graph by their codes, without walking it.
+    fn scan_graph(&self, graph: &Graph, pass: &mut Pass<'a>) -> Result<()> {
+        let covered = graph.covered();
+        let codes = graph
+            .codes()
+            .filter(|_| self.reader.lsn() >= covered.horizon);
+        let Some(matrix) = codes else {
+            // Of graphs without codes, and of snapshots that see more than the graph has.
+            return (covered.first..covered.end.min(self.count))
+                .try_for_each(|row| self.compare_plainly(row, pass));
+        };
+        let codes = matrix.codes();
+        for (batch, rows) in matrix.rows.chunks(BLOCK_ROWS as usize).enumerate() {
+            let first = batch * BLOCK_ROWS as usize;
+            pass.compare(
+                &codes.slice(first..first + rows.len()),
+                |at| rows.get(at).copied(),
+                |row| self.energy(row),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Compares all rows that are in no graph.
+    fn scan_tail(&self, pass: &mut Pass<'a>) -> Result<()> {
+        let coded = self.index.tail.rows();
+        let whole = self.count - self.count % BLOCK_ROWS;
+        let from = self.index.indexed;
+        let first_block = from.max(coded.start) / BLOCK_ROWS * BLOCK_ROWS;
+        for first in (first_block..whole).step_by(BLOCK_ROWS as usize) {
+            match self.block(first) {
+                Some(block) => pass.compare(
+                    &block.codes(),
+                    |at| Some(first + at as u32).filter(|row| *row >= from),
+                    |row| self.energy(row),
+                )?,
+                None => (first.max(from)..first + BLOCK_ROWS)
+                    .try_for_each(|row| self.compare_plainly(row, pass))?,
+            }
+        }
+        (whole.max(from)..self.count).try_for_each(|row| self.compare_plainly(row, pass))
+    }
+
+    /// Compares the rows that may pass the filter.
+    fn scan_matches(&self, pass: &mut Pass<'a>) -> Result<()> {
+        let Some(matches) = &self.matches else {
+            return Ok(());
+        };
+        let whole = self.count - self.count % BLOCK_ROWS;
+        let mut graphs = self.index.graphs.iter().map(|one| &one.graph).peekable();
+        let mut nodes = None;
+        for row in matches {
+            while graphs.next_if(|graph| graph.covered().end <= row).is_some() {
+                nodes = None;
+            }
+            let code = match graphs.peek() {
+                Some(graph) if self.reader.lsn() >= graph.covered().horizon => nodes
+                    .get_or_insert_with(|| graph.codes().map(|matrix| (matrix, matrix.codes())))
+                    .as_ref()
+                    .and_then(|(matrix, codes)| codes.row(matrix.slot(row)?)),
+                None if row < whole => self
+                    .block(row)
+                    .and_then(|block| block.codes().row((row % BLOCK_ROWS) as usize)),
+                _ => None,
+            };
+            match code {
+                Some((code, measure)) => {
+                    pass.compare_one(row, code, measure, |row| self.energy(row))?
+                }
+                None => self.compare_plainly(row, pass)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers what a graph has near each query; whether enough of it counted. Where `filtered`, the
+    /// graph is walked until it has found nodes that match.
+    fn walk_graph(&self, graph: &Graph, filtered: bool, pass: &mut Pass<'a>) -> Result<bool> {
+        if self.reader.lsn() < graph.covered().horizon {
+            self.scan_graph(graph, pass)?;
+            return Ok(true);
+        }
+        let asked = Cell::new(0_u32);
+        let most = self.count / MOST_ASKED_PARTS;
+        let passes = |row: u32| {
+            asked.set(asked.get() + 1);
+            // A walk that finds nothing would visit the whole graph, and usearch remembers what it
+            // visited for good. What is let through here is refused when it is checked.
+            asked.get() > most
+                || match &self.matches {
+                    Some(matches) => matches.contains(row),
+                    None => matches!(self.energy(row), Ok(Some(_))),
+                }
+        };
+        let accept: Option<&dyn Fn(u32) -> bool> = if filtered { Some(&passes) } else { None };
+        let matrix = graph.codes();
+        let codes = matrix.as_ref().map(CodeMatrix::codes);
+        let mut found = Vec::new();
+        for sieve in &mut pass.sieves {
+            let query = sieve.query.unit();
+            asked.set(0);
+            graph.search(query, 1.0, self.ef, accept, &mut found)?;
+            pass.codes_compared += found.len() as u64;
+            let before = sieve.checked();
+            let mut counted = 0;
+            for (row, distance) in &found {
+                let measure = matrix
+                    .as_ref()
+                    .and_then(|matrix| codes.as_ref()?.row(matrix.slot(*row)?))
+                    .map_or(Measure::GONE, |(_, measure)| measure);
+                let interval = (-distance, sieve.code.off(measure));
+                sieve.offer(*row, interval, |row| {
+                    let energy = self.energy(row)?;
+                    counted += u64::from(energy.is_some());
+                    Ok(energy)
+                })?;
+            }
+            let refused = sieve.checked() - before - counted;
+            if !filtered && refused > counted / MOST_REFUSED_PARTS {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The codes of the block that `row` is in.
+    fn block(&self, row: u32) -> Option<&Block> {
+        self.index.tail.block(row, |row| self.row_vector(row))
+    }
+
+    /// Compares a row that has no code.
+    fn compare_plainly(&self, row: u32, pass: &mut Pass<'a>) -> Result<()> {
+        let Some(found) = self.rows.visible(row) else {
+            return Ok(());
+        };
+        if self.energy_of(&found)?.is_none() {
+            return Ok(());
+        }
+        let vector = self.vector(&found)?;
+        for sieve in &mut pass.sieves {
+            let similarity = sieve.query.similarity(vector, found.row.inverse_norm);
+            sieve.offer(row, (similarity, 0.0), |_| self.energy_of(&found))?;
+        }
+        Ok(())
+    }
+
+    /// What a code is made of.
+    fn row_vector(&self, row: u32) -> RowVector<'_> {
+        let Some(row) = self.rows.filled(row) else {
+            return RowVector::Gone;
+        };
+        match self.segments().vector(row.place, self.table.dimension) {
+            Ok(vector) if row.kind.is_some() => RowVector::Vector(vector, row.inverse_norm),
+            _ => RowVector::Unreadable,
+        }
+    }
+
+    /// The energy of a row, as far as scores ask for it; `None` where the row is not visible or
+    /// does not pass the filter.
+    fn energy(&self, row: u32) -> Result<Option<f32>> {
+        match self.rows.visible(row) {
+            Some(row) => self.energy_of(&row),
+            None => Ok(None),
+        }
+    }
+
+    fn energy_of(&self, row: &Visited<'_>) -> Result<Option<f32>> {
+        if !self.reader.passes(&self.filter, row)? {
+            return Ok(None);
+        }
+        Ok(Some(match (&self.scoring, &self.decay) {
+            (Scoring::Weighted(_), Some(decay)) => {
+                let values = row.values();
+                decay.energy(
+                    values.importance,
+                    values.applications,
+                    values.last_reinforced,
+                    self.reader.now,
+                )
+            }
+            _ => 0.0,
+        }))
+    }
+
+    /// Compares exactly what came through the sieves; and how many rows that were.
+    fn compare(&self, sieves: &mut [Sieve<'a>]) -> Result<(Vec<Vec<Candidate>>, u64)> {
+        let mut compared = 0;
+        let best = sieves
+            .iter_mut()
+            .map(|sieve| {
+                let (best, exactly) = sieve.finish(|row| self.compared(row))?;
+                compared += exactly;
+                Ok(best)
+            })
+            .collect::<Result<_>>()?;
+        Ok((best, compared))
+    }
+
+    fn compared(&self, row: u32) -> Result<Option<Compared<'a>>> {
+        let Some(row) = self.rows.visible(row) else {
+            return Ok(None);
+        };
+        Ok(Some(Compared {
+            vector: self.vector(&row)?,
+            inverse_norm: row.row.inverse_norm,
+            id: row.row.id,
+        }))
+    }
+
+    fn vector(&self, row: &Visited<'_>) -> Result<&'a [f32]> {
+        self.segments().vector(row.row.place, self.table.dimension)
+    }
+
+    fn segments(&self) -> &'a SegmentSet {
+        &self.reader.view.segments
+    }
+
+    fn hits(&self, candidates: Vec<Vec<Candidate>>) -> Result<Vec<Vec<SearchHit>>> {
+        candidates
+            .into_iter()
+            .map(|best| {
+                best.into_iter()
+                    .filter_map(|candidate| self.hit(candidate).transpose())
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn hit(&self, candidate: Candidate) -> Result<Option<SearchHit>> {
+        let Some(row) = self.rows.visible(candidate.row) else {
+            return Ok(None);
+        };
+        Ok(Some(SearchHit {
+            experience: self.reader.assemble(self.table, &row.state())?,
+            similarity: candidate.similarity,
+            score: candidate.score,
+        }))
+    }
+}
+
+/// Where more than one in five of a graph's results does not count (dead, archived, expired), the
+/// graph is asked again for such as do.
+const MOST_REFUSED_PARTS: u64 = 4;
+
+/// A filtered walk that has asked about more than a quarter of the rows costs more than their scan.
+const MOST_ASKED_PARTS: u32 = 4;
+
+/// One pass of some queries over codes.
+struct Pass<'a> {
+    sieves: Vec<Sieve<'a>>,
+    /// The codes of all queries, one behind the other, and bytes of each.
+    queries: AlignedCodes,
+    width: usize,
+    codes_compared: u64,
+    dots: Vec<i32>,
+    highest: Vec<f32>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(sieves: Vec<Sieve<'a>>) -> Self {
+        let width = sieves.first().map_or(0, |sieve| sieve.code.codes().len());
+        let mut queries = AlignedCodes::zeroed(width * sieves.len());
+        for (place, sieve) in queries.chunks_exact_mut(width.max(1)).zip(&sieves) {
+            place.copy_from_slice(sieve.code.codes());
+        }
+        Self {
+            sieves,
+            queries,
+            width,
+            codes_compared: 0,
+            dots: Vec::new(),
+            highest: Vec::new(),
+        }
+    }
+
+    /// Offers each row of the run to each query. `number` gives the row number of a code.
+    fn compare(
+        &mut self,
+        codes: &Codes<'_>,
+        number: impl Fn(usize) -> Option<u32>,
+        energy: impl Fn(u32) -> Result<Option<f32>>,
+    ) -> Result<()> {
+        self.dots.clear();
+        simd::dot_i8_queries(&self.queries, self.width, codes.codes, &mut self.dots);
+        self.codes_compared += codes.errors.len() as u64;
+        let queries = self.sieves.len();
+        for (query, sieve) in self.sieves.iter_mut().enumerate() {
+            let dots = self.dots.iter().skip(query).step_by(queries);
+            sieve.code.highest(dots.copied(), codes, &mut self.highest);
+            for (at, highest) in self.highest.iter().enumerate() {
+                if sieve.in_vain(*highest) {
+                    continue;
+                }
+                let dot = self.dots.get(at * queries + query);
+                if let (Some(dot), Some((_, measure)), Some(row)) = (dot, codes.row(at), number(at))
+                {
+                    let interval = sieve.code.interval(*dot, measure);
+                    sieve.offer(row, interval, &energy)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers one row to each query.
+    fn compare_one(
+        &mut self,
+        row: u32,
+        code: &[i8],
+        measure: Measure,
+        energy: impl Fn(u32) -> Result<Option<f32>>,
+    ) -> Result<()> {
+        for sieve in &mut self.sieves {
+            let dot = simd::dot_i8(sieve.code.codes(), code);
+            let interval = sieve.code.interval(dot, measure);
+            sieve.offer(row, interval, &energy)?;
+        }
+        self.codes_compared += 1;
+        Ok(())
+    }
+}
+
+/// A stopwatch that answers the time since it was last asked.
+struct Stages<'a> {
+    clock: &'a dyn Env,
+    last: Duration,
+}
+
+impl<'a> Stages<'a> {
+    fn new(clock: &'a dyn Env) -> Self {
+        Self {
+            clock,
+            last: clock.monotonic(),
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        let now = self.clock.monotonic();
+        now.saturating_sub(std::mem::replace(&mut self.last, now))
+    }
+}

@@ -1,0 +1,534 @@
+//! Who builds the graphs, and when?
+//!
+//! A few threads beside the commits, each at one collective at a time. They look at every collective
+//! now and then, ask [`merge::next`] what is most useful, build it from the mapped log, write the
+//! file, and put the graph in its place. Searches go on with what was there before.
+//!
+//! Nobody in the commit path waits for these threads, and they wait for nobody there: they read
+//! published snapshots like any reader. So neither can hold up the other; when they fall behind, or
+//! fail, only the admission of new vectors waits.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    ops::Range,
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    config::{HnswConfig, VectorElement},
+    error::{PulseDBError, Result},
+    format::{Covered, GraphParams},
+    log::SegmentSet,
+    model::{InstanceId, Lsn},
+    protocol::stop::Latch,
+    simd::squared_norm,
+    state::{Rows, Snapshot, Table},
+    sync::Arc,
+    vector::{
+        Expected, Graph, GraphBuilder,
+        codes::calibrated_unit,
+        index::IndexedGraph,
+        merge::{self, Job, Run, Thresholds},
+        store::GraphFiles,
+    },
+};
+
+/// What the threads read from.
+type View = Snapshot<Arc<SegmentSet>>;
+
+/// How often a thread looks for work.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often a thread passes by a collective whose last build failed: at [`INTERVAL`], ten seconds.
+const PASSES_AFTER_FAILURE: u32 = 200;
+
+/// Rows whose components calibrate a graph's codes: half a million numbers of MiniLM's vectors.
+const SAMPLED_ROWS: u32 = 1024;
+
+/// A graph is not extended with codes whose best step is further from its own than this.
+const UNIT_DRIFT: f32 = 1.25;
+
+/// How far from 1 a stated length may be off; beyond it the numbers were out of f32's reach.
+const TRUSTED_LENGTH: f64 = 1e-4;
+
+/// Rows between two looks at whether the end was asked for.
+const ROWS_BETWEEN_LOOKS: u32 = 64;
+
+/// How graphs are built and found.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Parameters of new graphs, and when to build them.
+    pub hnsw: HnswConfig,
+    /// Searches of one graph at once.
+    pub slots: usize,
+}
+
+/// The builders' shared state.
+pub struct Indexing {
+    files: GraphFiles,
+    database: InstanceId,
+    options: Options,
+    state: Mutex<State>,
+    bell: Condvar,
+    ended: Latch<()>,
+    /// Told after every change of an index.
+    changed: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Threads that have not ended.
+    threads: usize,
+    ended: bool,
+    /// Collectives that a thread is at.
+    busy: HashSet<u32>,
+    /// Collectives to be built anew, and who waits for it.
+    asked: HashMap<u32, Vec<Arc<Latch<Result<()>>>>>,
+    /// Collectives to be passed by so many times.
+    failed: HashMap<u32, u32>,
+}
+
+/// What a thread does next.
+struct Task {
+    table: Arc<Table>,
+    job: Job,
+    waiting: Vec<Arc<Latch<Result<()>>>>,
+}
+
+impl Indexing {
+    /// Nothing to do yet.
+    pub fn new(
+        files: GraphFiles,
+        database: InstanceId,
+        options: Options,
+        changed: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            files,
+            database,
+            options,
+            state: Mutex::default(),
+            bell: Condvar::new(),
+            ended: Latch::default(),
+            changed,
+        }
+    }
+
+    /// Maps the graphs that earlier sessions left, as far as they are whole and fit the tables.
+    /// What does not is removed where `writing`, and built again in time.
+    pub fn load(&self, view: &View, writing: bool) -> Result<()> {
+        let mut found: HashMap<u32, Vec<Graph>> = HashMap::new();
+        let mut useless = Vec::new();
+        for name in self.files.list()? {
+            match self.open(view, &name) {
+                Ok(graph) => found
+                    .entry(graph.covered().collective)
+                    .or_default()
+                    .push(graph),
+                Err(error) => {
+                    if GraphFiles::is_finished(&name) {
+                        tracing::warn!(%error, name, "an index file is of no use; it will be built again");
+                    }
+                    useless.push(name);
+                }
+            }
+        }
+        for (number, mut graphs) in found {
+            let Some(table) = view.tables.get(number) else {
+                continue;
+            };
+            let rows = table.rows(view.lsn());
+            // The widest first of those that begin at the same row: a crash may leave the parts
+            // beside the whole.
+            graphs.sort_by_key(|graph| (graph.covered().first, u32::MAX - graph.covered().end));
+            let (mut place, mut end) = (0, 0);
+            for graph in graphs {
+                let covered = *graph.covered();
+                let gap_is_empty =
+                    || (end..covered.first).all(|row| rows.needed(row, table.horizon()).is_none());
+                if covered.first >= end && gap_is_empty() {
+                    end = covered.end;
+                    let graph = Source::new(view, table).counted(graph);
+                    table
+                        .vectors
+                        .replace(place..place, Some(Arc::new(graph)), end);
+                    place += 1;
+                } else {
+                    useless.push(GraphFiles::name(&covered));
+                }
+            }
+        }
+        if writing {
+            for name in useless {
+                self.files.remove(&name);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, view: &View, name: &str) -> Result<Graph> {
+        let unknown = || PulseDBError::Vector(format!("{name} belongs to no collective"));
+        let number = name
+            .split_once('-')
+            .and_then(|(number, _)| number.parse().ok());
+        let table = number
+            .filter(|_| GraphFiles::is_finished(name))
+            .and_then(|number| view.tables.get(number))
+            .ok_or_else(unknown)?;
+        let graph = self.graph(table, name, self.files.map(name)?)?;
+        // A power cut in `Fast` mode may have taken rows back, whose numbers others got since. LSNs
+        // are never given twice, so the last row tells.
+        let last = graph.rows().last().copied();
+        let rows = table.rows(view.lsn());
+        let lsn = last.and_then(|last| rows.filled(last)).map(|row| row.lsn);
+        let still_there = lsn.is_none_or(|lsn| lsn == graph.covered().last_lsn);
+        if name == GraphFiles::name(graph.covered())
+            && graph.covered().end <= table.row_count()
+            && still_there
+        {
+            Ok(graph)
+        } else {
+            Err(PulseDBError::Vector(format!(
+                "{name} is about rows that are not there"
+            )))
+        }
+    }
+
+    fn graph(&self, table: &Table, name: &str, map: crate::vfs::Map) -> Result<Graph> {
+        let expected = Expected {
+            database: self.database,
+            collective: table.number,
+            dimension: table.dimension,
+        };
+        Graph::open(map, &self.files.path(name), &expected, self.options.slots)
+    }
+
+    /// Whether new vectors of this collective may be admitted.
+    pub fn has_room(&self, table: &Table) -> bool {
+        let rows = table.row_count() - table.vectors.state().indexed.min(table.row_count());
+        let bytes = u64::from(rows) * merge::tail_row_bytes(table.dimension);
+        bytes <= self.options.hnsw.max_tail_bytes as u64
+    }
+
+    /// Has the graphs of a collective built anew; the latch opens when they are in place.
+    pub fn rebuild(&self, table: &Table) -> Arc<Latch<Result<()>>> {
+        let latch = Arc::new(Latch::default());
+        let mut state = self.state.lock();
+        if state.ended || state.threads == 0 {
+            latch.open(Err(PulseDBError::Closed));
+        } else {
+            state
+                .asked
+                .entry(table.number)
+                .or_default()
+                .push(Arc::clone(&latch));
+            state.failed.remove(&table.number);
+            self.bell.notify_one();
+        }
+        latch
+    }
+
+    /// Ends the threads.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        if state.threads == 0 {
+            self.ended.open(());
+        }
+        self.bell.notify_all();
+    }
+
+    /// Waits until no thread touches a file any more.
+    pub async fn ended(&self) {
+        self.ended.wait().await;
+    }
+
+    /// A thread is about to run.
+    pub fn add_thread(&self) {
+        self.state.lock().threads += 1;
+    }
+
+    /// The life of a thread that was added before. `view` tells the newest snapshot.
+    pub fn run(&self, view: impl Fn() -> Option<Arc<View>>) {
+        let _leave = Leave(self);
+        while !self.state.lock().ended {
+            let Some(view) = view() else {
+                return;
+            };
+            let Some(task) = self.next(&view) else {
+                drop(view);
+                let mut state = self.state.lock();
+                if !state.ended {
+                    self.bell.wait_for(&mut state, INTERVAL);
+                }
+                continue;
+            };
+            let _done = Done(self, task.table.number);
+            let built = self.build(&view, &task.table, &task.job);
+            if let Err(error) = &built
+                && !matches!(error, PulseDBError::Closed)
+            {
+                tracing::warn!(%error, collective = task.table.number, "a graph could not be built");
+                self.state
+                    .lock()
+                    .failed
+                    .insert(task.table.number, PASSES_AFTER_FAILURE);
+            }
+            for latch in &task.waiting {
+                latch.open(built.clone());
+            }
+            (self.changed)();
+        }
+    }
+
+    /// The next thing to do, taken.
+    fn next(&self, view: &View) -> Option<Task> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        for table in view.tables.iter() {
+            let number = table.number;
+            if state.busy.contains(&number) {
+                continue;
+            }
+            let waiting = state.asked.remove(&number);
+            if waiting.is_none()
+                && let Some(passes) = state.failed.get_mut(&number)
+            {
+                *passes = passes.saturating_sub(1);
+                if *passes > 0 {
+                    continue;
+                }
+                state.failed.remove(&number);
+            }
+            if let Some(job) = self.job(view, table, waiting.is_some()) {
+                state.busy.insert(number);
+                return Some(Task {
+                    table: Arc::clone(table),
+                    job,
+                    waiting: waiting.unwrap_or_default(),
+                });
+            }
+            for latch in waiting.into_iter().flatten() {
+                latch.open(Ok(()));
+            }
+        }
+        // Whoever asks for a collective that is gone has nothing to wait for.
+        state.asked.retain(|number, waiting| {
+            let there = view.tables.get(*number).is_some();
+            if !there {
+                waiting.iter().for_each(|latch| latch.open(Ok(())));
+            }
+            there
+        });
+        None
+    }
+
+    fn job(&self, view: &View, table: &Table, anew: bool) -> Option<Job> {
+        let hnsw = &self.options.hnsw;
+        let thresholds = Thresholds {
+            first_graph: hnsw.first_graph_rows,
+            tail: hnsw.tail_rows,
+        };
+        let index = table.vectors.state();
+        if index.graphs.is_empty() && table.row_count() - index.indexed < thresholds.first_graph {
+            return None;
+        }
+        let end = published_end(view, table);
+        let runs: Vec<Run> = index.graphs.iter().map(|one| one.run()).collect();
+        if anew {
+            return Some(merge::everything(&runs, end));
+        }
+        merge::next(&runs, index.indexed, end, &thresholds)
+    }
+
+    fn build(&self, view: &View, table: &Table, job: &Job) -> Result<()> {
+        let index = table.vectors.state();
+        let source = Source::new(view, table);
+        let replaced: Vec<Arc<IndexedGraph>> = index
+            .graphs
+            .get(job.replaces.clone())
+            .unwrap_or_default()
+            .to_vec();
+        let base = replaced.first().filter(|_| job.extends);
+        let mut builder = match base {
+            Some(one) if still_fits(&one.graph, &source, job) => {
+                let more = job.rows.end - one.graph.covered().end;
+                GraphBuilder::extending(&one.graph, more as usize)?
+            }
+            _ => {
+                let params = GraphParams {
+                    dimension: table.dimension,
+                    element: self.options.hnsw.element,
+                    connectivity: self.options.hnsw.connectivity,
+                    expansion_add: self.options.hnsw.ef_construction,
+                    unit: source.unit(job.rows.clone(), self.options.hnsw.element),
+                };
+                let rows = job.rows.end - job.rows.start;
+                GraphBuilder::new(params, rows as usize)?
+            }
+        };
+        let from = builder.last_row().map_or(job.rows.start, |last| last + 1);
+        for row in from..job.rows.end {
+            if row.is_multiple_of(ROWS_BETWEEN_LOOKS) && self.state.lock().ended {
+                return Err(PulseDBError::Closed);
+            }
+            if let Some((vector, inverse_norm)) = source.vector(row)? {
+                builder.add(row, &vector, inverse_norm)?;
+            }
+        }
+        let Some(last) = builder.last_row() else {
+            table
+                .vectors
+                .replace(job.replaces.clone(), None, job.rows.end);
+            self.remove_all_but(&replaced, None);
+            return Ok(());
+        };
+        let covered = Covered {
+            database: self.database,
+            timeline: view.cursor.timeline,
+            collective: table.number,
+            first: job.rows.start,
+            end: job.rows.end,
+            last_lsn: source.rows.filled(last).map_or(Lsn::ZERO, |row| row.lsn),
+            horizon: source.horizon,
+        };
+        let name = GraphFiles::name(&covered);
+        let bytes = builder.finish(&covered)?;
+        let map = self.files.write(&name, &bytes)?;
+        drop(bytes);
+        let graph = source.counted(self.graph(table, &name, map)?);
+        table
+            .vectors
+            .replace(job.replaces.clone(), Some(Arc::new(graph)), job.rows.end);
+        self.remove_all_but(&replaced, Some(&name));
+        Ok(())
+    }
+
+    fn remove_all_but(&self, graphs: &[Arc<IndexedGraph>], kept: Option<&str>) {
+        for one in graphs {
+            let name = GraphFiles::name(one.graph.covered());
+            if kept != Some(&name) {
+                self.files.remove(&name);
+            }
+        }
+    }
+}
+
+/// Whether the codes of a graph suit the rows that it is to take in.
+fn still_fits(graph: &Graph, source: &Source<'_>, job: &Job) -> bool {
+    let params = graph.params();
+    let unit = source.unit(graph.covered().end..job.rows.end, params.element);
+    unit <= params.unit * UNIT_DRIFT && unit >= params.unit / UNIT_DRIFT
+}
+
+/// The row behind the newest one that the snapshot sees: later ones may stand in segments that it
+/// does not know.
+fn published_end(view: &View, table: &Table) -> u32 {
+    let count = table.row_count();
+    let rows = table.rows(view.lsn());
+    (0..count)
+        .rev()
+        .take_while(|row| rows.filled(*row).is_none_or(|row| row.lsn > view.lsn()))
+        .last()
+        .unwrap_or(count)
+}
+
+/// The vectors of a collective as a builder reads them.
+struct Source<'a> {
+    table: &'a Table,
+    segments: &'a SegmentSet,
+    /// No live or later snapshot is below it.
+    horizon: Lsn,
+    rows: Rows,
+}
+
+impl<'a> Source<'a> {
+    fn new(view: &'a View, table: &'a Table) -> Self {
+        Self {
+            table,
+            segments: &view.segments,
+            horizon: table.horizon(),
+            rows: table.rows(view.lsn()),
+        }
+    }
+
+    /// A vector of length 1 up to rounding, times what is answered beside it; `None` where no
+    /// search needs the row.
+    fn vector(&self, row: u32) -> Result<Option<(Cow<'a, [f32]>, f32)>> {
+        let Some(row) = self.rows.needed(row, self.horizon) else {
+            return Ok(None);
+        };
+        // A damaged body passes no filter.
+        if row.kind.is_none() {
+            return Ok(None);
+        }
+        let vector = self.segments.vector(row.place, self.table.dimension)?;
+        let length = squared_norm(vector).sqrt();
+        let stated = f64::from(row.inverse_norm) * length;
+        if (stated - 1.0).abs() <= TRUSTED_LENGTH {
+            return Ok(Some((Cow::Borrowed(vector), row.inverse_norm)));
+        }
+        // Too long or too short for f32 to say 1 / length.
+        let normalised = vector
+            .iter()
+            .map(|value| (f64::from(*value) / length) as f32);
+        Ok(Some((Cow::Owned(normalised.collect()), 1.0)))
+    }
+
+    /// The step for codes of these rows.
+    fn unit(&self, rows: Range<u32>, element: VectorElement) -> f32 {
+        if element != VectorElement::I8 {
+            return 1.0;
+        }
+        let step = (rows.len() as u32 / SAMPLED_ROWS).max(1);
+        let mut sizes: Vec<f32> = rows
+            .step_by(step as usize)
+            .filter_map(|row| self.vector(row).ok()?)
+            .flat_map(|(vector, inverse_norm)| {
+                let sizes: Vec<f32> = vector.iter().map(|v| (v * inverse_norm).abs()).collect();
+                sizes
+            })
+            .collect();
+        calibrated_unit(&mut sizes)
+    }
+
+    /// The graph with the number of its nodes that are dead.
+    fn counted(&self, graph: Graph) -> IndexedGraph {
+        let horizon = self.table.horizon();
+        let dead = graph
+            .rows()
+            .iter()
+            .filter(|row| self.rows.needed(**row, horizon).is_none())
+            .count();
+        IndexedGraph::new(graph, dead as u32)
+    }
+}
+
+/// Takes a thread off the list however it ends: nobody may wait for ever for one that panicked.
+struct Leave<'a>(&'a Indexing);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.threads = state.threads.saturating_sub(1);
+        if state.threads == 0 {
+            state.ended = true;
+            for latch in state.asked.drain().flat_map(|(_, waiting)| waiting) {
+                latch.open(Err(PulseDBError::Closed));
+            }
+            self.0.ended.open(());
+        }
+    }
+}
+
+/// Lets other threads at a collective again.
+struct Done<'a>(&'a Indexing, u32);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().busy.remove(&self.1);
+    }
+}

@@ -1,0 +1,32 @@
+//! How are the nearest vectors found without looking at all of them?
+//!
+//! A [`Graph`] is frozen: it covers a range of a collective's rows, lives in one file that is
+//! written once ([`GraphBuilder`]) and mapped from then on, and is never changed. It is derived from
+//! the log and never the truth: whoever cannot open one builds it anew.
+//!
+//! Everything that the library usearch does not guard is guarded in `usearch.rs` (what crosses into
+//! C++, and when) and `file.rs` (what a file must prove before the library sees a byte of it).
+//!
+//! Rows that are in no graph are compared by their [`codes`], which stand in a [`tail`]. Graphs and
+//! tail together are the [`index`] of a collective; [`merge`] decides which graph is built next. All of
+//! it knows numbers of rows and their vectors, and nothing of what rows mean or who may see them.
+
+mod builder;
+pub mod codes;
+mod elements;
+mod file;
+mod graph;
+#[cfg(test)]
+mod graph_tests;
+pub mod index;
+pub mod merge;
+mod slots;
+pub mod store;
+pub mod tail;
+mod usearch;
+#[cfg(test)]
+mod usearch_tests;
+
+pub use builder::GraphBuilder;
+pub use file::Expected;
+pub use graph::{CodeMatrix, Graph};
