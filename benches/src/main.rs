@@ -6,6 +6,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "the lists of clippy.toml are about the library"
 )]
 
@@ -14,10 +15,13 @@ mod embed;
 mod ingest;
 mod machine;
 mod ours;
+mod queries;
 mod report;
 mod rounds;
 mod scan;
 mod settings;
+mod vector;
+mod vectors;
 mod workdir;
 
 use std::process::ExitCode;
@@ -33,7 +37,11 @@ fn main() -> ExitCode {
         "embed" => anyhow::bail!("this was built without its feature `embed`"),
         "ingest" => ingest::run(&settings),
         "scan" => scan::run(&settings),
-        other => anyhow::bail!("no bench is called {other:?}; there are: embed, ingest, scan"),
+        "vector" => vector::run(&settings),
+        vector::OPEN_ONCE => vector::open_once(std::env::args().skip(2)),
+        other => {
+            anyhow::bail!("no bench is called {other:?}; there are: embed, ingest, scan, vector")
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! How is PulseDB driven? The only file that calls it.
+//! How is PulseDB driven? The only file that calls it, but for `vector/index.rs`.
 //!
 //! Embeddings come from the caller, as the peers get theirs. Nothing is tuned but what a case names.
 
@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use pulsedb::{
-    CollectiveId, Config, EmbeddingDimension, ExperienceId, ExperienceType, NewExperience, SyncMode,
+    CollectiveId, Config, EmbeddingDimension, ExperienceId, ExperienceType, HnswConfig, NewExperience,
+    SyncMode,
 };
 
 /// An experience about as large as a record of `ingest`.
@@ -48,6 +49,11 @@ pub(crate) fn scan_config(dimension: usize) -> Config {
     Config {
         read_threads: 1,
         sync_mode: SyncMode::Fast,
+        // No graph: what is measured is the scan.
+        hnsw: HnswConfig {
+            first_graph_rows: u32::MAX,
+            ..HnswConfig::default()
+        },
         ..Config::external(EmbeddingDimension::Custom(dimension))
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
 
-use crate::scan::Random;
+use crate::vectors::Random;
 
 const BULK: usize = 512;
 const QUERIES: usize = 64;

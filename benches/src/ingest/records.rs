@@ -3,7 +3,7 @@
 //! The same 256 texts and vectors for all contenders. Ours gets them as the fields of an experience; engines get
 //! them as bytes that somebody else encoded, which flatters them a little.
 
-use crate::scan::Random;
+use crate::vectors::Random;
 
 pub(crate) const DIMENSION: usize = 384;
 /// A record of 2280 B on disk less a frame header of 64 B.

@@ -4,30 +4,25 @@
 //! dot products over a flat array with a heap of the best k. Both must find the same rows.
 
 mod bare;
-mod vectors;
 
-pub(crate) use vectors::Random;
+pub(crate) use bare::{Scored, score};
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::{Duration, Instant},
-};
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, ensure};
 use pulsedb::ExperienceId;
 
 use crate::{
     machine, ours,
-    report::{Report, Target, median},
+    queries::per_query,
+    report::{Report, Target},
     rounds::{Contender, interleave},
     settings::Settings,
+    vectors::Vectors,
     workdir::WorkDir,
 };
-use vectors::Vectors;
 
 const K: usize = 10;
-/// A round has at least so many queries, however short its time.
-const MIN_QUERIES: usize = 5;
 /// Queries whose answers are compared.
 const CHECKED_QUERIES: usize = 100;
 /// Scores closer than this may swap places: the two add up in different orders.
@@ -119,25 +114,6 @@ fn one_size(
     agreement.tell(rows, report);
     blocking.close()?;
     runtime.block_on(asynchronous.close())
-}
-
-/// Median time of a query in µs, over queries one after the other for about `measure`.
-fn per_query(
-    vectors: &Vectors,
-    measure: Duration,
-    mut search: impl FnMut(&[f32]) -> Result<()>,
-) -> Result<f64> {
-    let started = Instant::now();
-    let mut times = Vec::new();
-    for query in vectors.queries().cycle() {
-        if times.len() >= MIN_QUERIES && started.elapsed() >= measure {
-            break;
-        }
-        let began = Instant::now();
-        search(query)?;
-        times.push(began.elapsed().as_secs_f64() * 1e6);
-    }
-    Ok(median(&times))
 }
 
 /// For how many queries both name the same rows.

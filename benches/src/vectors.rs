@@ -10,6 +10,8 @@ use half::f16;
 
 const DIMENSION: usize = 384;
 const QUERIES: usize = 500;
+/// Length of the noise of [`Vectors::mixed`], where the rows have length one.
+const MIX_NOISE: f32 = 0.1;
 
 /// Rows to search and queries to search for.
 pub(crate) struct Vectors {
@@ -42,6 +44,29 @@ impl Vectors {
 
     pub(crate) fn queries(&self) -> impl Iterator<Item = &[f32]> + Clone {
         self.queries.chunks_exact(self.dimension)
+    }
+
+    /// `n` rows that are not in the data but like it: each between two of its rows, at a random place, and a
+    /// little off the line.
+    pub(crate) fn mixed(&self, n: usize, seed: u64) -> Vec<f32> {
+        let mut random = Random::seeded(seed);
+        let rows = (self.rows.len() / self.dimension) as u64;
+        let mut mixed = Vec::with_capacity(n * self.dimension);
+        for _ in 0..n {
+            let mut pick = || {
+                let at = random.below(rows.max(1)) as usize * self.dimension;
+                self.rows.get(at..at + self.dimension).unwrap_or_default()
+            };
+            let (a, b) = (pick(), pick());
+            let share = random.below(1 << 24) as f32 / (1 << 24) as f32;
+            let mut row = random.unit_vector(self.dimension);
+            for ((x, a), b) in row.iter_mut().zip(a).zip(b) {
+                *x = MIX_NOISE * *x + share * a + (1.0 - share) * b;
+            }
+            normalise(&mut row);
+            mixed.extend_from_slice(&row);
+        }
+        mixed
     }
 
     /// Points around √n centres, as embeddings of texts gather around topics.
