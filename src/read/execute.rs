@@ -85,9 +85,15 @@ pub fn search(
     options: &SearchOptions,
     ef: usize,
 ) -> Result<Vec<Vec<SearchHit>>> {
-    let search = Search::new(reader, reader.table(collective)?, options, ef)?;
-    let (candidates, _) = search.candidates(queries)?;
-    search.hits(candidates)
+    let mut search = Search::new(reader, reader.table(collective)?, options, ef)?;
+    loop {
+        let (mut sieves, _) = search.sift(queries)?;
+        let (candidates, _) = search.compare(&mut sieves)?;
+        match search.hits(candidates)? {
+            Some(hits) => return Ok(hits),
+            None => search.trusting = false,
+        }
+    }
 }
 
 /// How the search for one query goes, with its results counted but not answered.
@@ -106,7 +112,12 @@ pub fn explain(
     let finding = stages.next();
     let (candidates, compared) = search.compare(&mut sieves)?;
     let comparing = stages.next();
-    let hits = search.hits(candidates)?.iter().map(Vec::len).sum::<usize>();
+    let hits = search
+        .hits(candidates)?
+        .iter()
+        .flatten()
+        .map(Vec::len)
+        .sum::<usize>();
     Ok(SearchExplanation {
         plan: work.plan,
         ef: search.ef,
@@ -141,6 +152,9 @@ struct Search<'a> {
     matches: Option<RoaringBitmap>,
     scoring: Scoring,
     decay: Option<DecayConfig>,
+    /// Whether a match whose values never changed is believed to have the traits that its postings
+    /// say, until it is read as a result.
+    trusting: bool,
 }
 
 /// What a search did.
@@ -176,12 +190,8 @@ impl<'a> Search<'a> {
             matches,
             scoring: weights.map_or(Scoring::Similarity, Scoring::Weighted),
             decay,
+            trusting: true,
         })
-    }
-
-    fn candidates(&self, queries: &[&'a [f32]]) -> Result<(Vec<Vec<Candidate>>, u64)> {
-        let (mut sieves, _) = self.sift(queries)?;
-        self.compare(&mut sieves)
     }
 
     /// Finds what may be among the best of each query.
@@ -297,6 +307,7 @@ impl<'a> Search<'a> {
         let whole = self.count - self.count % BLOCK_ROWS;
         let mut graphs = self.index.graphs.iter().map(|one| &one.graph).peekable();
         let mut nodes = None;
+        let mut waiting = Vec::with_capacity(GATHERED_ROWS);
         for row in matches {
             while graphs.next_if(|graph| graph.covered().end <= row).is_some() {
                 nodes = None;
@@ -313,12 +324,17 @@ impl<'a> Search<'a> {
             };
             match code {
                 Some((code, measure)) => {
-                    pass.compare_one(row, code, measure, |row| self.energy(row))?
+                    simd::prefetch(code);
+                    waiting.push((row, code, measure));
+                    if waiting.len() == GATHERED_ROWS {
+                        pass.compare_each(&waiting, |row| self.energy(row))?;
+                        waiting.clear();
+                    }
                 }
                 None => self.compare_plainly(row, pass)?,
             }
         }
-        Ok(())
+        pass.compare_each(&waiting, |row| self.energy(row))
     }
 
     /// Offers what a graph has near each query; whether enough of it counted. Where `filtered`, the
@@ -413,7 +429,14 @@ impl<'a> Search<'a> {
     }
 
     fn energy_of(&self, row: &Visited<'_>) -> Result<Option<f32>> {
-        if !self.reader.passes(&self.filter, row)? {
+        let passes = match &self.matches {
+            Some(matches) if !matches.contains(row.number) => false,
+            Some(_) if self.trusting && row.unchanged() => {
+                self.reader.passes_columns(&self.filter, row)
+            }
+            _ => self.reader.passes(&self.filter, row)?,
+        };
+        if !passes {
             return Ok(None);
         }
         Ok(Some(match (&self.scoring, &self.decay) {
@@ -463,26 +486,28 @@ impl<'a> Search<'a> {
         &self.reader.view.segments
     }
 
-    fn hits(&self, candidates: Vec<Vec<Candidate>>) -> Result<Vec<Vec<SearchHit>>> {
-        candidates
-            .into_iter()
-            .map(|best| {
-                best.into_iter()
-                    .filter_map(|candidate| self.hit(candidate).transpose())
-                    .collect()
-            })
-            .collect()
-    }
-
-    fn hit(&self, candidate: Candidate) -> Result<Option<SearchHit>> {
-        let Some(row) = self.rows.visible(candidate.row) else {
-            return Ok(None);
-        };
-        Ok(Some(SearchHit {
-            experience: self.reader.assemble(self.table, &row.state())?,
-            similarity: candidate.similarity,
-            score: candidate.score,
-        }))
+    /// The results; `None` if one of them does not have the traits that it was believed to have.
+    fn hits(&self, candidates: Vec<Vec<Candidate>>) -> Result<Option<Vec<Vec<SearchHit>>>> {
+        let mut all = Vec::with_capacity(candidates.len());
+        for best in candidates {
+            let mut hits = Vec::with_capacity(best.len());
+            for candidate in best {
+                let Some(row) = self.rows.visible(candidate.row) else {
+                    continue;
+                };
+                let experience = self.reader.assemble(self.table, &row.state())?;
+                if !self.filter.traits_of(&experience) {
+                    return Ok(None);
+                }
+                hits.push(SearchHit {
+                    experience,
+                    similarity: candidate.similarity,
+                    score: candidate.score,
+                });
+            }
+            all.push(hits);
+        }
+        Ok(Some(all))
     }
 }
 
@@ -492,6 +517,10 @@ const MOST_REFUSED_PARTS: u64 = 4;
 
 /// A filtered walk that has asked about more than a quarter of the rows costs more than their scan.
 const MOST_ASKED_PARTS: u32 = 4;
+
+/// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in
+/// the first-level cache.
+const GATHERED_ROWS: usize = 32;
 
 /// One pass of some queries over codes.
 struct Pass<'a> {
@@ -550,20 +579,20 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Offers one row to each query.
-    fn compare_one(
+    /// Offers rows that stand anywhere to each query.
+    fn compare_each(
         &mut self,
-        row: u32,
-        code: &[i8],
-        measure: Measure,
+        rows: &[(u32, &[i8], Measure)],
         energy: impl Fn(u32) -> Result<Option<f32>>,
     ) -> Result<()> {
         for sieve in &mut self.sieves {
-            let dot = simd::dot_i8(sieve.code.codes(), code);
-            let interval = sieve.code.interval(dot, measure);
-            sieve.offer(row, interval, &energy)?;
+            for (row, code, measure) in rows {
+                let dot = simd::dot_i8(sieve.code.codes(), code);
+                let interval = sieve.code.interval(dot, *measure);
+                sieve.offer(*row, interval, &energy)?;
+            }
         }
-        self.codes_compared += 1;
+        self.codes_compared += rows.len() as u64;
         Ok(())
     }
 }

@@ -3,10 +3,12 @@
 //! A [`SearchFilter`] is checked and compiled once per call against the collective, so that most rows
 //! are decided by their columns; only domains and tags need the row's traits.
 
+use std::collections::BTreeMap;
+
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    model::{SearchFilter, limits::MAX_FILTER_VALUES},
+    model::{Experience, SearchFilter, limits::MAX_FILTER_VALUES},
     state::{Table, Visited},
 };
 
@@ -122,12 +124,21 @@ impl<'a> Compiled<'a> {
 
     /// Whether the traits of a row pass.
     pub fn traits(&self, traits: &Traits) -> bool {
-        let domains = &self.filter.domains;
-        (domains.is_empty() || traits.domain.iter().any(|domain| domains.contains(domain)))
+        self.domain_and_tags(&traits.domain, &traits.tags)
+    }
+
+    /// Whether the traits of an experience pass.
+    pub fn traits_of(&self, experience: &Experience) -> bool {
+        self.domain_and_tags(&experience.domain, &experience.tags)
+    }
+
+    fn domain_and_tags(&self, domain: &[String], tags: &BTreeMap<String, String>) -> bool {
+        let asked = &self.filter.domains;
+        (asked.is_empty() || domain.iter().any(|domain| asked.contains(domain)))
             && self
                 .filter
                 .tags_all
                 .iter()
-                .all(|(key, value)| traits.tags.get(key) == Some(value))
+                .all(|(key, value)| tags.get(key) == Some(value))
     }
 }

@@ -94,10 +94,15 @@ impl Reader {
         }
     }
 
+    /// The same as far as the columns tell.
+    pub fn passes_columns(&self, filter: &Compiled<'_>, row: &Visited<'_>) -> bool {
+        !self.expired(row) && filter.columns(row)
+    }
+
     /// Whether a row that a walk passes is there and passes the filter; the traits are read last,
     /// and only where the filter asks for them.
     pub fn passes(&self, filter: &Compiled<'_>, row: &Visited<'_>) -> Result<bool> {
-        if self.expired(row) || !filter.columns(row) {
+        if !self.passes_columns(filter, row) {
             return Ok(false);
         }
         if !filter.needs_traits() {

@@ -23,6 +23,10 @@ mod x86_avx512;
 
 use std::sync::OnceLock;
 
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const CACHE_LINE: usize = 64;
+
 pub use aligned::AlignedCodes;
 use kernels::Kernels;
 pub use kernels::PairMetric;
@@ -56,6 +60,21 @@ pub fn dot_i8_queries(queries: &[i8], width: usize, rows: &[i8], dots: &mut Vec<
     } else {
         chosen().dot_queries_i8(queries, width, rows, dots);
     }
+}
+
+/// Asks the CPU to fetch `codes`, which are compared soon: codes that stand anywhere are waited for one
+/// after the other otherwise.
+pub fn prefetch(codes: &[i8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in codes.chunks(CACHE_LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint that reads nothing and cannot fault, whatever the address; SSE, which has
+        // it, is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr()) }
+    }
+    // Elsewhere there is no stable hint, and nothing depends on it.
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = codes;
 }
 
 /// ‖v‖², summed in f64 in lanes so that it vectorises.
