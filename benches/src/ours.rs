@@ -40,6 +40,11 @@ pub(crate) fn config(dimension: usize, segment_bytes: u64, sync_mode: SyncMode) 
     Config {
         segment_bytes,
         sync_mode,
+        // The engines beside it index no vectors either.
+        hnsw: HnswConfig {
+            first_graph_rows: u32::MAX,
+            ..HnswConfig::default()
+        },
         ..Config::external(EmbeddingDimension::Custom(dimension))
     }
 }

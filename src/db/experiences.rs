@@ -1,7 +1,5 @@
 //! Experiences, as the application records, changes, gets and lists them.
 
-use std::collections::BTreeSet;
-
 use crate::{
     db::{PulseDB, collectives::unexpected},
     error::{PulseDBError, Result},
@@ -10,7 +8,6 @@ use crate::{
         PageResult, SearchFilter, limits::MAX_GET_IDS,
     },
     read::list,
-    sync::Arc,
     write::{
         request::{Change, Reply},
         validate,
@@ -42,13 +39,6 @@ impl PulseDB {
     /// As [`PulseDB::record_experience`]; a batch over `Config::max_commit_bytes` is refused.
     pub async fn record_experiences(&self, batch: Vec<NewExperience>) -> Result<Vec<ExperienceId>> {
         let embedded = self.embed_experiences(batch).await?;
-        for collective in embedded
-            .iter()
-            .map(|one| one.collective)
-            .collect::<BTreeSet<_>>()
-        {
-            self.admit_vectors(collective).await?;
-        }
         let bytes = embedded.iter().map(|one| one.bytes()).sum();
         let changes = embedded.into_iter().map(Change::Record).collect();
         self.commit(changes, bytes)
@@ -59,33 +49,6 @@ impl PulseDB {
                 other => Err(unexpected(&other)),
             })
             .collect()
-    }
-
-    /// Waits until the index of a collective has room for more vectors. Only recordings wait here:
-    /// nothing in the commit path ever does.
-    async fn admit_vectors(&self, collective: CollectiveId) -> Result<()> {
-        let engine = self.engine();
-        let reader = engine.reader()?;
-        // An unknown collective is refused by the committer, with all else that it knows.
-        let Some(table) = reader
-            .view
-            .tables
-            .find(collective.as_u128())
-            .map(Arc::clone)
-        else {
-            return Ok(());
-        };
-        drop(reader);
-        let timeout = engine.config.write_timeout;
-        let has_room = || engine.indexing.has_room(&table);
-        if engine.index_room.pass(timeout, has_room).await {
-            return Ok(());
-        }
-        Err(PulseDBError::Backpressure {
-            what: "the vector index, which is being built".into(),
-            limit: format!("{} bytes", engine.config.hnsw.max_tail_bytes),
-            waited_ms: timeout.as_millis() as u64,
-        })
     }
 
     /// Changes the fields that `update` names.

@@ -4,13 +4,13 @@
 //! models; without one the caller must bring it. Either way the embedder's identity is stamped into
 //! a collective by its first write and compared with every later one.
 
-use std::sync::Arc;
-
 use crate::{
     db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
     model::{Collective, EmbedderIdentity, NewExperience},
+    state::Table,
+    sync::Arc,
     write::draft::{Draft, Embedded},
 };
 
@@ -24,11 +24,19 @@ impl PulseDB {
         let committer = engine.committer()?;
         let reader = engine.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
+        let mut full: Vec<Arc<Table>> = Vec::new();
         for new in batch {
-            let dimension = reader.table(new.collective_id)?.dimension;
+            let table = reader.table(new.collective_id)?;
+            if !engine.indexing.has_room(table) && !full.iter().any(|known| known.id == table.id) {
+                full.push(Arc::clone(table));
+            }
             let mut draft = Draft::new(new)?;
             let vector = draft.take_vector();
-            drafts.push((draft, dimension, vector));
+            drafts.push((draft, table.dimension, vector));
+        }
+        drop(reader);
+        for table in full {
+            self.wait_for_room(&table).await?;
         }
         let Some(embedder) = &engine.embedder else {
             return drafts
@@ -70,6 +78,22 @@ impl PulseDB {
                 draft.embed(&vector, dimension, Some(Arc::clone(&identity)))
             })
             .collect()
+    }
+
+    /// Waits until the index of a collective has room for more vectors. Only recordings wait here:
+    /// nothing in the commit path ever does.
+    async fn wait_for_room(&self, table: &Table) -> Result<()> {
+        let engine = self.engine();
+        let timeout = engine.config.write_timeout;
+        let has_room = || engine.indexing.has_room(table);
+        if engine.index_room.pass(timeout, has_room).await {
+            return Ok(());
+        }
+        Err(PulseDBError::Backpressure {
+            what: "the vector index, which is being built".into(),
+            limit: format!("{} bytes", engine.config.hnsw.max_tail_bytes),
+            waited_ms: timeout.as_millis() as u64,
+        })
     }
 
     /// The vector of a query text, for a collective that it may be compared with.

@@ -208,9 +208,13 @@ impl Indexing {
 
     /// Whether new vectors of this collective may be admitted.
     pub fn has_room(&self, table: &Table) -> bool {
-        let rows = table.row_count() - table.vectors.state().indexed.min(table.row_count());
-        let bytes = u64::from(rows) * merge::tail_row_bytes(table.dimension);
-        bytes <= self.options.hnsw.max_tail_bytes as u64
+        let (rows, indexed) = (table.row_count(), table.vectors.indexed());
+        // Nothing is being built for it, so there is nothing to wait for.
+        if indexed == 0 && rows < self.options.hnsw.first_graph_rows {
+            return true;
+        }
+        let tail = u64::from(rows.saturating_sub(indexed));
+        tail * merge::tail_row_bytes(table.dimension) <= self.options.hnsw.max_tail_bytes as u64
     }
 
     /// Has the graphs of a collective built anew; the latch opens when they are in place.

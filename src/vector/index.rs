@@ -96,6 +96,13 @@ impl VectorIndex {
         self.state.load().unwrap_or_default()
     }
 
+    /// The row from which on rows are in no graph.
+    #[must_use]
+    pub fn indexed(&self) -> u32 {
+        self.state
+            .with(|state| state.map_or(0, |state| state.indexed))
+    }
+
     /// The present state, with room for the codes of all whole blocks below row `rows`.
     #[must_use]
     pub fn reaching(&self, rows: u32) -> Arc<IndexState> {
