@@ -204,12 +204,19 @@ impl Engine {
         let background = Arc::clone(&self.background);
         let published = Arc::clone(&self.published);
         let engine = Arc::downgrade(self);
+        let burying = Arc::downgrade(self);
         pool::spawn("upkeep", move || {
             background.run(
                 || published.load().map_or(Lsn::ZERO, |view| view.lsn()),
                 || {
                     if let Some(engine) = engine.upgrade() {
                         engine.flush_beside_commits();
+                    }
+                },
+                || {
+                    let engine = burying.upgrade();
+                    if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
+                        committer.with_pipeline(WritePipeline::bury);
                     }
                 },
             );

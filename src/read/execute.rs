@@ -22,17 +22,18 @@ use crate::{
     read::{
         filter::{self, Compiled},
         matches,
+        pass::Pass,
         plan::{self, Costs, Question},
         rank::Candidate,
         reader::Reader,
         sieve::{Compared, Scoring, Sieve},
     },
-    simd::{self, AlignedCodes},
+    simd,
     state::{Rows, Table, Visited},
     sync::Arc,
     vector::{
         CodeMatrix, Graph,
-        codes::{Codes, Measure},
+        codes::Measure,
         index::IndexState,
         tail::{BLOCK_ROWS, Block, RowVector},
     },
@@ -521,81 +522,6 @@ const MOST_ASKED_PARTS: u32 = 4;
 /// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in
 /// the first-level cache.
 const GATHERED_ROWS: usize = 32;
-
-/// One pass of some queries over codes.
-struct Pass<'a> {
-    sieves: Vec<Sieve<'a>>,
-    /// The codes of all queries, one behind the other, and bytes of each.
-    queries: AlignedCodes,
-    width: usize,
-    codes_compared: u64,
-    dots: Vec<i32>,
-    highest: Vec<f32>,
-}
-
-impl<'a> Pass<'a> {
-    fn new(sieves: Vec<Sieve<'a>>) -> Self {
-        let width = sieves.first().map_or(0, |sieve| sieve.code.codes().len());
-        let mut queries = AlignedCodes::zeroed(width * sieves.len());
-        for (place, sieve) in queries.chunks_exact_mut(width.max(1)).zip(&sieves) {
-            place.copy_from_slice(sieve.code.codes());
-        }
-        Self {
-            sieves,
-            queries,
-            width,
-            codes_compared: 0,
-            dots: Vec::new(),
-            highest: Vec::new(),
-        }
-    }
-
-    /// Offers each row of the run to each query. `number` gives the row number of a code.
-    fn compare(
-        &mut self,
-        codes: &Codes<'_>,
-        number: impl Fn(usize) -> Option<u32>,
-        energy: impl Fn(u32) -> Result<Option<f32>>,
-    ) -> Result<()> {
-        self.dots.clear();
-        simd::dot_i8_queries(&self.queries, self.width, codes.codes, &mut self.dots);
-        self.codes_compared += codes.errors.len() as u64;
-        let queries = self.sieves.len();
-        for (query, sieve) in self.sieves.iter_mut().enumerate() {
-            let dots = self.dots.iter().skip(query).step_by(queries);
-            sieve.code.highest(dots.copied(), codes, &mut self.highest);
-            for (at, highest) in self.highest.iter().enumerate() {
-                if sieve.in_vain(*highest) {
-                    continue;
-                }
-                let dot = self.dots.get(at * queries + query);
-                if let (Some(dot), Some((_, measure)), Some(row)) = (dot, codes.row(at), number(at))
-                {
-                    let interval = sieve.code.interval(*dot, measure);
-                    sieve.offer(row, interval, &energy)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Offers rows that stand anywhere to each query.
-    fn compare_each(
-        &mut self,
-        rows: &[(u32, &[i8], Measure)],
-        energy: impl Fn(u32) -> Result<Option<f32>>,
-    ) -> Result<()> {
-        for sieve in &mut self.sieves {
-            for (row, code, measure) in rows {
-                let dot = simd::dot_i8(sieve.code.codes(), code);
-                let interval = sieve.code.interval(dot, *measure);
-                sieve.offer(*row, interval, &energy)?;
-            }
-        }
-        self.codes_compared += rows.len() as u64;
-        Ok(())
-    }
-}
 
 /// A stopwatch that answers the time since it was last asked.
 struct Stages<'a> {

@@ -1,7 +1,8 @@
 //! How is a question answered from one snapshot?
 //!
 //! The walk: the façade loads the snapshot once ([`reader`]) → the filter is compiled against the
-//! collective ([`filter`]) → codes are compared and rows checked ([`execute`]), what cannot win falls
+//! collective ([`filter`]) and turned into rows that may pass it ([`matches`]) → a plan is chosen ([`plan`],
+//! pure) and followed ([`execute`]) → codes are compared ([`pass`]), what cannot win falls
 //! through ([`sieve`], pure) → the rest is compared exactly, kept and ordered ([`rank`], pure) → the
 //! winners become experiences. [`list`] and [`stats`] answer
 //! the questions without a vector. Everything here is synchronous and runs where the façade says.
@@ -10,6 +11,7 @@ pub mod execute;
 pub mod filter;
 pub mod list;
 pub mod matches;
+pub mod pass;
 pub mod plan;
 pub mod rank;
 pub mod reader;

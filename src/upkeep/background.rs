@@ -80,10 +80,10 @@ impl Background {
     }
 
     /// The life of the thread. `newest` tells the newest commit, `flush` makes durable what
-    /// was written since the last time.
-    pub fn run(&self, newest: impl Fn() -> Lsn, flush: impl FnMut()) {
+    /// was written since the last time, `bury` lets go of what nobody can see any more.
+    pub fn run(&self, newest: impl Fn() -> Lsn, flush: impl FnMut(), bury: impl Fn()) {
         let _ended = OpenAtEnd(&self.ended);
-        self.work(&newest, flush);
+        self.work(&newest, flush, bury);
     }
 
     /// Waits until the thread touches no file any more.
@@ -91,7 +91,7 @@ impl Background {
         self.ended.wait().await;
     }
 
-    fn work(&self, newest: &impl Fn() -> Lsn, mut flush: impl FnMut()) {
+    fn work(&self, newest: &impl Fn() -> Lsn, mut flush: impl FnMut(), bury: impl Fn()) {
         let mut seen = newest();
         let pause = self.flush_interval.map_or(INTERVAL, |i| i.min(INTERVAL));
         let mut since_flush = Duration::ZERO;
@@ -112,6 +112,7 @@ impl Background {
             let now = newest();
             let quiet = std::mem::replace(&mut seen, now) == now;
             if quiet {
+                bury();
                 self.make_segments(newest);
             }
             since_flush += pause;

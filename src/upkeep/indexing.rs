@@ -271,7 +271,7 @@ impl Indexing {
                 continue;
             };
             let _done = Done(self, task.table.number);
-            let built = self.build(&view, &task.table, &task.job);
+            let built = self.build(view, &task.table, &task.job);
             if let Err(error) = &built
                 && !matches!(error, PulseDBError::Closed)
             {
@@ -348,9 +348,12 @@ impl Indexing {
         merge::next(&runs, index.indexed, end, &thresholds)
     }
 
-    fn build(&self, view: &View, table: &Table, job: &Job) -> Result<()> {
+    fn build(&self, view: Arc<View>, table: &Table, job: &Job) -> Result<()> {
         let index = table.vectors.state();
-        let source = Source::new(view, table);
+        let source = Source::new(&view, table);
+        let timeline = view.cursor.timeline;
+        // A build takes long, and a snapshot that is held keeps old versions and deleted rows alive.
+        drop(view);
         let replaced: Vec<Arc<IndexedGraph>> = index
             .graphs
             .get(job.replaces.clone())
@@ -392,7 +395,7 @@ impl Indexing {
         };
         let covered = Covered {
             database: self.database,
-            timeline: view.cursor.timeline,
+            timeline,
             collective: table.number,
             first: job.rows.start,
             end: job.rows.end,
@@ -443,17 +446,17 @@ fn published_end(view: &View, table: &Table) -> u32 {
 /// The vectors of a collective as a builder reads them.
 struct Source<'a> {
     table: &'a Table,
-    segments: &'a SegmentSet,
+    segments: Arc<SegmentSet>,
     /// No live or later snapshot is below it.
     horizon: Lsn,
     rows: Rows,
 }
 
 impl<'a> Source<'a> {
-    fn new(view: &'a View, table: &'a Table) -> Self {
+    fn new(view: &View, table: &'a Table) -> Self {
         Self {
             table,
-            segments: &view.segments,
+            segments: Arc::clone(&view.segments),
             horizon: table.horizon(),
             rows: table.rows(view.lsn()),
         }
@@ -461,7 +464,7 @@ impl<'a> Source<'a> {
 
     /// A vector of length 1 up to rounding, times what is answered beside it; `None` where no
     /// search needs the row.
-    fn vector(&self, row: u32) -> Result<Option<(Cow<'a, [f32]>, f32)>> {
+    fn vector(&self, row: u32) -> Result<Option<(Cow<'_, [f32]>, f32)>> {
         let Some(row) = self.rows.needed(row, self.horizon) else {
             return Ok(None);
         };

@@ -20,7 +20,10 @@ mod graph;
 mod graph_tests;
 pub mod index;
 pub mod merge;
+#[cfg(not(pulsedb_loom))]
 mod slots;
+#[cfg(pulsedb_loom)]
+pub mod slots;
 pub mod store;
 pub mod tail;
 mod usearch;

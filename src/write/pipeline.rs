@@ -102,6 +102,20 @@ impl WritePipeline {
         self.parts.log.synced(done);
     }
 
+    /// Lets go of what nobody can see any more. Commits do so, too; this is for when there are none.
+    pub fn bury(&mut self) {
+        let horizon = self.horizon();
+        self.bury_below(horizon);
+    }
+
+    fn bury_below(&mut self, horizon: Lsn) {
+        self.parts.applier.bury(horizon);
+        let purges = self.parts.applier.take_purges();
+        if !purges.is_empty() {
+            self.parts.upkeep.purge(purges);
+        }
+    }
+
     fn horizon(&mut self) -> Lsn {
         self.history.oldest().map_or(Lsn::ZERO, |view| view.lsn())
     }
@@ -176,11 +190,7 @@ impl Pipeline for WritePipeline {
             let mutation = placed(item.mutation, lsn, *place, first, &durable.places);
             self.parts.applier.apply(lsn, mutation, horizon);
         }
-        self.parts.applier.bury(horizon);
-        let purges = self.parts.applier.take_purges();
-        if !purges.is_empty() {
-            self.parts.upkeep.purge(purges);
-        }
+        self.bury_below(horizon);
         Applied {
             lsns: first.zip(last),
             answers: durable.answers,

@@ -404,7 +404,8 @@ fn deleted_rows_leave_the_index_and_give_their_bytes_back() {
             case.db.delete_experience(*id).unwrap();
         }
     }
-    // What is deleted is gone from every answer at once, however much of the graph is dead.
+    // What is deleted is gone from every answer at once, however much of the graph is dead. Builders
+    // are at work while rows are deleted, and nothing is committed afterwards.
     let hits = case.search(
         &vector(3),
         SearchOptions {
@@ -609,6 +610,82 @@ fn a_snapshot_sees_what_was_deleted_behind_its_back() {
             .len(),
         800
     );
+}
+
+#[test]
+fn what_is_asked_of_the_index_has_limits() {
+    let mut case = Case::with_rows(50);
+    let ef = |ef| SearchOptions {
+        ef: Some(ef),
+        ..SearchOptions::default()
+    };
+    for good in [1, 10_000] {
+        assert_eq!(case.search(&vector(1), ef(good)).len(), 10);
+    }
+    for bad in [0, 10_001, usize::MAX] {
+        let refused = case.db.search(case.team, &vector(1), ef(bad)).unwrap_err();
+        assert!(
+            matches!(&refused, PulseDBError::Validation { field, .. } if field == "ef"),
+            "{refused}"
+        );
+        assert!(case.db.explain(case.team, &vector(1), ef(bad)).is_err());
+    }
+    assert!(
+        case.db
+            .explain(case.team, &[1.0], SearchOptions::default())
+            .is_err()
+    );
+    let nobody = Case::new(config()).team;
+    assert!(matches!(
+        case.db.rebuild_index(nobody),
+        Err(PulseDBError::NotFound { .. })
+    ));
+    case.record(400);
+    case.db.rebuild_index(case.team).unwrap();
+    case.db.close().unwrap();
+    assert!(matches!(
+        case.db.rebuild_index(case.team),
+        Err(PulseDBError::Closed)
+    ));
+
+    // A reader uses the graphs that are there, and builds none.
+    let reader = PulseDB::open_read_only(case.dir.path(), case.config.clone()).unwrap();
+    assert_eq!(reader.get_collective_stats(case.team).unwrap().graphs, 1);
+    assert!(matches!(
+        reader.rebuild_index(case.team),
+        Err(PulseDBError::ReadOnly { .. })
+    ));
+    reader.close().unwrap();
+
+    type Spoil = fn(&mut HnswConfig);
+    let spoils: [(&str, Spoil); 6] = [
+        ("hnsw.connectivity", |hnsw| hnsw.connectivity = 3),
+        ("hnsw.ef_construction", |hnsw| hnsw.ef_construction = 5_000),
+        ("hnsw.ef_search", |hnsw| hnsw.ef_search = 0),
+        ("hnsw.first_graph_rows", |hnsw| hnsw.first_graph_rows = 0),
+        ("hnsw.tail_rows", |hnsw| hnsw.tail_rows = 0),
+        ("hnsw.max_tail_bytes", |hnsw| hnsw.max_tail_bytes = 0),
+    ];
+    for (field, spoil) in spoils {
+        let mut config = case.config.clone();
+        spoil(&mut config.hnsw);
+        let refused = PulseDB::open(case.dir.path(), config).unwrap_err();
+        assert!(refused.to_string().contains(field), "{refused}");
+    }
+}
+
+#[test]
+fn a_thousand_small_collectives_have_no_index_to_speak_of() {
+    let case = Case::new(config());
+    for n in 0..1_000_u64 {
+        let team = case.db.create_collective(&format!("team {n}")).unwrap();
+        let batch = (0..3).map(|i| experience(team, n + i)).collect();
+        case.db.record_experiences(batch).unwrap();
+        let hits = case.db.search_similar(team, &vector(n), 10).unwrap();
+        assert_eq!(hits.len(), 3);
+        assert_eq!(case.db.get_collective_stats(team).unwrap().index_bytes, 0);
+    }
+    assert!(case.index_files().is_empty());
 }
 
 /// Recording, searching, deleting, building and merging at once, from several threads.
