@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use pulsedb::{
-    CollectiveId, Config, EmbeddingDimension, ExperienceId, ExperienceType, HnswConfig, NewExperience,
-    SyncMode,
+    CollectiveId, Config, EmbeddingDimension, ExperienceId, ExperienceType, HnswConfig,
+    NewExperience, SyncMode,
 };
 
 /// An experience about as large as a record of `ingest`.

@@ -24,7 +24,11 @@ fn no_more_callers_than_places() {
         let caller = |slots: Arc<Slots>, inside: Arc<AtomicUsize>| {
             move || {
                 let _permit = slots.enter();
-                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "too many are inside");
+                assert_eq!(
+                    inside.fetch_add(1, Ordering::SeqCst),
+                    0,
+                    "too many are inside"
+                );
                 inside.fetch_sub(1, Ordering::SeqCst);
             }
         };

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use pulsedb::{
-    CollectiveId, Config, ExperienceId, HnswConfig, NewExperience, SearchFilter, SearchHit, SearchOptions,
-    SyncMode, blocking,
+    CollectiveId, Config, ExperienceId, HnswConfig, NewExperience, SearchFilter, SearchHit,
+    SearchOptions, SyncMode, blocking,
 };
 
 use super::{K, cpu};
