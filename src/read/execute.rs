@@ -107,34 +107,34 @@ pub fn explain(
     clock: &dyn Env,
 ) -> Result<SearchExplanation> {
     let mut stages = Stages::new(clock);
-    let search = Search::new(reader, reader.table(collective)?, options, ef)?;
+    let mut search = Search::new(reader, reader.table(collective)?, options, ef)?;
     let planning = stages.next();
-    let (mut sieves, work) = search.sift(&[query])?;
-    let finding = stages.next();
-    let (candidates, compared) = search.compare(&mut sieves)?;
-    let comparing = stages.next();
-    let hits = search
-        .hits(candidates)?
-        .iter()
-        .flatten()
-        .map(Vec::len)
-        .sum::<usize>();
-    Ok(SearchExplanation {
-        plan: work.plan,
-        ef: search.ef,
-        rows: search.count.into(),
-        graphs: search.index.graphs.len() as u64,
-        in_graphs: search.index.indexed.into(),
-        matches: search.matches.as_ref().map(RoaringBitmap::len),
-        codes_compared: work.codes_compared,
-        rows_checked: sieves.iter().map(|sieve| sieve.checked()).sum(),
-        vectors_compared: compared,
-        hits: hits as u64,
-        planning,
-        finding,
-        comparing,
-        reading: stages.next(),
-    })
+    loop {
+        let (mut sieves, work) = search.sift(&[query])?;
+        let finding = stages.next();
+        let (candidates, compared) = search.compare(&mut sieves)?;
+        let comparing = stages.next();
+        let Some(hits) = search.hits(candidates)? else {
+            search.trusting = false;
+            continue;
+        };
+        return Ok(SearchExplanation {
+            plan: work.plan,
+            ef: search.ef,
+            rows: search.count.into(),
+            graphs: search.index.graphs.len() as u64,
+            in_graphs: search.index.indexed.into(),
+            matches: search.matches.as_ref().map(RoaringBitmap::len),
+            codes_compared: work.codes_compared,
+            rows_checked: sieves.iter().map(|sieve| sieve.checked()).sum(),
+            vectors_compared: compared,
+            hits: hits.iter().map(|hits| hits.len() as u64).sum(),
+            planning,
+            finding,
+            comparing,
+            reading: stages.next(),
+        });
+    }
 }
 
 /// What the queries of one call share.
@@ -143,7 +143,8 @@ struct Search<'a> {
     table: &'a Table,
     options: &'a SearchOptions,
     ef: usize,
-    /// Row numbers given out when the search began: at least the visible ones.
+    /// The row behind the newest that the snapshot may see, so that codes are made only of rows whose
+    /// segments it knows.
     count: u32,
     /// Loaded after `count`, so that every row below it is there.
     rows: Rows,
@@ -178,7 +179,7 @@ impl<'a> Search<'a> {
             .filter(|weights| weights.energy > 0.0);
         let filter = Compiled::new(&options.filter, table)?;
         let matches = matches::candidates(reader, table, &filter);
-        let count = table.row_count();
+        let count = table.end_at(reader.lsn());
         Ok(Self {
             reader,
             table,

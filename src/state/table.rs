@@ -146,6 +146,18 @@ impl Table {
         self.rows.load(Ordering::Acquire)
     }
 
+    /// The row behind the newest one that somebody at `lsn` may see: later ones may stand in segments
+    /// that a snapshot of that LSN does not know.
+    pub fn end_at(&self, lsn: Lsn) -> u32 {
+        let count = self.row_count();
+        let rows = self.rows(lsn);
+        (0..count)
+            .rev()
+            .take_while(|number| rows.filled(*number).is_none_or(|row| row.lsn > lsn))
+            .last()
+            .unwrap_or(count)
+    }
+
     /// The rows by number, for a call that asks for many.
     pub fn rows(&self, lsn: Lsn) -> Rows {
         Rows {

@@ -340,7 +340,7 @@ impl Indexing {
         if index.graphs.is_empty() && table.row_count() - index.indexed < thresholds.first_graph {
             return None;
         }
-        let end = published_end(view, table);
+        let end = table.end_at(view.lsn());
         let runs: Vec<Run> = index.graphs.iter().map(|one| one.run()).collect();
         if anew {
             return Some(merge::everything(&runs, end));
@@ -429,18 +429,6 @@ fn still_fits(graph: &Graph, source: &Source<'_>, job: &Job) -> bool {
     let params = graph.params();
     let unit = source.unit(graph.covered().end..job.rows.end, params.element);
     unit <= params.unit * UNIT_DRIFT && unit >= params.unit / UNIT_DRIFT
-}
-
-/// The row behind the newest one that the snapshot sees: later ones may stand in segments that it
-/// does not know.
-fn published_end(view: &View, table: &Table) -> u32 {
-    let count = table.row_count();
-    let rows = table.rows(view.lsn());
-    (0..count)
-        .rev()
-        .take_while(|row| rows.filled(*row).is_none_or(|row| row.lsn > view.lsn()))
-        .last()
-        .unwrap_or(count)
 }
 
 /// The vectors of a collective as a builder reads them.

@@ -102,7 +102,13 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// Paths that belong to one module each.
-const RESERVED: &[(&str, &str)] = &[("notify", "watch"), ("memmap2", "vfs"), ("loom", "sync")];
+const RESERVED: &[(&str, &str)] = &[
+    ("notify", "watch"),
+    ("memmap2", "vfs"),
+    ("loom", "sync"),
+    ("usearch", "vector"),
+    ("cxx", "vector"),
+];
 /// The flows may not name tokio either, except for `watch/`.
 const FLOWS_WITH_TOKIO: &[&str] = &["watch"];
 
