@@ -3,13 +3,9 @@
 //! Every limit of the contract, from both sides; every method on ids that do not exist, on closed
 //! and on read-only handles; a second writer, a full disk, a full queue.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "tests say what is wrong by panicking, and look at real files and processes"
+    reason = "these tests look at real files and processes"
 )]
 
 use std::{collections::BTreeMap, fmt::Debug, future::Future, pin::Pin, time::Duration};

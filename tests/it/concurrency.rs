@@ -1,11 +1,7 @@
 //! Does everything hold when many do it at once, and when somebody leaves in the middle?
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "tests say what is wrong by panicking, and start tasks and threads"
+    reason = "these tests start tasks and threads"
 )]
 
 use std::{

@@ -1,11 +1,4 @@
 //! Does a store with an embedder of the application's own keep the vectors of two models apart?
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what is wrong by panicking"
-)]
 
 use std::{
     path::Path,

@@ -4,11 +4,8 @@
 //! found as the library finds it; where it is not there, these tests fail and say how to get it,
 //! for a store that embeds wrongly is worse than a red test.
 #![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::disallowed_methods,
-    reason = "tests say what is wrong by panicking, and make files of their own"
+    reason = "these tests make files of their own"
 )]
 
 use pulsedb::{Builtin, Embedder, Priority};

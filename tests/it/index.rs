@@ -4,12 +4,8 @@
 //! files, and whatever is recorded, deleted, built and searched at the same time: every acknowledged
 //! row is found, every filter is answered in full, and exact searches are exact.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "tests say what is wrong by panicking, touch files and start threads"
+    reason = "these tests touch files and start threads"
 )]
 
 use std::{

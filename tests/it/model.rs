@@ -2,13 +2,6 @@
 //!
 //! Random histories run on the real API and on a list in memory. After every change everything the
 //! database shows is compared with the list, and one random question is asked of both.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what is wrong by panicking"
-)]
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -2,13 +2,6 @@
 //!
 //! A simulated world that a database can be opened in again and again, small builders, and the dump
 //! that shows whether anything changed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what is wrong by panicking"
-)]
 
 use std::{
     collections::BTreeSet,

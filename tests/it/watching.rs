@@ -1,11 +1,7 @@
 //! Does every subscriber hear of every change, once and in order?
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "tests say what is wrong by panicking, and wait and start tasks"
+    reason = "these tests wait and start tasks"
 )]
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
