@@ -335,11 +335,7 @@ impl Engine {
 /// Searches that may be in one graph at once: the pool's threads, and as many blocking callers
 /// again; more wait for a moment.
 fn search_slots(config: &Config) -> usize {
-    2 * if config.read_threads == 0 {
-        pool::cores()
-    } else {
-        config.read_threads
-    }
+    2 * pool::threads_or_cores(config.read_threads)
 }
 
 /// Threads that build graphs: half of the cores, so that the other half is left for the application.

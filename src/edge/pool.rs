@@ -38,7 +38,7 @@ pub struct Pool {
 impl Pool {
     /// Starts `threads` threads, or one per core for 0.
     pub fn start(name: &str, threads: usize) -> Result<Self> {
-        let threads = if threads == 0 { cores() } else { threads };
+        let threads = threads_or_cores(threads);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 jobs: VecDeque::new(),
@@ -125,6 +125,11 @@ fn work(shared: &Shared) {
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// So many threads as are configured, or one per core for 0.
+pub fn threads_or_cores(configured: usize) -> usize {
+    if configured == 0 { cores() } else { configured }
 }
 
 /// Runs one job on a thread of its own.

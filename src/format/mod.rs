@@ -31,6 +31,8 @@ pub mod vitals;
 #[cfg(test)]
 mod examples_tests;
 #[cfg(test)]
+mod graph_tests;
+#[cfg(test)]
 mod property_tests;
 
 #[cfg(test)]

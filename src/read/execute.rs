@@ -399,13 +399,13 @@ impl<'a> Search<'a> {
         let Some(found) = self.rows.visible(row) else {
             return Ok(());
         };
-        if self.energy_of(&found)?.is_none() {
+        let Some(energy) = self.energy_of(&found)? else {
             return Ok(());
-        }
+        };
         let vector = self.vector(&found)?;
         for sieve in &mut pass.sieves {
             let similarity = sieve.query.similarity(vector, found.row.inverse_norm);
-            sieve.offer(row, (similarity, 0.0), |_| self.energy_of(&found))?;
+            sieve.offer(row, (similarity, 0.0), |_| Ok(Some(energy)))?;
         }
         Ok(())
     }

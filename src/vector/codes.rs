@@ -19,7 +19,7 @@ use crate::simd::{AlignedCodes, quantise};
 pub const LINE: usize = 64;
 
 /// Largest code: symmetric, because kernels take the absolute value.
-const LARGEST_CODE: f32 = 127.0;
+pub(super) const LARGEST_CODE: f32 = 127.0;
 
 /// How rare a component is that a calibrated step cuts off.
 const CUT_OFF_ONE_IN: usize = 2000;

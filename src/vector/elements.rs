@@ -4,6 +4,7 @@
 //! here: nothing that is not finite, of the right length and of length 1 (once multiplied by the
 //! inverse norm that came with it) reaches the library.
 
+use super::codes::LARGEST_CODE;
 use crate::{
     config::VectorElement,
     error::{PulseDBError, Result},
@@ -14,9 +15,6 @@ use crate::{
 /// How far the length of a direction may be from 1. Rounding stays far below it; what is above was
 /// handed in with another vector's norm.
 const LENGTH_TOLERANCE: f64 = 1e-3;
-/// The largest code.
-const CODE_MAX: f32 = 127.0;
-
 /// The elements of one vector, padding included.
 #[derive(Debug)]
 pub enum Elements {
@@ -77,7 +75,7 @@ impl Encoder {
             .direction
             .iter()
             .fold(0.0, |most: f32, x| most.max(x.abs()));
-        let unit = largest / CODE_MAX;
+        let unit = largest / LARGEST_CODE;
         self.fill(unit);
         Ok(unit * self.params.unit)
     }
