@@ -122,6 +122,7 @@ fn segment_header() {
         id: 1,
         cipher: 0,
         key: 0,
+        cleaned: Lsn::ZERO,
     };
     agree("segment-header", &header.encode());
     let decoded = SegmentHeader::decode(&example("segment-header")).unwrap();

@@ -47,7 +47,7 @@ pub use frame::{
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
-pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name, segment_first_lsn};
+pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name, segment_file_name};
 pub use tail::{TAIL_LEN, Tail};
 pub use traits::Traits;
 pub use vitals::Vitals;

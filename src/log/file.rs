@@ -12,8 +12,8 @@ use std::{
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        FORMAT_VERSION, FileFault, SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name,
-        segment_first_lsn,
+        FORMAT_VERSION, FileFault, SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name,
+        segment_file_name,
     },
     model::Lsn,
     vfs::{Map, OpenMode, Vfs, VfsFile},
@@ -24,7 +24,7 @@ use super::{
     segment::{Segment, SegmentMeta},
 };
 
-const UNFINISHED: &str = ".tmp";
+pub(super) const UNFINISHED: &str = ".tmp";
 
 /// An existing segment file, its header checked, its frames not looked at.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub(super) struct OpenFile {
     pub(super) map: Map,
 }
 
-/// The file of the segment that begins with `first_lsn`, in the log directory `dir`.
-pub(crate) fn segment_path(dir: &Path, first_lsn: Lsn) -> PathBuf {
-    dir.join(segment_file_name(first_lsn))
+/// The file of the segment `id` that begins with `first_lsn`, in the log directory `dir`.
+pub(crate) fn segment_path(dir: &Path, first_lsn: Lsn, id: u32) -> PathBuf {
+    dir.join(segment_file_name(first_lsn, id))
 }
 
 /// Makes a segment file: header block, sync, final name, sync of the directory.
@@ -48,13 +48,13 @@ pub(super) fn create(
     segment_bytes: u64,
     spare: Option<Spare>,
 ) -> Result<Segment> {
-    let path = segment_path(dir, header.first_lsn);
+    let path = segment_path(dir, header.first_lsn, header.id);
     let (unfinished, file) = match spare {
         Some(spare) => (spare.path, spare.file),
         None => {
             let unfinished = dir.join(format!(
                 "{}{UNFINISHED}",
-                segment_file_name(header.first_lsn)
+                segment_file_name(header.first_lsn, header.id)
             ));
             let file = vfs
                 .open(&unfinished, OpenMode::CreateNew)
@@ -91,7 +91,7 @@ pub(super) fn open(
     meta: &SegmentMeta,
     read_only: bool,
 ) -> Result<OpenFile> {
-    let opened = open_unchecked(vfs, &segment_path(dir, meta.first_lsn), read_only)?;
+    let opened = open_unchecked(vfs, &segment_path(dir, meta.first_lsn, meta.id), read_only)?;
     if opened.header.id != meta.id || opened.header.first_lsn != meta.first_lsn {
         return Err(PulseDBError::corrupted(
             opened.path,
@@ -162,12 +162,12 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     })
 }
 
-/// The first LSNs of the segment files in `dir`, ascending.
-pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Lsn>> {
+/// First LSNs and numbers of the segment files in `dir`, ascending.
+pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(Lsn, u32)>> {
     let names = vfs.list(dir).map_err(PulseDBError::io("list", dir))?;
     Ok(names
         .iter()
-        .filter_map(|name| segment_first_lsn(name))
+        .filter_map(|name| parse_segment_file_name(name))
         .collect())
 }
 
@@ -176,8 +176,8 @@ pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Lsn>> {
 pub(crate) fn remove_orphans(vfs: &dyn Vfs, dir: &Path, keep: &[SegmentMeta]) -> Result<()> {
     let mut removed = false;
     for name in vfs.list(dir).map_err(PulseDBError::io("list", dir))? {
-        let orphan = match segment_first_lsn(&name) {
-            Some(lsn) => !keep.iter().any(|meta| meta.first_lsn == lsn),
+        let orphan = match parse_segment_file_name(&name) {
+            Some((_, id)) => !keep.iter().any(|meta| meta.id == id),
             None => name.ends_with(UNFINISHED) && !is_spare(&name),
         };
         if orphan {

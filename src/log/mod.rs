@@ -6,6 +6,7 @@
 //! reaches through [`SegmentCatalog`], nor what a record means. The committer owns the one
 //! [`LogWriter`]; anybody may read through a [`SegmentSet`].
 
+mod build;
 mod file;
 mod place;
 mod pool;
@@ -17,6 +18,7 @@ mod tail;
 mod walk;
 mod writer;
 
+pub(crate) use build::SegmentBuilder;
 pub(crate) use file::remove_orphans;
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;

@@ -180,18 +180,18 @@ pub(crate) fn adopt(
 ) -> Result<Vec<SegmentMeta>> {
     let mut all = metas.to_vec();
     let newest = metas.last().map_or(Lsn::ZERO, |meta| meta.first_lsn);
-    for first_lsn in file::list(vfs, dir)? {
+    for (first_lsn, id) in file::list(vfs, dir)? {
         if first_lsn <= newest {
             continue;
         }
-        let open = match file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true) {
+        let open = match file::open_unchecked(vfs, &file::segment_path(dir, first_lsn, id), true) {
             Ok(open) => open,
             Err(PulseDBError::Corrupted { .. }) => continue,
             Err(error) => return Err(error),
         };
         let header = &open.header;
         if header.instance_id != instance_id
-            || header.first_lsn != first_lsn
+            || (header.first_lsn, header.id) != (first_lsn, id)
             || header.id < next_segment
         {
             continue;
@@ -215,8 +215,8 @@ pub(crate) fn adopt(
 
 /// Is there anything in the segments in `dir` that a new database would bury?
 pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
-    for first_lsn in file::list(vfs, dir)? {
-        let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true)?;
+    for (first_lsn, id) in file::list(vfs, dir)? {
+        let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn, id), true)?;
         let terms = terms_of(
             &open,
             0,

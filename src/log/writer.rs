@@ -141,6 +141,7 @@ impl LogContext {
             id,
             cipher: 0,
             key: 0,
+            cleaned: Lsn::ZERO,
         };
         let spare = self.pool.as_ref().and_then(|pool| pool.take());
         file::create(&*self.vfs, &self.dir, header, self.segment_bytes, spare).map(Arc::new)
