@@ -13,10 +13,10 @@ use crate::{
     embed::Embedder,
     error::Result,
     model::{
-        Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
-        Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
-        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent,
-        WatchFilter,
+        Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
+        DatabaseMetadata, DecayConfig, ErasureReport, Experience, ExperienceId, ExperienceUpdate,
+        Fragmentation, Health, InstanceId, NewExperience, Page, PageResult, SearchExplanation,
+        SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent, WatchFilter,
     },
     watch,
 };
@@ -217,4 +217,8 @@ waiting! {
         options: SearchOptions
     ) -> SearchExplanation;
     rebuild_index(collective: CollectiveId) -> ();
+    compact() -> CompactionReport;
+    compact_with(observe: impl Fn(CompactionProgress) + Send + 'static) -> CompactionReport;
+    fragmentation() -> Fragmentation;
+    erase(id: ExperienceId) -> ErasureReport;
 }

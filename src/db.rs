@@ -5,11 +5,15 @@
 //! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
 
 mod collectives;
+mod compaction;
 pub(crate) mod engine;
 mod experiences;
 mod search;
+mod snapshot;
 mod vectors;
 mod watching;
+
+pub use snapshot::Snapshot;
 
 use std::{path::Path, sync::Arc};
 
@@ -64,6 +68,8 @@ pub struct PulseDB {
     handle: Arc<Handle>,
     /// Whether this handle's calls may block the thread they are made on.
     may_block: bool,
+    /// What its reads see, if that is not what is newest.
+    fixed: Option<Arc<Reader>>,
 }
 
 /// The last of these to go starts the end.
@@ -196,6 +202,7 @@ impl PulseDB {
         let db = Self {
             handle: Arc::new(Handle(engine)),
             may_block: false,
+            fixed: None,
         };
         if let Some(name) = default_collective
             && !db.is_read_only()
@@ -342,12 +349,20 @@ impl PulseDB {
         Ok(replies.into_iter().next().unwrap_or(Reply::Done))
     }
 
+    /// What a call sees.
+    fn reader(&self) -> Result<Reader> {
+        match &self.fixed {
+            Some(reader) => Ok(Reader::clone(reader)),
+            None => self.engine().reader(),
+        }
+    }
+
     /// Answers a question that may take its time.
     async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let reader = self.engine().reader()?;
+        let reader = self.reader()?;
         if self.may_block {
             question(&reader)
         } else {

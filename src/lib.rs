@@ -30,6 +30,7 @@ mod embed;
 mod env;
 mod error;
 mod format;
+#[cfg(not(pulsedb_loom))]
 mod log;
 mod manifest;
 pub mod model;
@@ -49,6 +50,9 @@ mod write;
 
 // The models of `loom-tests/` drive the cores directly.
 #[cfg(pulsedb_loom)]
+#[allow(private_interfaces, reason = "the models drive the bin alone")]
+pub mod log;
+#[cfg(pulsedb_loom)]
 pub mod protocol;
 #[cfg(pulsedb_loom)]
 #[allow(
@@ -61,20 +65,22 @@ pub mod state;
 pub mod vector;
 
 pub use config::{
-    Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, VectorElement, WatchConfig,
+    CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,
+    VectorElement, WatchConfig,
 };
-pub use db::PulseDB;
+pub use db::{PulseDB, Snapshot};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
-    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
-    Direction, EntityId, EntityKind, EventType, Experience, ExperienceId, ExperienceKind,
-    ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn, NewExperience,
-    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, SearchExplanation,
-    SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode, TaskId, Timestamp,
-    UserId, WatchEvent, WatchFilter,
+    AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
+    Cursor, DatabaseMetadata, DecayConfig, Direction, EntityId, EntityKind, ErasureReport,
+    EventType, Experience, ExperienceId, ExperienceKind, ExperienceType, ExperienceUpdate,
+    Fragmentation, Health, HealthStatus, InstanceId, Lsn, NewExperience, OrderBy, Page, PageCursor,
+    PageResult, RecallWeights, RecoveryReport, SearchExplanation, SearchFilter, SearchHit,
+    SearchOptions, SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId,
+    WatchEvent, WatchFilter,
 };
 pub use watch::WatchStream;
 

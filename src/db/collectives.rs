@@ -47,7 +47,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Closed`].
     pub async fn get_collective(&self, id: CollectiveId) -> Result<Option<Collective>> {
-        match self.engine().reader()?.collective(id) {
+        match self.reader()?.collective(id) {
             Ok(collective) => Ok(Some(Collective::clone(&collective))),
             Err(PulseDBError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -59,7 +59,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Closed`].
     pub async fn list_collectives(&self) -> Result<Vec<Collective>> {
-        Ok(self.engine().reader()?.collectives())
+        Ok(self.reader()?.collectives())
     }
 
     /// The collectives of one owner, oldest first.

@@ -8,16 +8,16 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use crate::{
-    config::Config,
+    config::{Config, RetentionConfig},
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
     error::{PulseDBError, Result},
-    log::{Frame, Replayed},
+    log::{Frame, Relocation, Replayed, Segment, SegmentSet},
     manifest::ManifestStore,
     model::{Cursor, InstanceId, Lsn, RecoveryReport},
     protocol::{
@@ -27,10 +27,14 @@ use crate::{
         stop::Latch,
     },
     read::reader::Reader,
-    state::{Applier, IdIndex, Mutation, replay},
-    sync::Arc,
+    state::{
+        Applier, Held, IdIndex, Mutation, replay,
+        retention::{Note, Retention},
+    },
+    sync::{Arc, Weak},
     upkeep::{
         background::Background,
+        compaction::{self, Compactor},
         indexing::{self, Indexing},
         recover,
     },
@@ -64,6 +68,9 @@ pub(crate) struct Engine {
     /// `None` where the database was opened for reading.
     pub(crate) committer: Option<Committer<WritePipeline>>,
     background: Arc<Background>,
+    pub(crate) compactor: Arc<Compactor>,
+    compaction: Arc<compaction::Worker>,
+    deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
@@ -87,6 +94,7 @@ impl Engine {
         let mut applier = Applier::default();
         let mut last_id = 0;
         let mut undecodable = Vec::new();
+        let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
             read_only: config.read_only,
             sync_mode: config.sync_mode,
@@ -108,11 +116,18 @@ impl Engine {
                 Replayed::Damaged { header: None, .. } => return Ok(()),
             };
             last_id = last_id.max(header.entity);
-            // Nobody holds a snapshot yet, so no version but the newest is needed.
-            applier.apply(header.lsn, mutation, header.lsn);
+            // Nobody holds a snapshot yet, so where no history is kept only the newest version is needed.
+            let horizon = if keeps_history { Lsn::ZERO } else { header.lsn };
+            applier.apply(header.lsn, mutation, horizon);
             Ok(())
         })?;
-        applier.bury(Lsn::new(u64::MAX));
+        let trimmed = if keeps_history {
+            recovered.manifest.current().retained_from
+        } else {
+            applier.bury(Lsn::new(u64::MAX));
+            recovered.report.last_lsn
+        };
+        applier.replayed();
         let _ = applier.take_purges();
         let mut report = recovered.report;
         for error in undecodable {
@@ -147,7 +162,18 @@ impl Engine {
             config.watch_config.buffer_size,
             recovered.instance_id,
             Arc::clone(&published),
+            recovered.manifest.current().retained_from,
         ));
+        let compactor = Arc::new(Compactor::new(compaction::Parts {
+            vfs: Arc::clone(vfs),
+            env: Arc::clone(&env),
+            dir: recovered.log_dir,
+            manifest: Arc::clone(&recovered.manifest),
+            pool: recovered.pool.clone(),
+            segment_bytes: config.segment_bytes,
+            config: config.compaction,
+        }));
+        let deaths = Arc::clone(applier.deaths());
         let background = Arc::new(Background::new(
             Arc::clone(&ids),
             recovered.pool,
@@ -168,6 +194,16 @@ impl Engine {
                 published: Arc::clone(&published),
                 timeline: recovered.timeline,
                 sync_mode: config.sync_mode,
+                retention: retained(&config.retention, &recovered.segments),
+                lag: retained(
+                    &RetentionConfig {
+                        bytes: config.watch_config.max_lag_bytes,
+                        ..RetentionConfig::default()
+                    },
+                    &recovered.segments,
+                ),
+                trimmed,
+                log_bytes: log_bytes(&recovered.segments),
                 broadcast: Box::new(TellHub(Arc::clone(&hub))),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
             }))
@@ -187,6 +223,9 @@ impl Engine {
             hub,
             committer,
             background,
+            compaction: Arc::new(compaction::Worker::new(Arc::clone(&compactor))),
+            compactor,
+            deaths,
             indexing,
             index_room,
             closing: AtomicBool::new(false),
@@ -220,6 +259,15 @@ impl Engine {
                     }
                 },
             );
+        })?;
+        let worker = Arc::clone(&self.compaction);
+        let tail = CommitterTail(Arc::downgrade(self));
+        pool::spawn_beside("compact", move || {
+            worker.run(&tail, &|| tail.look());
+        })
+        .inspect_err(|_| {
+            self.compaction.not_started();
+            self.end_beside();
         })?;
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
@@ -255,6 +303,8 @@ impl Engine {
         }
         block_on(self.background.ended());
         block_on(self.indexing.ended());
+        block_on(self.compaction.ended());
+        self.compactor.end();
         self.hub.close();
         self.published.clear();
         drop(lock);
@@ -274,6 +324,7 @@ impl Engine {
                 committer.stop();
             }
             None => {
+                self.compactor.end();
                 self.hub.close();
                 self.published.clear();
                 self.ended.open(Ok(()));
@@ -285,6 +336,7 @@ impl Engine {
     fn end_beside(&self) {
         self.background.end();
         self.indexing.end();
+        self.compaction.end();
     }
 
     /// Waits for the end and says whether everything acknowledged is in the log.
@@ -346,6 +398,33 @@ fn build_threads(config: &Config) -> usize {
     }
 }
 
+/// A span of history, and what is known of its past at an open: where the segments begin.
+fn retained(config: &RetentionConfig, segments: &SegmentSet) -> Retention {
+    let ms = u64::try_from(config.time.as_millis()).unwrap_or(u64::MAX);
+    let mut retention = Retention::new(config.bytes, ms);
+    let mut bytes = 0;
+    for segment in segments.segments() {
+        let first = segment.frames_from_start().flatten().next();
+        if let Some(first) = first {
+            retention.note(Note {
+                lsn: segment.header().previous_lsn,
+                time: first.header.time,
+                bytes,
+            });
+        }
+        bytes += segment.end();
+    }
+    retention
+}
+
+fn log_bytes(segments: &SegmentSet) -> u64 {
+    segments
+        .segments()
+        .iter()
+        .map(|segment| segment.end())
+        .sum()
+}
+
 /// Refuses what cannot work, before a file is touched: also what new collectives would be made of.
 fn check(config: &Config) -> Result<()> {
     config.check()?;
@@ -400,11 +479,78 @@ impl Offload for OnReaders {
     }
 }
 
+/// The committer, as compaction reaches it while the database is open.
+pub(crate) struct CommitterTail(pub(crate) Weak<Engine>);
+
+impl CommitterTail {
+    fn with_pipeline<T>(&self, work: impl FnOnce(&mut WritePipeline) -> Result<T>) -> Result<T> {
+        let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
+        let committer = engine.committer.as_ref().ok_or(PulseDBError::Closed)?;
+        if let Some(stopped) = committer.stopped() {
+            return Err(stopped_error(stopped));
+        }
+        committer.with_pipeline(work)
+    }
+
+    /// The database as it was at `lsn`.
+    pub(crate) fn snapshot_at(&self, lsn: Lsn) -> Result<Arc<View>> {
+        self.with_pipeline(|pipeline| pipeline.snapshot_at(lsn))
+    }
+
+    /// Refuses once the end was asked for.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
+        if engine.closing.load(Ordering::Acquire) {
+            return Err(PulseDBError::Closed);
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Option<compaction::Sights> {
+        let engine = self.0.upgrade()?;
+        let view = engine.published.load()?;
+        Some(compaction::Sights {
+            newest: view.lsn(),
+            deaths: engine.deaths.load(Ordering::Relaxed),
+            rows: view.tables.iter().map(|t| u64::from(t.row_count())).sum(),
+        })
+    }
+}
+
+impl compaction::Tail for CommitterTail {
+    fn hold(&self, at_once: bool) -> Result<Held<Arc<SegmentSet>>> {
+        self.with_pipeline(|pipeline| pipeline.hold(at_once))
+    }
+
+    fn seal(&self) -> Result<()> {
+        self.with_pipeline(WritePipeline::seal)
+    }
+
+    fn rewritten(
+        &self,
+        segment: Option<Arc<Segment>>,
+        moved: &[(u32, Arc<Relocation>)],
+    ) -> Result<()> {
+        self.with_pipeline(|pipeline| {
+            pipeline.rewritten(segment, moved);
+            Ok(())
+        })
+    }
+}
+
 struct TellHub(Arc<Hub>);
 
 impl Broadcast for TellHub {
     fn committed(&mut self, view: &Arc<View>, first: Lsn) {
         self.0.committed(view, first);
+    }
+
+    fn heard_by_all(&self) -> Option<Lsn> {
+        self.0.lagging()
+    }
+
+    fn history_begins(&mut self, lsn: Lsn) {
+        self.0.history_begins(lsn);
     }
 }
 

@@ -137,7 +137,7 @@ impl PulseDB {
     /// [`PulseDBError::NotFound`]; [`PulseDBError::Corrupted`] naming file and offset where its
     /// bytes are damaged.
     pub async fn get_experience(&self, id: ExperienceId) -> Result<Experience> {
-        let reader = self.engine().reader()?;
+        let reader = self.reader()?;
         if self.may_block || reader.is_resident(id) {
             return reader.experience(id);
         }
@@ -174,7 +174,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
-        let reader = self.engine().reader()?;
+        let reader = self.reader()?;
         let not_found = || PulseDBError::not_found(EntityKind::Experience, id);
         let (table, state) = reader.find(id).ok_or_else(not_found)?;
         let definition = table.definition(reader.lsn()).ok_or_else(not_found)?;

@@ -97,7 +97,7 @@ impl PulseDB {
         options: SearchOptions,
     ) -> Result<Vec<SearchHit>> {
         // The vector first, then the snapshot: embedding takes longer than a commit.
-        let definition = self.engine().reader()?.collective(collective)?;
+        let definition = self.reader()?.collective(collective)?;
         check_weights(options.weights.as_ref())?;
         execute::check(&options, &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
@@ -162,7 +162,7 @@ impl PulseDB {
         options: &SearchOptions,
     ) -> Result<()> {
         check_weights(options.weights.as_ref())?;
-        let dimension = usize::from(self.engine().reader()?.table(collective)?.dimension);
+        let dimension = usize::from(self.reader()?.table(collective)?.dimension);
         execute::check(options, queries, |field, vector| {
             validate::vector(field, vector, dimension)
         })

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    file::{UNFINISHED, segment_path},
+    file::{UNFINISHED, segment_path, share},
     place::{Place, UNIT_BYTES},
     scan::INDEX_STEP_BYTES,
     segment::{Segment, SegmentMeta},
@@ -73,10 +73,13 @@ impl SegmentBuilder {
             next_entry: 0,
             last_lsn: Lsn::ZERO,
         };
-        match builder.file.allocate(builder.room) {
+        let prepared = share(&builder.file, &builder.unfinished).and_then(|()| {
+            let reserved = builder.file.allocate(builder.room);
+            reserved.map_err(PulseDBError::io("reserve space for", &builder.unfinished))
+        });
+        match prepared {
             Ok(()) => Ok(builder),
             Err(error) => {
-                let error = PulseDBError::io("reserve space for", &builder.unfinished)(error);
                 builder.discard();
                 Err(error)
             }

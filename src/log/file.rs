@@ -64,6 +64,7 @@ pub(super) fn create(
             (unfinished, file)
         }
     };
+    share(&file, &unfinished)?;
     file.write_all_at(&header.encode(), 0)
         .map_err(PulseDBError::io("write", &unfinished))?;
     file.sync_all()
@@ -83,8 +84,23 @@ pub(super) fn create(
     ))
 }
 
-/// Opens the segment that the manifest calls `meta`. A reader process holds a shared lock on it
-/// for as long as it is mapped, so that nobody recycles it.
+/// Takes the shared lock that is held for as long as a segment is mapped, so that no other process
+/// recycles its file: not under a reader, and not under a snapshot that outlives its database.
+pub(super) fn share(file: &Arc<dyn VfsFile>, path: &Path) -> Result<()> {
+    if file
+        .try_lock_shared()
+        .map_err(PulseDBError::io("lock", path))?
+    {
+        return Ok(());
+    }
+    Err(PulseDBError::corrupted(
+        path,
+        0,
+        "the segment is being recycled; open again",
+    ))
+}
+
+/// Opens the segment that the manifest calls `meta`.
 pub(super) fn open(
     vfs: &dyn Vfs,
     dir: &Path,
@@ -115,17 +131,7 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     let file = vfs
         .open(path, mode)
         .map_err(PulseDBError::io("open", path))?;
-    if read_only
-        && !file
-            .try_lock_shared()
-            .map_err(PulseDBError::io("lock", path))?
-    {
-        return Err(PulseDBError::corrupted(
-            path,
-            0,
-            "the segment is being recycled; open again",
-        ));
-    }
+    share(&file, path)?;
     let len = file.len().map_err(PulseDBError::io("look at", path))?;
     if len < SEGMENT_HEADER_LEN as u64 {
         return Err(PulseDBError::corrupted(

@@ -11,7 +11,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -27,7 +27,9 @@ use crate::{
 
 use super::{
     place::{Place, UNIT_BYTES},
+    retire::{Bin, Retiring},
     scan::INDEX_STEP_BYTES,
+    summary::Summary,
     walk::{Step, Walk},
 };
 
@@ -42,15 +44,23 @@ pub(crate) struct SegmentMeta {
     pub(crate) end: u64,
 }
 
+/// A file and its map.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn VfsFile>,
+    pub(crate) map: Map,
+}
+
 /// One mapped segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
     id: u32,
-    path: PathBuf,
     header: SegmentHeader,
-    file: Arc<dyn VfsFile>,
-    map: Map,
+    mapped: Retiring<Mapped>,
     end: AtomicU64,
+    /// Of a sealed segment, from the first time it is asked for.
+    summary: OnceLock<Summary>,
     /// (LSN, unit) of a frame every so many bytes, ascending.
     index: RwLock<Vec<(u64, u32)>>,
     /// Why no sync of this file proves anything any more.
@@ -86,7 +96,7 @@ impl<'a> Frame<'a> {
         let start = self.place.offset() + FRAME_HEADER_LEN as u64;
         let len = u64::from(self.header.dimension) * 4;
         if len <= u64::from(self.header.payload_len)
-            && let Some(vector) = self.segment.map.floats(start..start + len)
+            && let Some(vector) = self.segment.map().floats(start..start + len)
         {
             return Ok(vector);
         }
@@ -116,11 +126,10 @@ impl Segment {
     ) -> Self {
         Self {
             id: header.id,
-            path,
             header,
-            file,
-            map,
+            mapped: Retiring::new(Mapped { path, file, map }),
             end: AtomicU64::new(end),
+            summary: OnceLock::new(),
             index: RwLock::new(index),
             sync_failed: Mutex::new(None),
         }
@@ -133,7 +142,7 @@ impl Segment {
 
     /// Its file.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.mapped.path
     }
 
     /// Its header block.
@@ -148,7 +157,7 @@ impl Segment {
 
     /// Bytes that the file has room for, header block included.
     pub(crate) fn capacity(&self) -> u64 {
-        self.map.len()
+        self.mapped.map.len()
     }
 
     /// Makes durable what was written to it.
@@ -162,19 +171,19 @@ impl Segment {
             return Err(error.clone());
         }
         let synced = self
-            .file
+            .file()
             .sync_data()
-            .map_err(PulseDBError::io("sync", &self.path));
+            .map_err(PulseDBError::io("sync", self.path()));
         *failed = synced.clone().err();
         synced
     }
 
     pub(super) fn map(&self) -> &Map {
-        &self.map
+        &self.mapped.map
     }
 
     pub(super) fn file(&self) -> &Arc<dyn VfsFile> {
-        &self.file
+        &self.mapped.file
     }
 
     /// Admits readers to the frames that were written up to `end`; `index` are new entries of the
@@ -191,6 +200,23 @@ impl Segment {
         self.index.read().last().map_or(0, |&(_, unit)| {
             u64::from(unit) * UNIT_BYTES + INDEX_STEP_BYTES
         })
+    }
+
+    /// The bytes of its file, also those that mean nothing. For a sealed segment, whose file is
+    /// written no more.
+    pub(crate) fn whole_file(&self) -> &[u8] {
+        self.map().get(0..self.capacity()).unwrap_or_default()
+    }
+
+    /// What is in it; of a sealed segment, whose frames stay what they are.
+    pub(crate) fn summary(&self) -> &Summary {
+        self.summary
+            .get_or_init(|| Summary::of(self.frames_from_start()))
+    }
+
+    /// From now on, whoever drops the last reference leaves the unmapping to him who empties `bin`.
+    pub(crate) fn retire_into(&self, bin: &Arc<Bin<Mapped>>) {
+        self.mapped.retire_into(bin);
     }
 
     /// The frame that begins at `unit`.
@@ -223,7 +249,7 @@ impl Segment {
         let at = range.start;
         if at >= SEGMENT_HEADER_LEN as u64
             && range.end <= self.end()
-            && let Some(bytes) = self.map.get(range)
+            && let Some(bytes) = self.map().get(range)
         {
             return Ok(bytes);
         }
@@ -236,7 +262,7 @@ impl Segment {
         let start = at + FRAME_HEADER_LEN as u64;
         let end = start + u64::from(dimension) * size_of::<f32>() as u64;
         if end <= self.end()
-            && let Some(vector) = self.map.floats(start..end)
+            && let Some(vector) = self.map().floats(start..end)
         {
             return Ok(vector);
         }
@@ -246,7 +272,7 @@ impl Segment {
     /// Would reading the frame at `unit` not wait for the medium? Looks at the first `bytes`.
     pub(crate) fn is_resident(&self, unit: u32, bytes: u64) -> bool {
         let at = u64::from(unit) * UNIT_BYTES;
-        self.map
+        self.map()
             .is_resident(at..at.saturating_add(bytes).min(self.end()))
     }
 
@@ -274,7 +300,7 @@ impl Segment {
 
     fn frames(&self, at: u64, last_lsn: u64) -> Frames<'_> {
         let end = self.end();
-        let bytes = self.map.get(0..end).unwrap_or_default();
+        let bytes = self.map().get(0..end).unwrap_or_default();
         Frames {
             segment: self,
             walk: Walk::new(bytes, self.header.seed, at, end, last_lsn),
@@ -284,7 +310,7 @@ impl Segment {
 
     /// What is wrong with the bytes at `offset`, as an error that names the file.
     pub(crate) fn corrupted(&self, offset: u64, what: impl Into<String>) -> PulseDBError {
-        PulseDBError::corrupted(&self.path, offset, what)
+        PulseDBError::corrupted(self.path(), offset, what)
     }
 }
 

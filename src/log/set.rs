@@ -1,17 +1,20 @@
 //! Which segments make up the log, and where in them is an LSN?
 //!
 //! A set is an immutable value: a snapshot holds one and reads through it while the writer goes on
-//! to the next. Segments stand in the order of their LSNs, which need not be that of their ids.
+//! to the next. Segments stand in the order of their LSNs, which need not be that of their ids. A place
+//! that was given out stays good when its segment is rewritten: the set that holds the new segment
+//! knows the way (`relocation`).
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     error::{PulseDBError, Result},
-    model::Lsn,
+    model::{Lsn, Timestamp},
 };
 
 use super::{
     place::Place,
+    relocation::Relocation,
     segment::{Frame, Frames, Segment},
 };
 
@@ -21,6 +24,8 @@ pub(crate) struct SegmentSet {
     segments: Vec<Arc<Segment>>,
     /// (id, index into `segments`), by id.
     by_id: Vec<(u32, u32)>,
+    /// Ids of segments that were rewritten, and where their frames are, by id.
+    moved: Vec<(u32, Arc<Relocation>)>,
 }
 
 impl SegmentSet {
@@ -33,19 +38,88 @@ impl SegmentSet {
             .map(|(segment, index)| (segment.id(), index))
             .collect();
         by_id.sort_unstable();
-        Self { segments, by_id }
+        Self {
+            segments,
+            by_id,
+            moved: Vec::new(),
+        }
     }
 
     /// This set and one segment more.
     pub(crate) fn with(&self, segment: Arc<Segment>) -> Self {
         let mut segments = self.segments.clone();
         segments.push(segment);
-        Self::new(segments)
+        Self {
+            moved: self.moved.clone(),
+            ..Self::new(segments)
+        }
+    }
+
+    /// This set with one segment in the place of some: `moved` leads from each of them to it. Where
+    /// nothing was left of them there is none.
+    pub(crate) fn rewritten(
+        &self,
+        segment: Option<Arc<Segment>>,
+        moved: &[(u32, Arc<Relocation>)],
+    ) -> Self {
+        let is_old = |id: u32| moved.iter().any(|(old, _)| *old == id);
+        let kept = self.segments.iter().filter(|old| !is_old(old.id()));
+        let segments = kept.cloned().chain(segment).collect();
+        // Places of earlier rewritings lead to the end at once.
+        let earlier = self.moved.iter().map(|(id, way)| {
+            let onward = moved.iter().find(|(old, _)| *old == way.to());
+            let way =
+                onward.map_or_else(|| Arc::clone(way), |(_, onward)| Arc::new(way.then(onward)));
+            (*id, way)
+        });
+        let mut moved: Vec<_> = earlier.chain(moved.iter().cloned()).collect();
+        moved.sort_unstable_by_key(|(id, _)| *id);
+        Self {
+            moved,
+            ..Self::new(segments)
+        }
     }
 
     /// The segments, by LSN.
     pub(crate) fn segments(&self) -> &[Arc<Segment>] {
         &self.segments
+    }
+
+    /// All but the last, which the writer appends to.
+    pub(crate) fn sealed(&self) -> &[Arc<Segment>] {
+        self.segments.split_last().map_or(&[], |(_, sealed)| sealed)
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.capacity()).sum()
+    }
+
+    /// The segment that a frame of this LSN is in, if there is one.
+    pub(crate) fn holding(&self, lsn: Lsn) -> Option<&Arc<Segment>> {
+        self.segments.get(self.behind(lsn).checked_sub(1)?)
+    }
+
+    /// The segment that holds what was at `place`, and where in it.
+    pub(crate) fn locate(&self, place: Place) -> Option<(&Arc<Segment>, u32)> {
+        if let Some(segment) = self.segment(place.segment) {
+            return Some((segment, place.unit));
+        }
+        let place = self.resolve(place);
+        Some((self.segment(place.segment)?, place.unit))
+    }
+
+    /// Where that which was at `place` is now.
+    pub(crate) fn resolve(&self, place: Place) -> Place {
+        let moved = self
+            .moved
+            .binary_search_by_key(&place.segment, |(id, _)| *id)
+            .ok()
+            .and_then(|found| self.moved.get(found));
+        match moved.and_then(|(_, way)| Some((way.to(), way.unit(place.unit)?))) {
+            Some((segment, unit)) => Place { segment, unit },
+            None => place,
+        }
     }
 
     /// The segment with this id.
@@ -63,8 +137,8 @@ impl SegmentSet {
 
     /// The frame at `place`.
     pub(crate) fn frame(&self, place: Place) -> Result<Frame<'_>> {
-        match self.segment(place.segment) {
-            Some(segment) => segment.frame(place.unit),
+        match self.locate(place) {
+            Some((segment, unit)) => segment.frame(unit),
             None => Err(PulseDBError::corrupted(
                 format!("segment {}", place.segment),
                 place.offset(),
@@ -75,17 +149,15 @@ impl SegmentSet {
 
     /// The vector at `place`, of a frame that was checked before.
     pub(crate) fn vector(&self, place: Place, dimension: u16) -> Result<&[f32]> {
-        match self.segment(place.segment) {
-            Some(segment) => segment.vector(place.unit, dimension),
+        match self.locate(place) {
+            Some((segment, unit)) => segment.vector(unit, dimension),
             None => self.frame(place)?.vector(),
         }
     }
 
     /// Where the frame with this LSN stands, if there is one whose header is intact.
     pub(crate) fn find(&self, lsn: Lsn) -> Option<Place> {
-        let behind = self.behind(lsn);
-        let segment = self.segments.get(behind.checked_sub(1)?)?;
-        segment
+        self.holding(lsn)?
             .frames_near(lsn.get())
             .flatten()
             .take_while(|frame| frame.header.lsn <= lsn)
@@ -107,6 +179,31 @@ impl SegmentSet {
             held: VecDeque::new(),
             arrived: false,
         }
+    }
+
+    /// The end of the last commit at or before `lsn`.
+    pub(crate) fn commit_at(&self, lsn: Lsn) -> Option<Lsn> {
+        let behind = self.behind(lsn);
+        let before = self.segments.get(..behind).unwrap_or_default();
+        before.iter().rev().find_map(|segment| {
+            let last = |frames: Frames<'_>| {
+                let upto = frames.flatten().take_while(|frame| frame.header.lsn <= lsn);
+                let ends = upto.filter(|frame| frame.header.closes_commit);
+                ends.last().map(|frame| frame.header.lsn)
+            };
+            // A commit may begin in front of the indexed frame.
+            last(segment.frames_near(lsn.get())).or_else(|| last(segment.frames_from_start()))
+        })
+    }
+
+    /// The end of the last commit made at or before `time`.
+    pub(crate) fn commit_at_time(&self, time: Timestamp) -> Option<Lsn> {
+        self.segments.iter().rev().find_map(|segment| {
+            let frames = segment.frames_from_start().flatten();
+            let upto = frames.take_while(|frame| frame.header.time <= time);
+            let ends = upto.filter(|frame| frame.header.closes_commit);
+            ends.last().map(|frame| frame.header.lsn)
+        })
     }
 
     /// How many segments begin at or before `lsn`.

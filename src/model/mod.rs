@@ -6,6 +6,7 @@
 
 mod activity;
 mod collective;
+mod compaction;
 mod cursor;
 mod energy;
 mod event;
@@ -24,6 +25,9 @@ mod time;
 
 pub use activity::{Activity, NewActivity};
 pub use collective::{Collective, DecayConfig, EmbedderIdentity};
+pub use compaction::{
+    CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
+};
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};

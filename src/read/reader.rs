@@ -80,8 +80,10 @@ impl Reader {
             let place = state.row.place;
             self.view
                 .segments
-                .segment(place.segment)
-                .is_none_or(|s| s.is_resident(place.unit, u64::from(state.row.frame_bytes)))
+                .locate(place)
+                .is_none_or(|(segment, unit)| {
+                    segment.is_resident(unit, u64::from(state.row.frame_bytes))
+                })
         })
     }
 

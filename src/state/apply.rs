@@ -15,7 +15,10 @@ use crate::{
         table::Table,
         values::Values,
     },
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// What one record changes.
@@ -62,7 +65,7 @@ pub enum Mutation {
 
 enum Grave {
     Row(RowRef),
-    Collective(u32),
+    Collective(Arc<Table>),
 }
 
 /// The committer's side of the tables.
@@ -76,6 +79,8 @@ pub struct Applier {
     /// What is deleted but may still be seen by an older snapshot, oldest first.
     graves: VecDeque<(Lsn, Grave)>,
     purges: Vec<u32>,
+    /// Records so far that made others useless.
+    deaths: Arc<AtomicU64>,
 }
 
 impl Applier {
@@ -87,6 +92,32 @@ impl Applier {
     /// The index of ids.
     pub fn ids(&self) -> &Arc<IdIndex> {
         &self.ids
+    }
+
+    /// The collectives that were there at `lsn`, which nothing was buried above.
+    pub fn tables_at(&self, lsn: Lsn) -> Arc<Tables> {
+        let mut tables = Arc::clone(&self.tables);
+        for (deleted_at, grave) in &self.graves {
+            if let Grave::Collective(table) = grave
+                && *deleted_at > lsn
+            {
+                Arc::make_mut(&mut tables).insert(Arc::clone(table));
+            }
+        }
+        let unborn: Vec<u32> = tables
+            .iter()
+            .filter(|table| table.definition(lsn).is_none())
+            .map(|table| table.number)
+            .collect();
+        for number in unborn {
+            Arc::make_mut(&mut tables).remove(number);
+        }
+        tables
+    }
+
+    /// Counts the records that made others useless: superseding ones and tombstones.
+    pub fn deaths(&self) -> &Arc<AtomicU64> {
+        &self.deaths
     }
 
     /// The number that the next collective gets. Numbers are never reused.
@@ -105,14 +136,22 @@ impl Applier {
     /// Brings the tables up to date with the record `lsn`. Versions that no snapshot at or above
     /// `horizon` can see are dropped.
     pub fn apply(&mut self, lsn: Lsn, mutation: Mutation, horizon: Lsn) {
+        if !matches!(mutation, Mutation::Record { .. } | Mutation::Nothing) {
+            self.deaths.fetch_add(1, Ordering::Relaxed);
+        }
         match mutation {
             Mutation::Define {
                 collective,
                 definition,
             } => self.define(lsn, collective, definition, horizon),
             Mutation::DeleteCollective { collective } => {
-                Arc::make_mut(&mut self.tables).remove(collective);
-                self.graves.push_back((lsn, Grave::Collective(collective)));
+                // Also where compaction has left nothing but the tombstone: a number is given once.
+                self.next_collective = self.next_collective.max(collective.saturating_add(1));
+                if let Some(table) = Arc::make_mut(&mut self.tables).remove(collective) {
+                    let rows = u64::from(table.row_count());
+                    self.deaths.fetch_add(rows, Ordering::Relaxed);
+                    self.graves.push_back((lsn, Grave::Collective(table)));
+                }
             }
             Mutation::Record {
                 at,
@@ -129,6 +168,8 @@ impl Applier {
             Mutation::Delete { at } => {
                 if let Some(table) = self.tables.get(at.collective) {
                     table.note_horizon(horizon);
+                    // Also where compaction has left nothing but the tombstone: a number is given once.
+                    table.note_row(at.row);
                     if table.delete(at.row, lsn) {
                         self.graves.push_back((lsn, Grave::Row(at)));
                     }
@@ -170,6 +211,13 @@ impl Applier {
         }
     }
 
+    /// Ends a replay: what the log does not know any more takes no memory.
+    pub fn replayed(&mut self) {
+        for table in self.tables.iter() {
+            table.forget_missing();
+        }
+    }
+
     /// Lets go of what no snapshot at or above `horizon` can see.
     pub fn bury(&mut self, horizon: Lsn) {
         while let Some((lsn, _)) = self.graves.front()
@@ -177,7 +225,8 @@ impl Applier {
         {
             match self.graves.pop_front() {
                 Some((lsn, Grave::Row(at))) => self.forget(at, lsn),
-                Some((_, Grave::Collective(number))) => {
+                Some((_, Grave::Collective(table))) => {
+                    let number = table.number;
                     self.keys.retain(|(collective, _), _| *collective != number);
                     self.key_of.retain(|at, _| at.collective != number);
                     self.purges.push(number);

@@ -50,14 +50,10 @@ impl Tables {
         }
     }
 
-    pub(super) fn remove(&mut self, number: u32) {
-        if let Some(table) = self
-            .by_number
-            .get_mut(number as usize)
-            .and_then(Option::take)
-        {
-            self.by_id.remove(&table.id);
-        }
+    pub(super) fn remove(&mut self, number: u32) -> Option<Arc<Table>> {
+        let table = self.by_number.get_mut(number as usize)?.take()?;
+        self.by_id.remove(&table.id);
+        Some(table)
     }
 }
 
@@ -77,4 +73,17 @@ impl<S> Snapshot<S> {
     pub fn lsn(&self) -> Lsn {
         self.cursor.lsn
     }
+}
+
+/// What compaction works by: fixed while commits go on.
+#[derive(Debug, Clone)]
+pub struct Held<S> {
+    /// What was replaced or deleted at or below this LSN is needed by nobody, now and later.
+    pub horizon: Lsn,
+    /// The collectives.
+    pub tables: Arc<Tables>,
+    /// The log.
+    pub segments: S,
+    /// The number that the next collective gets.
+    pub next_collective: u32,
 }

@@ -141,6 +141,11 @@ impl Table {
         self.definition.at(lsn, Arc::clone)
     }
 
+    /// Shows since when each definition holds that somebody at or above `horizon` may see.
+    pub fn definitions(&self, horizon: Lsn, mut look: impl FnMut(Lsn)) {
+        self.definition.since(horizon, |lsn, _| look(lsn));
+    }
+
     /// Row numbers given out so far, of whatever LSN.
     pub fn row_count(&self) -> u32 {
         self.rows.load(Ordering::Acquire)
@@ -311,14 +316,39 @@ impl Table {
         let mut chunks = self.chunks.load().unwrap_or_default();
         if chunks.len() <= index {
             let mut grown = Chunks::clone(&chunks);
-            for missing in grown.len()..=index {
-                grown.push(Some(Arc::new(Chunk::new(missing))));
-            }
+            // Rows in between, if there are any, were deleted, and compaction has left nothing of them.
+            grown.resize(index, None);
+            grown.push(Some(Arc::new(Chunk::new(index))));
             chunks = Arc::new(grown);
             self.chunks.store(Some(Arc::clone(&chunks)));
         }
         self.with_slot(number, |slot| slot.fill(row));
-        self.rows.fetch_max(number + 1, Ordering::Release);
+        self.note_row(number);
+    }
+
+    /// Notes that a row number was given out. For the committer.
+    pub(super) fn note_row(&self, number: u32) {
+        self.rows
+            .fetch_max(number.saturating_add(1), Ordering::Release);
+    }
+
+    /// Lets go of the places of rows that the log does not know any more. For whoever has replayed it.
+    pub(super) fn forget_missing(&self) {
+        let Some(chunks) = self.chunks.load() else {
+            return;
+        };
+        let count = self.row_count();
+        let mut fewer = Chunks::clone(&chunks);
+        for (index, kept) in fewer.iter_mut().enumerate() {
+            let Some(chunk) = kept else { continue };
+            let (start, _) = extent(index);
+            let given = chunk.slots().iter().zip(start..count);
+            let missing = given.filter(|(slot, _)| slot.row().is_none()).count();
+            if (0..missing).any(|_| chunk.forget_one()) {
+                *kept = None;
+            }
+        }
+        self.chunks.store(Some(Arc::new(fewer)));
     }
 
     /// Lets go of a row deleted at `lsn` that nobody can see any more, and of its chunk if it was

@@ -57,6 +57,8 @@ pub(crate) struct OpenOptions {
 pub(crate) struct Recovered {
     /// The writer lease; `None` if read-only. To be dropped last.
     pub(crate) lock: Option<Box<dyn VfsLock>>,
+    /// Where the segments are.
+    pub(crate) log_dir: PathBuf,
     /// The manifest.
     pub(crate) manifest: Arc<ManifestStore>,
     /// The tail of the log; `None` if read-only.
@@ -152,7 +154,7 @@ fn open_for_writing(
     let mut context = LogContext {
         vfs: Arc::clone(vfs),
         env: Arc::clone(env),
-        dir,
+        dir: dir.clone(),
         instance_id: found.instance_id,
         timeline: found.timeline,
         segment_bytes: options.segment_bytes,
@@ -199,6 +201,7 @@ fn open_for_writing(
     );
     Ok(Recovered {
         lock: Some(lock),
+        log_dir: dir,
         manifest: store,
         writer: Some(writer),
         segments,
@@ -353,6 +356,7 @@ fn open_for_reading(
     let clean = log.last.as_ref().is_some_and(|last| last.closed.is_some());
     Ok(Recovered {
         lock: None,
+        log_dir: dir,
         manifest: Arc::new(loaded.store),
         writer: None,
         segments: log.segment_set(),

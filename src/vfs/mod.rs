@@ -71,6 +71,9 @@ pub trait Vfs: Send + Sync + Debug {
     /// Is there a file or directory of that name?
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
+    /// Does nobody hold a lock on the file, and does no other name lead to its bytes?
+    fn is_unshared(&self, path: &Path) -> io::Result<bool>;
+
     /// The names of the regular files in `dir`, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 

@@ -8,11 +8,13 @@
 )]
 
 mod bad_input;
+mod compaction;
 mod concurrency;
 mod crash;
 mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
+mod history;
 mod index;
 mod model;
 mod support;

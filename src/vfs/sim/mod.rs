@@ -207,6 +207,10 @@ impl Vfs for SimVfs {
         world(&self.world).exists(path)
     }
 
+    fn is_unshared(&self, path: &Path) -> io::Result<bool> {
+        world(&self.world).is_unlocked(path)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         world(&self.world).list(dir)
     }

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures_util::FutureExt;
 use pulsedb::{
-    Config, EmbeddingDimension, ExperienceUpdate, NewExperience, PulseDB, PulseDBError, SyncMode,
-    Timestamp, WatchStream, blocking,
+    CompactionConfig, Config, EmbeddingDimension, ExperienceUpdate, NewExperience, PulseDB,
+    PulseDBError, SyncMode, Timestamp, WatchStream, blocking,
     model::{DecayConfig, Timeline},
     sim::{SimEnv, SimVfs},
 };
@@ -64,6 +64,8 @@ pub struct Run {
     pub lying: bool,
     /// Operations that the file system had counted when the first request failed.
     pub ops_at_failure: u64,
+    /// Compactions that failed, which costs nobody anything.
+    pub compactions_failed: u64,
 }
 
 impl Plan {
@@ -96,6 +98,10 @@ impl Plan {
             segment_pool: self.pool,
             flush_interval: self.flush_interval,
             read_threads: 1,
+            compaction: CompactionConfig {
+                automatic: false,
+                ..CompactionConfig::default()
+            },
             embed_threads: 1,
             ..Config::external(EmbeddingDimension::Custom(DIMENSION))
         }
@@ -126,6 +132,7 @@ impl Plan {
             failure: None,
             lying: false,
             ops_at_failure: 0,
+            compactions_failed: 0,
         };
         let mut chance = Chance(self.seed);
         let mut session = 0;
@@ -154,6 +161,12 @@ impl Plan {
                         run.safe = run.history.len() - 1;
                     }
                     live.listen(&mut run);
+                }
+                // It is no harm to the rest: where the file system is gone, the next step says so.
+                Err(PulseDBError::Io { .. } | PulseDBError::Conflict { .. })
+                    if matches!(step, Step::Compact) =>
+                {
+                    run.compactions_failed += 1;
                 }
                 Err(error) => {
                     run.pending = Some(next);
@@ -246,7 +259,8 @@ impl Plan {
                 Some(key) => Step::RetryKey(team, key),
                 None => Step::Reinforce(team, content),
             },
-            84..88 => Step::Flush,
+            84..86 => Step::Flush,
+            86..88 => Step::Compact,
             88..92 => Step::Reopen,
             92..94 => Step::SetDecay(team, 1_000 + number as u64),
             94..96 => Step::GetOrCreateTeam(team),
@@ -365,6 +379,7 @@ impl Live {
                 db.delete_experience(id(before, team, content))?;
             }
             Step::Flush => db.flush()?,
+            Step::Compact => drop(db.compact()?),
             Step::Reopen => unreachable!("made by the plan"),
         }
         Ok(())
