@@ -8,7 +8,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         Applier, Held, IdIndex, Mutation, replay,
         retention::{Note, Retention},
     },
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicU64},
     upkeep::{
         background::Background,
         compaction::{self, Compactor},
