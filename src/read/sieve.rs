@@ -99,7 +99,7 @@ impl<'a> Sieve<'a> {
     pub fn new(query: &'a [f32], k: usize, scoring: Scoring) -> Self {
         let query = Query::new(query);
         Self {
-            code: QueryCode::new(query.unit()),
+            code: QueryCode::new(query.direction()),
             query,
             k,
             scoring,

@@ -203,7 +203,7 @@ impl Indexing {
             collective: table.number,
             dimension: table.dimension,
         };
-        Graph::open(map, &self.files.path(name), &expected, self.options.slots)
+        Graph::open(map, &self.files.path(name), &expected)
     }
 
     /// Whether new vectors of this collective may be admitted.

@@ -19,17 +19,15 @@ mod graph;
 #[cfg(test)]
 mod graph_tests;
 pub mod index;
+mod links;
 pub mod merge;
-#[cfg(not(pulsedb_loom))]
-mod slots;
-#[cfg(pulsedb_loom)]
-pub mod slots;
 pub mod store;
 pub mod tail;
 mod usearch;
 #[cfg(test)]
 mod usearch_tests;
+mod walk;
 
 pub use builder::GraphBuilder;
 pub use file::Expected;
-pub use graph::{CodeMatrix, Graph};
+pub use graph::{CodeMatrix, Graph, Near};

@@ -1,0 +1,304 @@
+//! Which nodes of a graph are nearest to a query?
+//!
+//! The search of HNSW (Malkov, Yashunin: Efficient and Robust Approximate Nearest Neighbor Search
+//! Using Hierarchical Navigable Small World Graphs, IEEE TPAMI 2020, algorithms 2 and 5): greedily
+//! down the upper levels, then best first through the lowest one, until no candidate is nearer than
+//! the farthest of the `ef` nearest found. For [`Graph`](super::Graph) alone, which has checked the links.
+//!
+//! A walk waits for memory, not for arithmetic: it compares a thousand vectors that stand anywhere.
+//! So it looks at all links of a node before it compares any, and has the vectors behind those
+//! that are new fetched together.
+
+use std::{
+    cell::Cell,
+    cmp::Reverse,
+    collections::BinaryHeap,
+};
+
+use super::links::Links;
+use crate::simd::{self, F16, F32};
+
+/// Vectors that are compared together; there are more links than these only where M is above 16.
+const TOGETHER: usize = 32;
+
+/// What vectors are made of.
+pub trait Element: Copy {
+    /// Appends how near each of `rows` is to `query`: more is nearer.
+    fn nearness(query: &[Self], rows: &[&[Self]], out: &mut Vec<i32>);
+
+    /// The dot product that a nearness stands for.
+    fn dot(nearness: i32) -> f32;
+}
+
+impl Element for i8 {
+    fn nearness(query: &[Self], rows: &[&[Self]], out: &mut Vec<i32>) {
+        simd::dot_i8_each(query, rows, out);
+    }
+
+    fn dot(nearness: i32) -> f32 {
+        nearness as f32
+    }
+}
+
+impl Element for F16 {
+    fn nearness(query: &[Self], rows: &[&[Self]], out: &mut Vec<i32>) {
+        out.extend(rows.iter().map(|row| ordered(simd::dot_f16(query, row))));
+    }
+
+    fn dot(nearness: i32) -> f32 {
+        unordered(nearness)
+    }
+}
+
+impl Element for F32 {
+    fn nearness(query: &[Self], rows: &[&[Self]], out: &mut Vec<i32>) {
+        out.extend(rows.iter().map(|row| ordered(simd::dot_f32(query, row))));
+    }
+
+    fn dot(nearness: i32) -> f32 {
+        unordered(nearness)
+    }
+}
+
+/// An integer that is ordered as [`f32::total_cmp`] orders numbers: of negative ones, all bits but the
+/// sign are turned round.
+const fn ordered(number: f32) -> i32 {
+    let bits = number.to_bits().cast_signed();
+    bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
+}
+
+/// Its own inverse.
+const fn unordered(bits: i32) -> f32 {
+    let bits = bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed();
+    f32::from_bits(bits.cast_unsigned())
+}
+
+/// A graph as a walk sees it.
+pub struct Field<'a, T> {
+    /// The vectors, one behind the other, and elements of each.
+    pub vectors: &'a [T],
+    pub width: usize,
+    pub links: &'a Links,
+    /// The bytes in which the links are.
+    pub graph: &'a [u8],
+}
+
+impl<'a, T: Element> Field<'a, T> {
+    fn vector(&self, slot: u32) -> &'a [T] {
+        let start = slot as usize * self.width;
+        self.vectors
+            .get(start..start + self.width)
+            .unwrap_or_default()
+    }
+
+    fn slots(&self) -> usize {
+        self.vectors.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    /// Appends how near each node is.
+    fn nearness(&self, query: &[T], slots: &[u32], out: &mut Vec<i32>) {
+        for slots in slots.chunks(TOGETHER) {
+            let mut rows = [&[][..]; TOGETHER];
+            for (row, slot) in rows.iter_mut().zip(slots) {
+                *row = self.vector(*slot);
+            }
+            T::nearness(query, rows.get(..slots.len()).unwrap_or_default(), out);
+        }
+    }
+
+    /// Tells `found` the `ef` nodes nearest to `query` that `accept` lets through, nearest first, each
+    /// with its nearness. Whether the walk came to its end: it does not where `accept` answers `None`.
+    pub fn walk(
+        &self,
+        query: &[T],
+        ef: usize,
+        mut accept: impl FnMut(u32) -> Option<bool>,
+        mut found: impl FnMut(u32, i32),
+    ) -> bool {
+        let mut scratch = SCRATCH.take();
+        scratch.begin(self.slots());
+        let start = self.descend(query, &mut scratch);
+        let ended = self.widen(query, start, ef, &mut accept, &mut scratch);
+        scratch.sorted.extend(scratch.nearest.drain().map(|Reverse(one)| one));
+        scratch.sorted.sort_unstable_by(|a, b| b.cmp(a));
+        for near in &scratch.sorted {
+            found(near.slot(), near.nearness());
+        }
+        scratch.end();
+        SCRATCH.set(scratch);
+        ended
+    }
+
+    /// From the entry down to the lowest level but one, each time to the nearest node that can be
+    /// reached by ever nearer ones.
+    fn descend(&self, query: &[T], scratch: &mut Scratch) -> Near {
+        let (entry, top) = self.links.entry();
+        let mut compare = |slots: &[u32]| {
+            scratch.nearness.clear();
+            self.nearness(query, slots, &mut scratch.nearness);
+            let pairs = slots.iter().zip(&scratch.nearness);
+            pairs.map(|(slot, nearness)| Near::new(*slot, *nearness)).max()
+        };
+        let mut nearest = compare(&[entry]).unwrap_or_else(|| Near::new(entry, i32::MIN));
+        for level in (1..=top).rev() {
+            loop {
+                scratch.fresh.clear();
+                for slot in self.links.of(self.graph, nearest.slot(), level) {
+                    let slot = u32::from_le_bytes(*slot);
+                    simd::prefetch(self.vector(slot));
+                    scratch.fresh.push(slot);
+                }
+                match compare(&scratch.fresh) {
+                    Some(nearer) if nearer.nearness() > nearest.nearness() => nearest = nearer,
+                    _ => break,
+                }
+            }
+        }
+        nearest
+    }
+
+    /// Best first through the lowest level.
+    fn widen(
+        &self,
+        query: &[T],
+        start: Near,
+        ef: usize,
+        accept: &mut impl FnMut(u32) -> Option<bool>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        scratch.visit(start.slot());
+        scratch.candidates.push(start);
+        match accept(start.slot()) {
+            Some(true) => scratch.nearest.push(Reverse(start)),
+            Some(false) => {}
+            None => return false,
+        }
+        while let Some(candidate) = scratch.candidates.pop() {
+            if scratch.nearest.len() >= ef
+                && scratch.nearest.peek().is_some_and(|Reverse(farthest)| candidate < *farthest)
+            {
+                break;
+            }
+            scratch.fresh.clear();
+            for slot in self.links.of(self.graph, candidate.slot(), 0) {
+                let slot = u32::from_le_bytes(*slot);
+                if scratch.visit(slot) {
+                    simd::prefetch(self.vector(slot));
+                    scratch.fresh.push(slot);
+                }
+            }
+            if let Some(next) = scratch.candidates.peek() {
+                simd::prefetch(self.links.bytes(self.graph, next.slot()));
+            }
+            scratch.nearness.clear();
+            self.nearness(query, &scratch.fresh, &mut scratch.nearness);
+            for (slot, nearness) in scratch.fresh.iter().zip(&scratch.nearness) {
+                let near = Near::new(*slot, *nearness);
+                let full = scratch.nearest.len() >= ef;
+                if full && scratch.nearest.peek().is_some_and(|Reverse(farthest)| near < *farthest) {
+                    continue;
+                }
+                scratch.candidates.push(near);
+                match accept(*slot) {
+                    Some(true) if full => {
+                        if let Some(mut farthest) = scratch.nearest.peek_mut() {
+                            *farthest = Reverse(near);
+                        }
+                    }
+                    Some(true) => scratch.nearest.push(Reverse(near)),
+                    Some(false) => {}
+                    None => return false,
+                }
+            }
+        }
+        true
+    }
+}
+
+/// A node and how near it is, ordered by that; of two that are as near, the earlier is nearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Near(u64);
+
+impl Near {
+    const fn new(slot: u32, nearness: i32) -> Self {
+        let rank = nearness.cast_unsigned() ^ (1 << 31);
+        Self((rank as u64) << 32 | !slot as u64)
+    }
+
+    const fn slot(self) -> u32 {
+        !(self.0 as u32)
+    }
+
+    const fn nearness(self) -> i32 {
+        ((self.0 >> 32) as u32 ^ (1 << 31)).cast_signed()
+    }
+}
+
+thread_local! {
+    /// What the walks of a thread use one after the other.
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+}
+
+/// The memory of a walk. A bit of the visited nodes is set only for those in `touched`, so that
+/// clearing costs what the walk did, however large the graph is.
+struct Scratch {
+    visited: Vec<u64>,
+    touched: Vec<u32>,
+    fresh: Vec<u32>,
+    nearness: Vec<i32>,
+    candidates: BinaryHeap<Near>,
+    nearest: BinaryHeap<Reverse<Near>>,
+    sorted: Vec<Near>,
+}
+
+impl Scratch {
+    const fn new() -> Self {
+        Self {
+            visited: Vec::new(),
+            touched: Vec::new(),
+            fresh: Vec::new(),
+            nearness: Vec::new(),
+            candidates: BinaryHeap::new(),
+            nearest: BinaryHeap::new(),
+            sorted: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, nodes: usize) {
+        let words = nodes.div_ceil(u64::BITS as usize);
+        if self.visited.len() < words {
+            self.visited.resize(words, 0);
+        }
+    }
+
+    /// Whether it is the first visit of a node.
+    fn visit(&mut self, slot: u32) -> bool {
+        let Some(word) = self.visited.get_mut((slot / u64::BITS) as usize) else {
+            return false;
+        };
+        let bit = 1 << (slot % u64::BITS);
+        let first = *word & bit == 0;
+        if first {
+            *word |= bit;
+            self.touched.push(slot);
+        }
+        first
+    }
+
+    fn end(&mut self) {
+        for slot in self.touched.drain(..) {
+            if let Some(word) = self.visited.get_mut((slot / u64::BITS) as usize) {
+                *word = 0;
+            }
+        }
+        self.candidates.clear();
+        self.nearest.clear();
+        self.sorted.clear();
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
