@@ -41,7 +41,6 @@ mod simd;
 mod state;
 mod sync;
 mod upkeep;
-#[cfg(not(pulsedb_loom))]
 mod vector;
 mod vfs;
 mod watch;
@@ -56,9 +55,6 @@ pub mod protocol;
     reason = "the models reach what they need by `Row::example`, and never name a place in the log"
 )]
 pub mod state;
-#[cfg(pulsedb_loom)]
-#[allow(private_interfaces, reason = "the models drive the slots alone")]
-pub mod vector;
 
 pub use config::{
     Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, VectorElement, WatchConfig,

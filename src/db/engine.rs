@@ -29,11 +29,7 @@ use crate::{
     read::reader::Reader,
     state::{Applier, IdIndex, Mutation, replay},
     sync::Arc,
-    upkeep::{
-        background::Background,
-        indexing::{self, Indexing},
-        recover,
-    },
+    upkeep::{background::Background, indexing::Indexing, recover},
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
@@ -134,10 +130,7 @@ impl Engine {
         let indexing = Arc::new(Indexing::new(
             GraphFiles::new(Arc::clone(vfs), path),
             recovered.instance_id,
-            indexing::Options {
-                hnsw: config.hnsw.clone(),
-                slots: search_slots(&config),
-            },
+            config.hnsw.clone(),
             Box::new(move || told.changed()),
         ));
         if let Some(view) = published.load() {
@@ -330,12 +323,6 @@ impl Engine {
             Err(error) => committer.poison(error),
         }
     }
-}
-
-/// Searches that may be in one graph at once: the pool's threads, and as many blocking callers
-/// again; more wait for a moment.
-fn search_slots(config: &Config) -> usize {
-    2 * pool::threads_or_cores(config.read_threads)
 }
 
 /// Threads that build graphs: half of the cores, so that the other half is left for the application.

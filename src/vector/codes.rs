@@ -200,6 +200,12 @@ impl QueryCode {
         &self.codes
     }
 
+    /// What one step of the code stands for.
+    #[cfg(test)]
+    pub fn unit(&self) -> f32 {
+        self.measure.unit
+    }
+
     /// Similarity to a row as far as the codes tell: its middle and how far it may be off.
     #[must_use]
     pub fn interval(&self, dot: i32, row: Measure) -> (f32, f32) {

@@ -20,7 +20,7 @@ use crate::{
     config::VectorElement,
     error::{PulseDBError, Result},
     format::{Covered, GraphParams},
-    simd::{self, F16, F32},
+    simd::{F16, F32},
     vfs::Map,
 };
 
@@ -141,19 +141,40 @@ impl Graph {
         // What rounding loses is less than what the query's code does.
         let off = query.off(Measure::GONE);
         Ok(match (self.codes(), self.params().element) {
-            (Some(matrix), _) => self.walk(matrix.codes, query.codes(), ef, accept, |slot, dot| {
-                let error = *matrix.errors.get(slot)?;
-                let unit = matrix.unit;
-                Some(query.interval(dot, Measure { unit, error }))
-            }, found),
+            (Some(matrix), _) => self.walk(
+                matrix.codes,
+                query.codes(),
+                ef,
+                accept,
+                |slot, dot| {
+                    let error = *matrix.errors.get(slot)?;
+                    let unit = matrix.unit;
+                    Some(query.interval(dot, Measure { unit, error }))
+                },
+                found,
+            ),
             (None, VectorElement::F16) => {
                 let halves = halves_of(direction).into_iter();
                 let query: Vec<F16> = halves.map(u16::to_ne_bytes).collect();
-                self.walk(numbers.as_chunks().0, &query, ef, accept, |_, dot| Some((F16::dot(dot), off)), found)
+                self.walk(
+                    numbers.as_chunks().0,
+                    &query,
+                    ef,
+                    accept,
+                    |_, dot| Some((F16::dot(dot), off)),
+                    found,
+                )
             }
             (None, _) => {
                 let query: Vec<F32> = direction.iter().map(|x| x.to_ne_bytes()).collect();
-                self.walk(numbers.as_chunks().0, &query, ef, accept, |_, dot| Some((F32::dot(dot), off)), found)
+                self.walk(
+                    numbers.as_chunks().0,
+                    &query,
+                    ef,
+                    accept,
+                    |_, dot| Some((F32::dot(dot), off)),
+                    found,
+                )
             }
         })
     }
@@ -175,11 +196,18 @@ impl Graph {
             graph: self.file.graph(),
         };
         let ef = ef.clamp(1, rows.len().max(1));
-        let accept = |slot: u32| rows.get(slot as usize).map_or(Some(false), |row| accept(*row));
+        let accept = |slot: u32| {
+            rows.get(slot as usize)
+                .map_or(Some(false), |row| accept(*row))
+        };
         let ended = field.walk(query, ef, accept, |slot, nearness| {
             let slot = slot as usize;
             let near = rows.get(slot).zip(interval(slot, nearness));
-            found.extend(near.map(|(row, (similarity, off))| Near { row: *row, similarity, off }));
+            found.extend(near.map(|(row, (similarity, off))| Near {
+                row: *row,
+                similarity,
+                off,
+            }));
         });
         if !ended {
             found.clear();
@@ -207,7 +235,10 @@ impl Graph {
     /// Bytes in memory: the mapped file, as if all of it were resident, and what is kept beside it.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.file.map().len().saturating_add(self.links.heap() as u64)
+        self.file
+            .map()
+            .len()
+            .saturating_add(self.links.heap() as u64)
     }
 
     /// A copy that can be added to.

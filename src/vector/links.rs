@@ -82,7 +82,9 @@ impl Links {
             || base_connectivity != 2 * wanted
             || entry >= size
         {
-            return Err(wrong("its head is not the one that its file's header tells of"));
+            return Err(wrong(
+                "its head is not the one that its file's header tells of",
+            ));
         }
         let list_len = |links: u16| SLOT_LEN + usize::from(links) * SLOT_LEN;
         let levels = rest.take(rows.len() * LEVEL_LEN)?;
@@ -109,7 +111,10 @@ impl Links {
         if nodes_len != Some(rest.0.len()) {
             return Err(wrong("its nodes are not as long as their levels say"));
         }
-        if levels.of(links.entry).is_none_or(|level| u64::from(level) < top) {
+        if levels
+            .of(links.entry)
+            .is_none_or(|level| u64::from(level) < top)
+        {
             return Err(wrong("searches would enter above a node's levels"));
         }
         for (row, level) in rows.iter().zip(levels.iter()) {
@@ -119,7 +124,13 @@ impl Links {
     }
 
     /// Checks the node that `rest` begins with.
-    fn check_node(&self, rest: &mut Bytes<'_>, row: u32, level: u32, levels: &Levels<'_>) -> Result<()> {
+    fn check_node(
+        &self,
+        rest: &mut Bytes<'_>,
+        row: u32,
+        level: u32,
+        levels: &Levels<'_>,
+    ) -> Result<()> {
         let head: &[u8; NODE_HEAD_LEN] = rest.take_array()?;
         let (key, own_level) = head.split_at(NODE_HEAD_LEN - LEVEL_LEN);
         if key != u64::from(row).to_le_bytes() || own_level != (level as u16).to_le_bytes() {
@@ -133,7 +144,11 @@ impl Links {
         }
         for above in 1..=level {
             let slots = linked(rest.take(self.upper_len)?)?;
-            let reaches = |slot: &Slot| levels.of(u32::from_le_bytes(*slot)).is_some_and(|level| level >= above);
+            let reaches = |slot: &Slot| {
+                levels
+                    .of(u32::from_le_bytes(*slot))
+                    .is_some_and(|level| level >= above)
+            };
             if !slots.iter().all(reaches) {
                 return Err(wrong("a link leads to no node of its level"));
             }
@@ -170,7 +185,10 @@ impl Links {
             + NODE_HEAD_LEN;
         let (start, len) = match level.checked_sub(1) {
             None => (node, self.base_len),
-            Some(above) => (node + self.base_len + above * self.upper_len, self.upper_len),
+            Some(above) => (
+                node + self.base_len + above * self.upper_len,
+                self.upper_len,
+            ),
         };
         graph.get(start..start + len)
     }
@@ -200,7 +218,9 @@ fn check_kinds(kinds: &[u8], params: &GraphParams, nodes: usize) -> Result<()> {
     if as_said {
         Ok(())
     } else {
-        Err(wrong("its elements are not what its file's header tells of"))
+        Err(wrong(
+            "its elements are not what its file's header tells of",
+        ))
     }
 }
 

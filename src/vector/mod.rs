@@ -20,6 +20,8 @@ mod graph;
 mod graph_tests;
 pub mod index;
 mod links;
+#[cfg(test)]
+mod links_tests;
 pub mod merge;
 pub mod store;
 pub mod tail;
@@ -30,4 +32,4 @@ mod walk;
 
 pub use builder::GraphBuilder;
 pub use file::Expected;
-pub use graph::{CodeMatrix, Graph, Near};
+pub use graph::Graph;

@@ -94,6 +94,18 @@ impl Growing {
         }
         self.index.save_to_buffer(out).map_err(failed("saving"))
     }
+
+    /// The keys that the library itself finds, beside which tests hold our walk.
+    #[cfg(test)]
+    pub fn nearest(&self, query: &Elements, count: usize) -> Vec<u32> {
+        self.index.change_expansion_search(count);
+        let found = match query {
+            Elements::I8(codes) => self.index.search_i8(codes, count),
+            Elements::F16(halves) => self.index.search_f16(halves, count),
+            Elements::F32(numbers) => self.index.search_f32(numbers, count),
+        };
+        found.unwrap().keys.iter().map(|key| *key as u32).collect()
+    }
 }
 
 fn made(params: &GraphParams) -> Result<UniquePtr<NativeIndex>> {

@@ -9,11 +9,7 @@
 //! So it looks at all links of a node before it compares any, and has the vectors behind those
 //! that are new fetched together.
 
-use std::{
-    cell::Cell,
-    cmp::Reverse,
-    collections::BinaryHeap,
-};
+use std::{cell::Cell, cmp::Reverse, collections::BinaryHeap};
 
 use super::links::Links;
 use crate::simd::{self, F16, F32};
@@ -119,7 +115,9 @@ impl<'a, T: Element> Field<'a, T> {
         scratch.begin(self.slots());
         let start = self.descend(query, &mut scratch);
         let ended = self.widen(query, start, ef, &mut accept, &mut scratch);
-        scratch.sorted.extend(scratch.nearest.drain().map(|Reverse(one)| one));
+        scratch
+            .sorted
+            .extend(scratch.nearest.drain().map(|Reverse(one)| one));
         scratch.sorted.sort_unstable_by(|a, b| b.cmp(a));
         for near in &scratch.sorted {
             found(near.slot(), near.nearness());
@@ -137,7 +135,9 @@ impl<'a, T: Element> Field<'a, T> {
             scratch.nearness.clear();
             self.nearness(query, slots, &mut scratch.nearness);
             let pairs = slots.iter().zip(&scratch.nearness);
-            pairs.map(|(slot, nearness)| Near::new(*slot, *nearness)).max()
+            pairs
+                .map(|(slot, nearness)| Near::new(*slot, *nearness))
+                .max()
         };
         let mut nearest = compare(&[entry]).unwrap_or_else(|| Near::new(entry, i32::MIN));
         for level in (1..=top).rev() {
@@ -175,7 +175,10 @@ impl<'a, T: Element> Field<'a, T> {
         }
         while let Some(candidate) = scratch.candidates.pop() {
             if scratch.nearest.len() >= ef
-                && scratch.nearest.peek().is_some_and(|Reverse(farthest)| candidate < *farthest)
+                && scratch
+                    .nearest
+                    .peek()
+                    .is_some_and(|Reverse(farthest)| candidate < *farthest)
             {
                 break;
             }
@@ -195,7 +198,12 @@ impl<'a, T: Element> Field<'a, T> {
             for (slot, nearness) in scratch.fresh.iter().zip(&scratch.nearness) {
                 let near = Near::new(*slot, *nearness);
                 let full = scratch.nearest.len() >= ef;
-                if full && scratch.nearest.peek().is_some_and(|Reverse(farthest)| near < *farthest) {
+                if full
+                    && scratch
+                        .nearest
+                        .peek()
+                        .is_some_and(|Reverse(farthest)| near < *farthest)
+                {
                     continue;
                 }
                 scratch.candidates.push(near);
@@ -302,3 +310,7 @@ impl Default for Scratch {
         Self::new()
     }
 }
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;
