@@ -17,6 +17,10 @@ use crate::simd::{self, F16, F32};
 /// Vectors that are compared together; there are more links than these only where M is above 16.
 const TOGETHER: usize = 32;
 
+/// Nodes for which a thread keeps memory between walks. A walk of the default breadth visits a
+/// thousand; one with a filter may visit a good part of the graph, but comes seldom.
+const KEPT_NODES: usize = 1 << 16;
+
 /// What vectors are made of.
 pub trait Element: Copy {
     /// Appends how near each of `rows` is to `query`: more is nearer.
@@ -111,44 +115,42 @@ impl<'a, T: Element> Field<'a, T> {
         mut accept: impl FnMut(u32) -> Option<bool>,
         mut found: impl FnMut(u32, i32),
     ) -> bool {
+        // Whoever panics in between leaves nothing behind but the work of allocating it again.
         let mut scratch = SCRATCH.take();
-        scratch.begin(self.slots());
+        scratch.visited.reach(self.slots());
+        scratch.front.ef = ef;
         let start = self.descend(query, &mut scratch);
-        let ended = self.widen(query, start, ef, &mut accept, &mut scratch);
+        let ended = self.widen(query, start, &mut accept, &mut scratch);
         scratch
-            .sorted
-            .extend(scratch.nearest.drain().map(|Reverse(one)| one));
-        scratch.sorted.sort_unstable_by(|a, b| b.cmp(a));
-        for near in &scratch.sorted {
-            found(near.slot(), near.nearness());
-        }
-        scratch.end();
+            .front
+            .drain_nearest(|near| found(near.slot(), near.nearness()));
+        scratch.clear();
         SCRATCH.set(scratch);
         ended
     }
 
     /// From the entry down to the lowest level but one, each time to the nearest node that can be
     /// reached by ever nearer ones.
-    fn descend(&self, query: &[T], scratch: &mut Scratch) -> Near {
+    fn descend(&self, query: &[T], scratch: &mut Scratch) -> Candidate {
         let (entry, top) = self.links.entry();
-        let mut compare = |slots: &[u32]| {
-            scratch.nearness.clear();
-            self.nearness(query, slots, &mut scratch.nearness);
-            let pairs = slots.iter().zip(&scratch.nearness);
-            pairs
-                .map(|(slot, nearness)| Near::new(*slot, *nearness))
-                .max()
+        let Scratch {
+            fresh, nearness, ..
+        } = scratch;
+        let mut nearest_of = |slots: &[u32]| {
+            nearness.clear();
+            self.nearness(query, slots, nearness);
+            candidates(slots, nearness).max()
         };
-        let mut nearest = compare(&[entry]).unwrap_or_else(|| Near::new(entry, i32::MIN));
+        let mut nearest = nearest_of(&[entry]).unwrap_or(Candidate::new(entry, i32::MIN));
         for level in (1..=top).rev() {
             loop {
-                scratch.fresh.clear();
+                fresh.clear();
                 for slot in self.links.of(self.graph, nearest.slot(), level) {
                     let slot = u32::from_le_bytes(*slot);
                     simd::prefetch(self.vector(slot));
-                    scratch.fresh.push(slot);
+                    fresh.push(slot);
                 }
-                match compare(&scratch.fresh) {
+                match nearest_of(fresh) {
                     Some(nearer) if nearer.nearness() > nearest.nearness() => nearest = nearer,
                     _ => break,
                 }
@@ -161,61 +163,38 @@ impl<'a, T: Element> Field<'a, T> {
     fn widen(
         &self,
         query: &[T],
-        start: Near,
-        ef: usize,
+        start: Candidate,
         accept: &mut impl FnMut(u32) -> Option<bool>,
         scratch: &mut Scratch,
     ) -> bool {
-        scratch.visit(start.slot());
-        scratch.candidates.push(start);
-        match accept(start.slot()) {
-            Some(true) => scratch.nearest.push(Reverse(start)),
-            Some(false) => {}
-            None => return false,
+        let Scratch {
+            visited,
+            front,
+            fresh,
+            nearness,
+        } = scratch;
+        visited.visit(start.slot());
+        if front.offer(start, accept).is_none() {
+            return false;
         }
-        while let Some(candidate) = scratch.candidates.pop() {
-            if scratch.nearest.len() >= ef
-                && scratch
-                    .nearest
-                    .peek()
-                    .is_some_and(|Reverse(farthest)| candidate < *farthest)
-            {
-                break;
-            }
-            scratch.fresh.clear();
+        while let Some(candidate) = front.next() {
+            fresh.clear();
             for slot in self.links.of(self.graph, candidate.slot(), 0) {
                 let slot = u32::from_le_bytes(*slot);
-                if scratch.visit(slot) {
+                if visited.visit(slot) {
                     simd::prefetch(self.vector(slot));
-                    scratch.fresh.push(slot);
+                    fresh.push(slot);
                 }
             }
-            if let Some(next) = scratch.candidates.peek() {
+            // Most often the one whose turn is next.
+            if let Some(next) = front.candidates.peek() {
                 simd::prefetch(self.links.bytes(self.graph, next.slot()));
             }
-            scratch.nearness.clear();
-            self.nearness(query, &scratch.fresh, &mut scratch.nearness);
-            for (slot, nearness) in scratch.fresh.iter().zip(&scratch.nearness) {
-                let near = Near::new(*slot, *nearness);
-                let full = scratch.nearest.len() >= ef;
-                if full
-                    && scratch
-                        .nearest
-                        .peek()
-                        .is_some_and(|Reverse(farthest)| near < *farthest)
-                {
-                    continue;
-                }
-                scratch.candidates.push(near);
-                match accept(*slot) {
-                    Some(true) if full => {
-                        if let Some(mut farthest) = scratch.nearest.peek_mut() {
-                            *farthest = Reverse(near);
-                        }
-                    }
-                    Some(true) => scratch.nearest.push(Reverse(near)),
-                    Some(false) => {}
-                    None => return false,
+            nearness.clear();
+            self.nearness(query, fresh, nearness);
+            for near in candidates(fresh, nearness) {
+                if front.offer(near, accept).is_none() {
+                    return false;
                 }
             }
         }
@@ -223,11 +202,16 @@ impl<'a, T: Element> Field<'a, T> {
     }
 }
 
+fn candidates(slots: &[u32], nearness: &[i32]) -> impl Iterator<Item = Candidate> {
+    let pairs = slots.iter().zip(nearness);
+    pairs.map(|(slot, nearness)| Candidate::new(*slot, *nearness))
+}
+
 /// A node and how near it is, ordered by that; of two that are as near, the earlier is nearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Near(u64);
+struct Candidate(u64);
 
-impl Near {
+impl Candidate {
     const fn new(slot: u32, nearness: i32) -> Self {
         let rank = nearness.cast_unsigned() ^ (1 << 31);
         Self((rank as u64) << 32 | !slot as u64)
@@ -244,44 +228,46 @@ impl Near {
 
 thread_local! {
     /// What the walks of a thread use one after the other.
-    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+    static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
-/// The memory of a walk. A bit of the visited nodes is set only for those in `touched`, so that
-/// clearing costs what the walk did, however large the graph is.
+/// The memory of a walk.
+#[derive(Default)]
 struct Scratch {
-    visited: Vec<u64>,
-    touched: Vec<u32>,
+    visited: Visited,
+    front: Front,
     fresh: Vec<u32>,
     nearness: Vec<i32>,
-    candidates: BinaryHeap<Near>,
-    nearest: BinaryHeap<Reverse<Near>>,
-    sorted: Vec<Near>,
 }
 
 impl Scratch {
-    const fn new() -> Self {
-        Self {
-            visited: Vec::new(),
-            touched: Vec::new(),
-            fresh: Vec::new(),
-            nearness: Vec::new(),
-            candidates: BinaryHeap::new(),
-            nearest: BinaryHeap::new(),
-            sorted: Vec::new(),
-        }
+    fn clear(&mut self) {
+        self.visited.clear();
+        self.front.candidates.clear();
+        self.front.candidates.shrink_to(KEPT_NODES);
     }
+}
 
-    fn begin(&mut self, nodes: usize) {
+/// Which nodes have been seen. A bit is set only for those in `touched`, so that clearing costs what
+/// the walk did, however large the graph is.
+#[derive(Default)]
+struct Visited {
+    bits: Vec<u64>,
+    touched: Vec<u32>,
+}
+
+impl Visited {
+    /// There are so many nodes.
+    fn reach(&mut self, nodes: usize) {
         let words = nodes.div_ceil(u64::BITS as usize);
-        if self.visited.len() < words {
-            self.visited.resize(words, 0);
+        if self.bits.len() < words {
+            self.bits.resize(words, 0);
         }
     }
 
     /// Whether it is the first visit of a node.
     fn visit(&mut self, slot: u32) -> bool {
-        let Some(word) = self.visited.get_mut((slot / u64::BITS) as usize) else {
+        let Some(word) = self.bits.get_mut((slot / u64::BITS) as usize) else {
             return false;
         };
         let bit = 1 << (slot % u64::BITS);
@@ -293,21 +279,67 @@ impl Scratch {
         first
     }
 
-    fn end(&mut self) {
+    fn clear(&mut self) {
         for slot in self.touched.drain(..) {
-            if let Some(word) = self.visited.get_mut((slot / u64::BITS) as usize) {
+            if let Some(word) = self.bits.get_mut((slot / u64::BITS) as usize) {
                 *word = 0;
             }
         }
-        self.candidates.clear();
-        self.nearest.clear();
-        self.sorted.clear();
+        self.touched.shrink_to(KEPT_NODES);
     }
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Self::new()
+/// What has been found and where it may lead.
+#[derive(Default)]
+struct Front {
+    /// How many of the nearest are wanted.
+    ef: usize,
+    /// Nodes whose links have not been followed, the nearest on top.
+    candidates: BinaryHeap<Candidate>,
+    /// The nearest that are let through, the farthest of them on top.
+    nearest: BinaryHeap<Reverse<Candidate>>,
+}
+
+impl Front {
+    /// The nearest candidate, unless enough nodes are nearer.
+    fn next(&mut self) -> Option<Candidate> {
+        let next = self.candidates.pop()?;
+        (!self.in_vain(next)).then_some(next)
+    }
+
+    /// Takes a node, unless enough are nearer. `None` where `accept` ends the walk.
+    fn offer(
+        &mut self,
+        near: Candidate,
+        accept: &mut impl FnMut(u32) -> Option<bool>,
+    ) -> Option<()> {
+        if self.in_vain(near) {
+            return Some(());
+        }
+        self.candidates.push(near);
+        if accept(near.slot())? {
+            if self.nearest.len() < self.ef {
+                self.nearest.push(Reverse(near));
+            } else if let Some(mut farthest) = self.nearest.peek_mut() {
+                *farthest = Reverse(near);
+            }
+        }
+        Some(())
+    }
+
+    fn in_vain(&self, near: Candidate) -> bool {
+        self.nearest.len() >= self.ef
+            && (self.nearest.peek()).is_some_and(|Reverse(farthest)| near < *farthest)
+    }
+
+    /// Hands out the nearest, nearest first.
+    fn drain_nearest(&mut self, mut take: impl FnMut(Candidate)) {
+        let mut sorted = std::mem::take(&mut self.nearest).into_vec();
+        sorted.sort_unstable();
+        for Reverse(near) in sorted.drain(..) {
+            take(near);
+        }
+        self.nearest = sorted.into();
     }
 }
 
