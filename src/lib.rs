@@ -42,7 +42,6 @@ mod simd;
 mod state;
 mod sync;
 mod upkeep;
-#[cfg(not(pulsedb_loom))]
 mod vector;
 mod vfs;
 mod watch;
@@ -60,9 +59,6 @@ pub mod protocol;
     reason = "the models reach what they need by `Row::example`, and never name a place in the log"
 )]
 pub mod state;
-#[cfg(pulsedb_loom)]
-#[allow(private_interfaces, reason = "the models drive the slots alone")]
-pub mod vector;
 
 pub use config::{
     CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,

@@ -35,7 +35,7 @@ use crate::{
     upkeep::{
         background::Background,
         compaction::{self, Compactor},
-        indexing::{self, Indexing},
+        indexing::Indexing,
         recover,
     },
     vector::store::GraphFiles,
@@ -149,10 +149,7 @@ impl Engine {
         let indexing = Arc::new(Indexing::new(
             GraphFiles::new(Arc::clone(vfs), path),
             recovered.instance_id,
-            indexing::Options {
-                hnsw: config.hnsw.clone(),
-                slots: search_slots(&config),
-            },
+            config.hnsw.clone(),
             Box::new(move || told.changed()),
         ));
         if let Some(view) = published.load() {
@@ -382,12 +379,6 @@ impl Engine {
             Err(error) => committer.poison(error),
         }
     }
-}
-
-/// Searches that may be in one graph at once: the pool's threads, and as many blocking callers
-/// again; more wait for a moment.
-fn search_slots(config: &Config) -> usize {
-    2 * pool::threads_or_cores(config.read_threads)
 }
 
 /// Threads that build graphs: half of the cores, so that the other half is left for the application.

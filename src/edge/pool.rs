@@ -128,7 +128,7 @@ pub fn cores() -> usize {
 }
 
 /// So many threads as are configured, or one per core for 0.
-pub fn threads_or_cores(configured: usize) -> usize {
+fn threads_or_cores(configured: usize) -> usize {
     if configured == 0 { cores() } else { configured }
 }
 

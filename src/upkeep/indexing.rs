@@ -57,20 +57,12 @@ const TRUSTED_LENGTH: f64 = 1e-4;
 /// Rows between two looks at whether the end was asked for.
 const ROWS_BETWEEN_LOOKS: u32 = 64;
 
-/// How graphs are built and found.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Parameters of new graphs, and when to build them.
-    pub hnsw: HnswConfig,
-    /// Searches of one graph at once.
-    pub slots: usize,
-}
-
 /// The builders' shared state.
 pub struct Indexing {
     files: GraphFiles,
     database: InstanceId,
-    options: Options,
+    /// Parameters of new graphs, and when to build them.
+    hnsw: HnswConfig,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
@@ -103,13 +95,13 @@ impl Indexing {
     pub fn new(
         files: GraphFiles,
         database: InstanceId,
-        options: Options,
+        hnsw: HnswConfig,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
             files,
             database,
-            options,
+            hnsw,
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
@@ -203,18 +195,18 @@ impl Indexing {
             collective: table.number,
             dimension: table.dimension,
         };
-        Graph::open(map, &self.files.path(name), &expected, self.options.slots)
+        Graph::open(map, &self.files.path(name), &expected)
     }
 
     /// Whether new vectors of this collective may be admitted.
     pub fn has_room(&self, table: &Table) -> bool {
         let (rows, indexed) = (table.row_count(), table.vectors.indexed());
         // Nothing is being built for it, so there is nothing to wait for.
-        if indexed == 0 && rows < self.options.hnsw.first_graph_rows {
+        if indexed == 0 && rows < self.hnsw.first_graph_rows {
             return true;
         }
         let tail = u64::from(rows.saturating_sub(indexed));
-        tail * merge::tail_row_bytes(table.dimension) <= self.options.hnsw.max_tail_bytes as u64
+        tail * merge::tail_row_bytes(table.dimension) <= self.hnsw.max_tail_bytes as u64
     }
 
     /// Has the graphs of a collective built anew; the latch opens when they are in place.
@@ -331,7 +323,7 @@ impl Indexing {
     }
 
     fn job(&self, view: &View, table: &Table, anew: bool) -> Option<Job> {
-        let hnsw = &self.options.hnsw;
+        let hnsw = &self.hnsw;
         let thresholds = Thresholds {
             first_graph: hnsw.first_graph_rows,
             tail: hnsw.tail_rows,
@@ -368,10 +360,10 @@ impl Indexing {
             _ => {
                 let params = GraphParams {
                     dimension: table.dimension,
-                    element: self.options.hnsw.element,
-                    connectivity: self.options.hnsw.connectivity,
-                    expansion_add: self.options.hnsw.ef_construction,
-                    unit: source.unit(job.rows.clone(), self.options.hnsw.element),
+                    element: self.hnsw.element,
+                    connectivity: self.hnsw.connectivity,
+                    expansion_add: self.hnsw.ef_construction,
+                    unit: source.unit(job.rows.clone(), self.hnsw.element),
                 };
                 let rows = job.rows.end - job.rows.start;
                 GraphBuilder::new(params, rows as usize)?
