@@ -15,8 +15,8 @@ use crate::{
     model::{
         Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
         Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
-        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent,
-        WatchFilter,
+        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId,
+        VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     watch,
 };
@@ -217,4 +217,6 @@ waiting! {
         options: SearchOptions
     ) -> SearchExplanation;
     rebuild_index(collective: CollectiveId) -> ();
+    verify() -> VerifyReport;
+    verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
 }

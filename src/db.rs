@@ -8,6 +8,7 @@ mod collectives;
 pub(crate) mod engine;
 mod experiences;
 mod search;
+mod upkeep;
 mod vectors;
 mod watching;
 

@@ -69,12 +69,12 @@ pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
-    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
-    Direction, EntityId, EntityKind, EventType, Experience, ExperienceId, ExperienceKind,
-    ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn, NewExperience,
-    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, SearchExplanation,
-    SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode, TaskId, Timestamp,
-    UserId, WatchEvent, WatchFilter,
+    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, Damage, DatabaseMetadata,
+    DecayConfig, Direction, EntityId, EntityKind, EventType, Experience, ExperienceId,
+    ExperienceKind, ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn,
+    NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport,
+    SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode,
+    TaskId, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use watch::WatchStream;
 

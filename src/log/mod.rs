@@ -8,6 +8,7 @@
 
 mod build;
 mod file;
+mod pieces;
 mod place;
 mod pool;
 mod recover;
@@ -19,11 +20,13 @@ mod walk;
 mod writer;
 
 pub(crate) use build::SegmentBuilder;
-pub(crate) use file::remove_orphans;
+pub(crate) use file::{check_file, list, remove_orphans, segment_path};
+pub(crate) use pieces::{Pieces, Source};
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;
 pub(crate) use recover::{Reach, RecoveredLog, Replayed, adopt, holds_records, open_log};
 pub(crate) use segment::{Frame, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
-pub(crate) use tail::{TailFile, is_tail_file, read_tail};
+pub(crate) use tail::{TAIL_FILE, TailFile, is_tail_damaged, is_tail_file, read_tail};
+pub(crate) use walk::{Step, Walk};
 pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

@@ -94,6 +94,22 @@ pub(crate) fn load(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Option<Loaded>> {
     }
 }
 
+/// What is wrong with the files of the manifest in `dir`, beside what an open would tell.
+pub(crate) fn faults(vfs: &dyn Vfs, dir: &Path) -> Vec<PulseDBError> {
+    let newest = match read(vfs, &dir.join(NAME)) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(PulseDBError::corrupted(
+            dir.join(NAME),
+            0,
+            "the file is missing",
+        )),
+        Err(error) => Some(error),
+    };
+    // There is none before the first change.
+    let older = read(vfs, &dir.join(OLD)).err();
+    newest.into_iter().chain(older).collect()
+}
+
 /// Writes the first manifest of a database.
 pub(crate) fn create(vfs: Arc<dyn Vfs>, dir: &Path, manifest: Manifest) -> Result<ManifestStore> {
     let store = ManifestStore::new(vfs, dir, manifest, Vec::new());

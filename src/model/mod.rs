@@ -17,10 +17,12 @@ mod insight;
 pub mod limits;
 mod page;
 mod relation;
+mod salvage;
 mod search;
 mod stats;
 mod sync_mode;
 mod time;
+mod verify;
 
 pub use activity::{Activity, NewActivity};
 pub use collective::{Collective, DecayConfig, EmbedderIdentity};
@@ -35,7 +37,9 @@ pub use id::{
 pub use insight::{DerivedInsight, InsightType, NewInsight};
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{ExperienceRelation, NewRelation, RelationType};
+pub use salvage::SalvageReport;
 pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
+pub use verify::{Damage, VerifyProgress, VerifyReport};

@@ -3,3 +3,4 @@
 pub(crate) mod background;
 pub(crate) mod indexing;
 pub(crate) mod recover;
+pub(crate) mod verify;

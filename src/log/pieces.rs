@@ -1,0 +1,113 @@
+//! How is a segment file read without mapping it?
+//!
+//! With pread, a piece at a time: a page that the medium cannot give is an error here, where a map
+//! would end the process. What cannot be read stands for bytes that no frame consists of, so that a
+//! walk reports it like any other damage, and [`Pieces::refusal`] says why. Frames that are mapped
+//! anyway are a [`Source`] as they are. Called by whoever looks for damage.
+
+use std::{ops::Range, sync::Arc};
+
+use crate::vfs::VfsFile;
+
+use super::walk::slice;
+
+/// Bytes read at a time; a longer frame is read whole.
+const PIECE_BYTES: u64 = 1024 * 1024;
+/// What a piece that cannot be read is divided into: what media lose at a time.
+const BLOCK_BYTES: u64 = 4096;
+/// Stands for a byte that cannot be read: neither a frame nor nothing begins with it.
+const UNREADABLE: u8 = 0xff;
+/// Ranges that are remembered for their reason; a medium with more of them has no better one.
+const MAX_REFUSALS: usize = 1024;
+
+/// Bytes that frames stand in, from the first byte of their file on.
+pub(crate) trait Source {
+    /// How many there are.
+    fn len(&self) -> u64;
+
+    /// `len` of them from `at`, if there are so many.
+    fn slice(&mut self, at: u64, len: u64) -> Option<&[u8]>;
+}
+
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn slice(&mut self, at: u64, len: u64) -> Option<&[u8]> {
+        slice(self, at, len)
+    }
+}
+
+/// A file, read in pieces.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    file: Arc<dyn VfsFile>,
+    len: u64,
+    /// The piece at hand, and where it begins.
+    piece: Vec<u8>,
+    start: u64,
+    refusals: Vec<(Range<u64>, String)>,
+}
+
+impl Pieces {
+    /// The first `len` bytes of `file`.
+    pub(crate) fn new(file: Arc<dyn VfsFile>, len: u64) -> Self {
+        Self {
+            file,
+            len,
+            piece: Vec::new(),
+            start: 0,
+            refusals: Vec::new(),
+        }
+    }
+
+    /// What the system said when a part of `range` was to be read, if it did not give it.
+    pub(crate) fn refusal(&self, range: Range<u64>) -> Option<&str> {
+        let meets =
+            |(other, _): &&(Range<u64>, String)| other.start < range.end && range.start < other.end;
+        self.refusals
+            .iter()
+            .find(meets)
+            .map(|(_, why)| why.as_str())
+    }
+
+    fn fill(&mut self, at: u64, len: u64) {
+        self.start = at;
+        self.piece.clear();
+        self.piece.resize(len as usize, UNREADABLE);
+        if self.file.read_exact_at(&mut self.piece, at).is_ok() {
+            return;
+        }
+        let mut from = at;
+        for block in self.piece.chunks_mut(BLOCK_BYTES as usize) {
+            let range = from..from + block.len() as u64;
+            if let Err(error) = self.file.read_exact_at(block, from) {
+                block.fill(UNREADABLE);
+                let known = self.refusals.iter().any(|(other, _)| *other == range);
+                if !known && self.refusals.len() < MAX_REFUSALS {
+                    self.refusals
+                        .push((range.clone(), format!("it cannot be read: {error}")));
+                }
+            }
+            from = range.end;
+        }
+    }
+}
+
+impl Source for Pieces {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn slice(&mut self, at: u64, len: u64) -> Option<&[u8]> {
+        if at.checked_add(len)? > self.len {
+            return None;
+        }
+        let end = self.start + self.piece.len() as u64;
+        if at < self.start || at + len > end {
+            self.fill(at, len.max(PIECE_BYTES).min(self.len - at));
+        }
+        slice(&self.piece, at - self.start, len)
+    }
+}
