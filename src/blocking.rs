@@ -14,9 +14,9 @@ use crate::{
     error::Result,
     model::{
         Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
-        Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
-        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId,
-        VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        Diagnosis, Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, LogOptions,
+        LogPage, NewExperience, Page, PageResult, SalvageReport, SearchExplanation, SearchFilter,
+        SearchHit, SearchOptions, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     watch,
 };
@@ -97,6 +97,26 @@ impl PulseDB {
         embedder: Arc<dyn Embedder>,
     ) -> Result<Self> {
         block_on(db::PulseDB::open_with_embedder(path, config, embedder)).map(Self::from)
+    }
+
+    /// See [`crate::PulseDB::salvage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn salvage(source: impl AsRef<Path>, dest: impl AsRef<Path>) -> Result<SalvageReport> {
+        block_on(db::PulseDB::salvage(source, dest))
+    }
+
+    /// See [`crate::PulseDB::salvage_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn salvage_with(
+        source: impl AsRef<Path>,
+        dest: impl AsRef<Path>,
+        tell: impl FnMut(VerifyProgress) + Send + 'static,
+    ) -> Result<SalvageReport> {
+        block_on(db::PulseDB::salvage_with(source, dest, tell))
     }
 
     /// The configuration it was opened with.
@@ -217,6 +237,8 @@ waiting! {
         options: SearchOptions
     ) -> SearchExplanation;
     rebuild_index(collective: CollectiveId) -> ();
+    diagnose() -> Diagnosis;
+    read_log(options: LogOptions) -> LogPage;
     verify() -> VerifyReport;
     verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
 }

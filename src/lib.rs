@@ -70,13 +70,18 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, Cursor, Damage, DatabaseMetadata,
-    DecayConfig, Direction, EntityId, EntityKind, EventType, Experience, ExperienceId,
-    ExperienceKind, ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn,
-    NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport,
-    SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode,
-    TaskId, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+    DecayConfig, Diagnosis, Direction, EntityId, EntityKind, EventType, Experience, ExperienceId,
+    ExperienceKind, ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, LogItem,
+    LogOptions, LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
+    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+    SearchPlan, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress, VerifyReport,
+    WatchEvent, WatchFilter,
 };
 pub use watch::WatchStream;
+
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// The simulated file system and clock that crash tests run on. Not part of the semver contract.
 #[cfg(feature = "sim")]

@@ -11,6 +11,7 @@ mod file;
 mod pieces;
 mod place;
 mod pool;
+mod raw;
 mod recover;
 mod scan;
 mod segment;
@@ -21,10 +22,13 @@ mod writer;
 
 pub(crate) use build::SegmentBuilder;
 pub(crate) use file::{check_file, list, remove_orphans, segment_path};
-pub(crate) use pieces::{Pieces, Source};
+pub(crate) use pieces::Pieces;
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;
+pub(crate) use raw::RawSegment;
 pub(crate) use recover::{Reach, RecoveredLog, Replayed, adopt, holds_records, open_log};
+#[cfg(feature = "sim")]
+pub(crate) use scan::{Terms, survey};
 pub(crate) use segment::{Frame, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
 pub(crate) use tail::{TAIL_FILE, TailFile, is_tail_damaged, is_tail_file, read_tail};

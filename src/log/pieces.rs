@@ -80,8 +80,13 @@ impl Pieces {
             return;
         }
         let mut from = at;
-        for block in self.piece.chunks_mut(BLOCK_BYTES as usize) {
-            let range = from..from + block.len() as u64;
+        while from < at + len {
+            // Aligned in the file, as what a medium loses is.
+            let range = from..(from - from % BLOCK_BYTES + BLOCK_BYTES).min(at + len);
+            let places = (range.start - at) as usize..(range.end - at) as usize;
+            let Some(block) = self.piece.get_mut(places) else {
+                return;
+            };
             if let Err(error) = self.file.read_exact_at(block, from) {
                 block.fill(UNREADABLE);
                 let known = self.refusals.iter().any(|(other, _)| *other == range);

@@ -110,6 +110,22 @@ pub(crate) fn faults(vfs: &dyn Vfs, dir: &Path) -> Vec<PulseDBError> {
     newest.into_iter().chain(older).collect()
 }
 
+/// The manifests in `dir` that can be read, the newest first.
+///
+/// # Errors
+/// `Version` where a newer build wrote one.
+pub(crate) fn readable(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Manifest>> {
+    let mut found = Vec::new();
+    for name in [NAME, OLD] {
+        match read(vfs, &dir.join(name)) {
+            Ok(manifest) => found.extend(manifest.map(|(manifest, _)| manifest)),
+            Err(error @ PulseDBError::Version { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Writes the first manifest of a database.
 pub(crate) fn create(vfs: Arc<dyn Vfs>, dir: &Path, manifest: Manifest) -> Result<ManifestStore> {
     let store = ManifestStore::new(vfs, dir, manifest, Vec::new());

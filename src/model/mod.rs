@@ -7,6 +7,7 @@
 mod activity;
 mod collective;
 mod cursor;
+mod diagnosis;
 mod energy;
 mod event;
 mod experience;
@@ -15,6 +16,7 @@ mod filter;
 mod id;
 mod insight;
 pub mod limits;
+mod log_entry;
 mod page;
 mod relation;
 mod salvage;
@@ -27,6 +29,7 @@ mod verify;
 pub use activity::{Activity, NewActivity};
 pub use collective::{Collective, DecayConfig, EmbedderIdentity};
 pub use cursor::{Cursor, Lsn, Timeline};
+pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
@@ -35,6 +38,7 @@ pub use id::{
     AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
 };
 pub use insight::{DerivedInsight, InsightType, NewInsight};
+pub use log_entry::{LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals};
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{ExperienceRelation, NewRelation, RelationType};
 pub use salvage::SalvageReport;

@@ -1,6 +1,9 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
 pub(crate) mod background;
+pub(crate) mod diagnose;
+pub(crate) mod dump;
 pub(crate) mod indexing;
 pub(crate) mod recover;
+pub(crate) mod salvage;
 pub(crate) mod verify;

@@ -31,7 +31,8 @@ use crate::{
     vfs::{LockError, OpenMode, Vfs, VfsLock},
 };
 
-use create::{create, create_dir, not_a_database, refuse_foreign_files};
+use create::{create, refuse_foreign_files};
+pub(super) use create::{create_dir, new_instance_id, not_a_database};
 
 /// The writer lease, in the database's directory.
 pub(crate) const LOCK: &str = "LOCK";

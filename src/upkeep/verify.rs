@@ -20,8 +20,7 @@ use crate::{
     log::{self, Pieces, Segment, SegmentSet, Step, Walk},
     manifest::{self, ManifestStore},
     model::{
-        CollectiveId, Cursor, Damage, EntityId, ExperienceId, InstanceId, Lsn, VerifyProgress,
-        VerifyReport,
+        CollectiveId, Damage, EntityId, ExperienceId, InstanceId, Lsn, VerifyProgress, VerifyReport,
     },
     state::{Snapshot, Table},
     vfs::Vfs,

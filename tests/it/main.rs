@@ -8,12 +8,18 @@
 )]
 
 mod bad_input;
+#[cfg(feature = "cli")]
+mod cli;
+mod compat;
 mod concurrency;
 mod crash;
 mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
+mod fuzz;
 mod index;
+mod matrix;
 mod model;
 mod support;
+mod verify;
 mod watching;
