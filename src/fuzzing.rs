@@ -186,8 +186,7 @@ fn check_survey(bytes: &[u8], seed: u32, written: &[(u64, FrameHeader)], touched
     }
     let mut last = 0;
     let mut seen = Vec::new();
-    let mut walk = Walk::new(bytes, seed, start, bytes.len() as u64, 0);
-    while let Some(step) = walk.next() {
+    for step in Walk::new(bytes, seed, start, bytes.len() as u64, 0) {
         if let Step::Frame { at, header } = step {
             assert!(header.lsn.get() > last, "LSNs ascend");
             last = header.lsn.get();

@@ -116,3 +116,67 @@ impl Source for Pieces {
         slice(&self.piece, at - self.start, len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::vfs::{OpenMode, SimVfs, Vfs};
+
+    const LEN: u64 = 5 * PIECE_BYTES / 2;
+
+    fn byte(at: u64) -> u8 {
+        (at ^ (at >> 9) ^ (at >> 18)) as u8
+    }
+
+    fn file() -> (SimVfs, Pieces) {
+        let vfs = SimVfs::new(1);
+        let file = vfs.open(Path::new("f"), OpenMode::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..LEN).map(byte).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        (vfs, Pieces::new(file, LEN))
+    }
+
+    #[test]
+    fn any_slice_is_that_of_the_file() {
+        let (_vfs, mut pieces) = file();
+        let edges = [
+            0,
+            1,
+            PIECE_BYTES - 1,
+            PIECE_BYTES,
+            2 * PIECE_BYTES - 7,
+            LEN - 1,
+            LEN,
+        ];
+        for at in edges.into_iter().chain(edges.into_iter().rev()) {
+            for len in [0, 1, 64, BLOCK_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES] {
+                let expected: Option<Vec<u8>> =
+                    (at + len <= LEN).then(|| (at..at + len).map(byte).collect());
+                assert_eq!(pieces.slice(at, len), expected.as_deref(), "{at}, {len}");
+            }
+        }
+        assert_eq!(pieces.slice(u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_one_block_and_no_more() {
+        let (vfs, mut pieces) = file();
+        let hole = 3 * BLOCK_BYTES..4 * BLOCK_BYTES;
+        vfs.read_fault(Path::new("f"), hole.start + 9..hole.start + 10)
+            .unwrap();
+        let from = hole.start - 100;
+        let found = pieces.slice(from, BLOCK_BYTES + 200).unwrap().to_vec();
+        for (at, found) in (from..).zip(found) {
+            let expected = if hole.contains(&at) {
+                UNREADABLE
+            } else {
+                byte(at)
+            };
+            assert_eq!(found, expected, "byte {at}");
+        }
+        assert_eq!(pieces.refusal(0..hole.start), None);
+        assert!(pieces.refusal(hole).unwrap().contains("cannot be read"));
+    }
+}

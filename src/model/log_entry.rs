@@ -95,32 +95,7 @@ pub enum LogRecord {
     /// A collective and everything in it is gone.
     CollectiveDeleted,
     /// An experience's immutable part and its first values.
-    Body {
-        /// What kind of knowledge it is.
-        experience_type: ExperienceType,
-        /// Who recorded it.
-        source_agent: String,
-        /// In which task.
-        source_task: Option<String>,
-        /// The key of its request.
-        idempotency_key: Option<String>,
-        /// Hash of the text.
-        content_hash: ContentHash,
-        /// Bytes of the text.
-        content_bytes: u64,
-        /// The text, where it was asked for.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        content: Option<String>,
-        /// Components of the vector.
-        dimension: u16,
-        /// The vector, where it was asked for.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        embedding: Option<Vec<f32>>,
-        /// The first vitals.
-        vitals: LogVitals,
-        /// The first traits.
-        traits: LogTraits,
-    },
+    Body(Box<LogBody>),
     /// An experience's small values, from now on.
     Vitals(LogVitals),
     /// An experience's large values, from now on.
@@ -129,6 +104,35 @@ pub enum LogRecord {
     ExperienceDeleted,
     /// The database was closed.
     Close,
+}
+
+/// An experience's immutable part and its first values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogBody {
+    /// What kind of knowledge it is.
+    pub experience_type: ExperienceType,
+    /// Who recorded it.
+    pub source_agent: String,
+    /// In which task.
+    pub source_task: Option<String>,
+    /// The key of its request.
+    pub idempotency_key: Option<String>,
+    /// Hash of the text.
+    pub content_hash: ContentHash,
+    /// Bytes of the text.
+    pub content_bytes: u64,
+    /// The text, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content: Option<String>,
+    /// Components of the vector.
+    pub dimension: u16,
+    /// The vector, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub embedding: Option<Vec<f32>>,
+    /// The first vitals.
+    pub vitals: LogVitals,
+    /// The first traits.
+    pub traits: LogTraits,
 }
 
 /// The values of an experience that change often.

@@ -38,7 +38,9 @@ pub use id::{
     AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
 };
 pub use insight::{DerivedInsight, InsightType, NewInsight};
-pub use log_entry::{LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals};
+pub use log_entry::{
+    LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+};
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{ExperienceRelation, NewRelation, RelationType};
 pub use salvage::SalvageReport;

@@ -9,7 +9,9 @@ use crate::{
     error::{PulseDBError, Result},
     format::{BodyView, DecodeError, Record, Traits, Vitals},
     log::{Frame, SegmentSet},
-    model::{Damage, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals},
+    model::{
+        Damage, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+    },
     state::Snapshot,
 };
 
@@ -103,7 +105,7 @@ fn body(
     options: &LogOptions,
 ) -> Result<LogRecord, DecodeError> {
     let content = body.content()?;
-    Ok(LogRecord::Body {
+    Ok(LogRecord::Body(Box::new(LogBody {
         experience_type: body.experience_type()?,
         source_agent: body.source_agent()?.to_owned(),
         source_task: body.source_task()?.map(str::to_owned),
@@ -115,7 +117,7 @@ fn body(
         embedding: options.embeddings.then(|| body.vector_f32()),
         vitals: vitals(body.vitals()?),
         traits: traits(body.traits()?),
-    })
+    })))
 }
 
 fn vitals(vitals: Vitals) -> LogVitals {

@@ -142,8 +142,8 @@ fn draft(
         embedding: Some(vec![0.5, -0.25, number as f32, 1.0]),
         importance: 0.5,
         domain: vec![format!("domain-{}", number % 3)],
-        idempotency_key: (number % 2 == 0).then(|| format!("key-{number}")),
-        source_task: (number % 3 == 0).then(|| "task".into()),
+        idempotency_key: (number.is_multiple_of(2)).then(|| format!("key-{number}")),
+        source_task: (number.is_multiple_of(3)).then(|| "task".into()),
         ..NewExperience::new(
             collective,
             format!("agent-{}", number % 2),

@@ -48,7 +48,7 @@ fn rounds(seed: u64, mut chance: Chance) -> u64 {
     let mut requests = 0;
     for round in 0..rounds {
         // Two bytes of a fuzzer's.
-        let op = (chance.next() % 256) << 8 | chance.next() % 256;
+        let op = ((chance.next() % 256) << 8) | (chance.next() % 256);
         vfs.crash_at(op % CRASH_WITHIN);
         let survival = match chance.below(4) {
             0 => Survival::KeepAll,
