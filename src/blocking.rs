@@ -14,9 +14,10 @@ use crate::{
     error::Result,
     model::{
         Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
-        DatabaseMetadata, DecayConfig, ErasureReport, Experience, ExperienceId, ExperienceUpdate,
-        Fragmentation, Health, InstanceId, NewExperience, Page, PageResult, SearchExplanation,
-        SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent, WatchFilter,
+        DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
+        ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
+        Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     watch,
 };
@@ -97,6 +98,26 @@ impl PulseDB {
         embedder: Arc<dyn Embedder>,
     ) -> Result<Self> {
         block_on(db::PulseDB::open_with_embedder(path, config, embedder)).map(Self::from)
+    }
+
+    /// See [`crate::PulseDB::salvage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn salvage(source: impl AsRef<Path>, dest: impl AsRef<Path>) -> Result<SalvageReport> {
+        block_on(db::PulseDB::salvage(source, dest))
+    }
+
+    /// See [`crate::PulseDB::salvage_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn salvage_with(
+        source: impl AsRef<Path>,
+        dest: impl AsRef<Path>,
+        tell: impl FnMut(VerifyProgress) + Send + 'static,
+    ) -> Result<SalvageReport> {
+        block_on(db::PulseDB::salvage_with(source, dest, tell))
     }
 
     /// The configuration it was opened with.
@@ -221,4 +242,8 @@ waiting! {
     compact_with(observe: impl Fn(CompactionProgress) + Send + 'static) -> CompactionReport;
     fragmentation() -> Fragmentation;
     erase(id: ExperienceId) -> ErasureReport;
+    diagnose() -> Diagnosis;
+    read_log(options: LogOptions) -> LogPage;
+    verify() -> VerifyReport;
+    verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
 }

@@ -10,6 +10,7 @@ pub(crate) mod engine;
 mod experiences;
 mod search;
 mod snapshot;
+mod upkeep;
 mod vectors;
 mod watching;
 

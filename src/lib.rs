@@ -71,14 +71,19 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-    Cursor, DatabaseMetadata, DecayConfig, Direction, EntityId, EntityKind, ErasureReport,
-    EventType, Experience, ExperienceId, ExperienceKind, ExperienceType, ExperienceUpdate,
-    Fragmentation, Health, HealthStatus, InstanceId, Lsn, NewExperience, OrderBy, Page, PageCursor,
-    PageResult, RecallWeights, RecoveryReport, SearchExplanation, SearchFilter, SearchHit,
-    SearchOptions, SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId,
-    WatchEvent, WatchFilter,
+    Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, EntityId, EntityKind,
+    ErasureReport, EventType, Experience, ExperienceId, ExperienceKind, ExperienceType,
+    ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem, LogOptions,
+    LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
+    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+    SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
+    VerifyReport, WatchEvent, WatchFilter,
 };
 pub use watch::WatchStream;
+
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// The simulated file system and clock that crash tests run on. Not part of the semver contract.
 #[cfg(feature = "sim")]

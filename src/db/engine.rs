@@ -54,6 +54,7 @@ use crate::{
 /// Everything that the handles of one open database share.
 pub(crate) struct Engine {
     pub(crate) path: PathBuf,
+    pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) config: Config,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) instance: InstanceId,
@@ -207,6 +208,7 @@ impl Engine {
         });
         let engine = Arc::new(Self {
             path: path.to_owned(),
+            vfs: Arc::clone(vfs),
             admission: Admission::new(config.max_queue_bytes, config.write_timeout),
             readers: Arc::new(Pool::start("read", config.read_threads)?),
             config,
@@ -364,6 +366,11 @@ impl Engine {
             .ok_or_else(|| PulseDBError::ReadOnly {
                 reason: "it was opened for reading only".into(),
             })
+    }
+
+    /// Whether the end was asked for.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Syncs what was written since the last time, while commits go on.

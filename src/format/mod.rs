@@ -23,6 +23,7 @@ pub mod frame;
 )]
 pub mod graph;
 pub mod manifest;
+pub mod record;
 pub mod segment;
 pub mod tail;
 pub mod traits;
@@ -43,10 +44,11 @@ pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, implied_seed, payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
+pub use record::Record;
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name, segment_file_name};
 pub use tail::{TAIL_LEN, Tail};
 pub use traits::Traits;

@@ -571,3 +571,17 @@ fn applications_are_counted_for_the_instance() {
     assert_eq!(used.last_reinforced, Timestamp::from_millis(9));
     assert_eq!(used.updated_at, head.updated_at);
 }
+
+proptest! {
+    #[test]
+    fn a_frame_implies_its_seed(header in header(), seed: u32) {
+        let bytes = header.encode(seed);
+        prop_assert_eq!(super::frame::implied_seed(&bytes), Some((seed, header)));
+    }
+
+    #[test]
+    fn nothing_makes_a_record_decoder_panic(header in header(), bytes in vec(any::<u8>(), 0..256)) {
+        let _ = Record::decode(&header, &bytes);
+        let _ = super::frame::implied_seed(&bytes);
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
         FORMAT_VERSION, FileFault, SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name,
         segment_file_name,
     },
-    model::Lsn,
+    model::{InstanceId, Lsn},
     vfs::{Map, OpenMode, Vfs, VfsFile},
 };
 
@@ -121,6 +121,47 @@ pub(super) fn open(
     Ok(opened)
 }
 
+/// Is there a file of the segment `id`, with a header block that says the same? Reads with pread.
+pub(crate) fn check_file(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    first_lsn: Lsn,
+    id: u32,
+    instance_id: InstanceId,
+) -> Result<()> {
+    let path = segment_path(dir, first_lsn, id);
+    let file = vfs
+        .open(&path, OpenMode::Read)
+        .map_err(PulseDBError::io("open", &path))?;
+    let header = read_header(&*file, &path)?;
+    if (header.id, header.first_lsn, header.instance_id) == (id, first_lsn, instance_id) {
+        return Ok(());
+    }
+    Err(PulseDBError::corrupted(
+        path,
+        0,
+        "the header is that of another segment",
+    ))
+}
+
+/// The header block of a segment, by pread.
+pub(super) fn read_header(file: &dyn VfsFile, path: &Path) -> Result<SegmentHeader> {
+    let mut block = vec![0; SEGMENT_HEADER_LEN];
+    file.read_exact_at(&mut block, 0)
+        .map_err(PulseDBError::io("read the header of", path))?;
+    decode_header(&block, path)
+}
+
+fn decode_header(block: &[u8], path: &Path) -> Result<SegmentHeader> {
+    SegmentHeader::decode(block).map_err(|error| match error {
+        FileFault::Version { found } => PulseDBError::Version {
+            found,
+            supported: FORMAT_VERSION,
+        },
+        error => PulseDBError::corrupted(path, 0, error.to_string()),
+    })
+}
+
 /// Opens any segment file.
 pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Result<OpenFile> {
     let mode = if read_only {
@@ -142,13 +183,7 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     }
     let map = file.map(len).map_err(PulseDBError::io("map", path))?;
     let block = map.get(0..SEGMENT_HEADER_LEN as u64).unwrap_or_default();
-    let header = SegmentHeader::decode(block).map_err(|error| match error {
-        FileFault::Version { found } => PulseDBError::Version {
-            found,
-            supported: FORMAT_VERSION,
-        },
-        error => PulseDBError::corrupted(path, 0, error.to_string()),
-    })?;
+    let header = decode_header(block, path)?;
     if header.cipher != 0 || header.key != 0 {
         return Err(PulseDBError::config(
             "path",

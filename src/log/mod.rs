@@ -8,8 +8,10 @@
 
 mod build;
 mod file;
+mod pieces;
 mod place;
 mod pool;
+mod raw;
 mod recover;
 mod relocation;
 pub mod retire;
@@ -22,12 +24,17 @@ mod walk;
 mod writer;
 
 pub(crate) use build::SegmentBuilder;
-pub(crate) use file::remove_orphans;
+pub(crate) use file::{check_file, list, remove_orphans, segment_path};
+pub(crate) use pieces::Pieces;
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;
+pub(crate) use raw::RawSegment;
 pub(crate) use recover::{Reach, RecoveredLog, Replayed, adopt, holds_records, open_log};
 pub(crate) use relocation::Relocation;
+#[cfg(feature = "sim")]
+pub(crate) use scan::{Terms, survey};
 pub(crate) use segment::{Frame, Mapped, Segment, SegmentMeta};
 pub(crate) use set::SegmentSet;
-pub(crate) use tail::{TailFile, is_tail_file, read_tail};
+pub(crate) use tail::{TAIL_FILE, TailFile, is_tail_damaged, is_tail_file, read_tail};
+pub(crate) use walk::{Step, Walk};
 pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

@@ -14,8 +14,9 @@
 use crate::format::{RecordKind, SEGMENT_HEADER_LEN};
 
 use super::{
+    pieces::Source,
     place::UNIT_BYTES,
-    walk::{Step, Walk, payload_is_intact},
+    walk::{Step, Walk},
 };
 
 /// A sparse index has one entry per so many bytes: a lookup walks that far at most.
@@ -111,7 +112,8 @@ impl Survey {
 }
 
 /// Looks at every frame of a segment. `bytes` is the file from its first byte.
-pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
+pub(crate) fn survey<S: Source>(bytes: S, terms: &Terms) -> Survey {
+    let len = bytes.len();
     let start = SEGMENT_HEADER_LEN as u64;
     let before_first = terms.first_lsn.saturating_sub(1);
     let mut walk = Walk::new(bytes, terms.seed, start, terms.limit, before_first);
@@ -131,7 +133,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
     let mut next_entry = start;
 
     let mut ended = false;
-    for step in walk.by_ref() {
+    while let Some(step) = walk.next() {
         match step {
             Step::Gap {
                 at,
@@ -147,7 +149,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
                 });
                 written = gap_end;
                 // Of a file that is too short, one report is enough.
-                ended = resume >= bytes.len() as u64;
+                ended = resume >= len;
                 seen.end = resume;
                 seen.closed = None;
                 whole = seen;
@@ -158,7 +160,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
                     ended = true;
                     break;
                 }
-                if payload_is_intact(bytes, at, &header) {
+                if walk.payload(at, &header).is_some() {
                     seen.frames += 1;
                 } else {
                     faults.push(Fault {

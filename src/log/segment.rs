@@ -26,6 +26,8 @@ use crate::{
 };
 
 use super::{
+    file,
+    pieces::Pieces,
     place::{Place, UNIT_BYTES},
     retire::{Bin, Retiring},
     scan::INDEX_STEP_BYTES,
@@ -308,6 +310,23 @@ impl Segment {
         }
     }
 
+    /// Compares the header block in the file with the one that was read when it was opened.
+    pub(crate) fn check_header(&self) -> Result<()> {
+        if file::read_header(&**self.file(), self.path())? == self.header {
+            return Ok(());
+        }
+        Err(self.corrupted(0, "the header changed"))
+    }
+
+    /// A walk over all frames up to `end`, read with pread. None of them has an LSN up to `last_lsn`.
+    pub(crate) fn walk_pieces(&self, end: u64, last_lsn: Lsn) -> Walk<Pieces> {
+        let pieces = Pieces::new(Arc::clone(self.file()), end);
+        let before_first = self.header.first_lsn.get().saturating_sub(1);
+        let last_lsn = last_lsn.get().max(before_first);
+        let start = SEGMENT_HEADER_LEN as u64;
+        Walk::new(pieces, self.header.seed, start, end, last_lsn)
+    }
+
     /// What is wrong with the bytes at `offset`, as an error that names the file.
     pub(crate) fn corrupted(&self, offset: u64, what: impl Into<String>) -> PulseDBError {
         PulseDBError::corrupted(self.path(), offset, what)
@@ -318,7 +337,7 @@ impl Segment {
 #[derive(Debug)]
 pub(crate) struct Frames<'a> {
     segment: &'a Segment,
-    walk: Walk<'a>,
+    walk: Walk<&'a [u8]>,
     end: u64,
 }
 

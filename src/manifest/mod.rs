@@ -94,6 +94,38 @@ pub(crate) fn load(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Option<Loaded>> {
     }
 }
 
+/// What is wrong with the files of the manifest in `dir`, beside what an open would tell.
+pub(crate) fn faults(vfs: &dyn Vfs, dir: &Path) -> Vec<PulseDBError> {
+    let newest = match read(vfs, &dir.join(NAME)) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(PulseDBError::corrupted(
+            dir.join(NAME),
+            0,
+            "the file is missing",
+        )),
+        Err(error) => Some(error),
+    };
+    // There is none before the first change.
+    let older = read(vfs, &dir.join(OLD)).err();
+    newest.into_iter().chain(older).collect()
+}
+
+/// The manifests in `dir` that can be read, the newest first.
+///
+/// # Errors
+/// `Version` where a newer build wrote one.
+pub(crate) fn readable(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Manifest>> {
+    let mut found = Vec::new();
+    for name in [NAME, OLD] {
+        match read(vfs, &dir.join(name)) {
+            Ok(manifest) => found.extend(manifest.map(|(manifest, _)| manifest)),
+            Err(error @ PulseDBError::Version { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Writes the first manifest of a database.
 pub(crate) fn create(vfs: Arc<dyn Vfs>, dir: &Path, manifest: Manifest) -> Result<ManifestStore> {
     let store = ManifestStore::new(vfs, dir, manifest, Vec::new());

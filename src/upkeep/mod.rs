@@ -2,5 +2,9 @@
 
 pub(crate) mod background;
 pub(crate) mod compaction;
+pub(crate) mod diagnose;
+pub(crate) mod dump;
 pub(crate) mod indexing;
 pub(crate) mod recover;
+pub(crate) mod salvage;
+pub(crate) mod verify;

@@ -31,10 +31,13 @@ use crate::{
     vfs::{LockError, OpenMode, Vfs, VfsLock},
 };
 
-use create::{create, create_dir, not_a_database, refuse_foreign_files};
+use create::{create, refuse_foreign_files};
+pub(super) use create::{create_dir, new_instance_id, not_a_database};
 
-const LOCK: &str = "LOCK";
-const LOG_DIR: &str = "log";
+/// The writer lease, in the database's directory.
+pub(crate) const LOCK: &str = "LOCK";
+/// The directory of the log, in the database's.
+pub(crate) const LOG_DIR: &str = "log";
 
 /// How far an open after a crash skips ahead: more LSNs than one session can issue without a sync.
 const CRASH_SKIP: u64 = 1 << 32;

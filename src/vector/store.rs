@@ -12,7 +12,7 @@ use std::{
 use crate::{
     error::{PulseDBError, Result},
     format::Covered,
-    vfs::{Map, OpenMode, Vfs},
+    vfs::{Map, OpenMode, Vfs, VfsFile},
 };
 
 /// The directory of graph files, in the database's.
@@ -59,6 +59,12 @@ impl GraphFiles {
     #[must_use]
     pub fn is_finished(name: &str) -> bool {
         name.ends_with(SUFFIX)
+    }
+
+    /// Opens a file, to be read with pread.
+    pub fn open(&self, name: &str) -> Result<Arc<dyn VfsFile>> {
+        let path = self.path(name);
+        (self.vfs.open(&path, OpenMode::Read)).map_err(PulseDBError::io("open", &path))
     }
 
     /// Maps a whole file.

@@ -127,7 +127,7 @@ fn lock_note(pid: u32, start_ms: i64) -> String {
 }
 
 /// The holder's pid out of the bytes of a lock file; 0 where there is none to read.
-fn lock_holder(note: &[u8]) -> u32 {
+pub(crate) fn lock_holder(note: &[u8]) -> u32 {
     note.split(|&byte| byte == b'\n')
         .next()
         .and_then(|line| std::str::from_utf8(line).ok())

@@ -113,7 +113,9 @@ impl WritePipeline {
 
     /// Ends the log cleanly. Nothing can be committed afterwards.
     pub fn close(&mut self, now: Timestamp) -> Result<()> {
-        self.parts.log.close(now)
+        // Times never go back along the log, whatever the clock does.
+        let time = now.max(self.parts.sequencer.last_time());
+        self.parts.log.close(time)
     }
 
     /// What is to be synced for everything written so far to be durable; `None` if it is.

@@ -11,43 +11,48 @@ use std::{
 };
 
 use pulsedb::{
-    Experience, ExperienceId, Page, PulseDBError, SyncMode, blocking,
-    model::{Health, HealthStatus},
+    EntityId, Experience, ExperienceId, Page, PulseDBError, SyncMode, blocking,
+    model::{Damage, Health, HealthStatus},
     sim::{SimVfs, Survival},
 };
 
 use super::{Context, Extent, workload::Plan};
 
-const HEADER_BLOCK: usize = 4_096;
-const COLLECTIVE: u8 = 1;
-const COLLECTIVE_DELETED: u8 = 2;
-const CLOSE: u8 = 7;
+pub const HEADER_BLOCK: usize = 4_096;
+pub const COLLECTIVE: u8 = 1;
+pub const COLLECTIVE_DELETED: u8 = 2;
+pub const CLOSE: u8 = 7;
 
 /// Where a frame stands, and whose it is.
 #[derive(Clone, Copy, Debug)]
-struct Placed {
-    at: usize,
+pub struct Placed {
+    pub at: usize,
     /// End of the payload; padding follows.
-    end: usize,
-    kind: u8,
-    closes: bool,
-    entity: u128,
+    pub end: usize,
+    pub kind: u8,
+    pub closes: bool,
+    pub entity: u128,
 }
 
 /// A database that nothing has happened to yet.
-struct Whole {
-    plan: Plan,
-    vfs: SimVfs,
-    files: Vec<(PathBuf, Vec<u8>)>,
-    experiences: BTreeMap<ExperienceId, Experience>,
-    teams: Vec<String>,
+pub struct Whole {
+    pub plan: Plan,
+    pub vfs: SimVfs,
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+    pub experiences: BTreeMap<ExperienceId, Experience>,
+    pub teams: Vec<String>,
     closed: bool,
 }
 
 impl Whole {
-    fn make(seed: u64, closed: bool) -> Self {
+    pub fn make(seed: u64, closed: bool) -> Self {
+        Self::of(seed, closed, 34)
+    }
+
+    /// The same of so many requests.
+    pub fn of(seed: u64, closed: bool, steps: usize) -> Self {
         let plan = Plan {
-            steps: 34,
+            steps,
             ..Plan::new(seed + 3_000, SyncMode::Normal)
         };
         let run = plan.run(SimVfs::new(seed));
@@ -86,7 +91,7 @@ impl Whole {
         }
     }
 
-    fn segments(&self) -> Vec<&(PathBuf, Vec<u8>)> {
+    pub fn segments(&self) -> Vec<&(PathBuf, Vec<u8>)> {
         let files = self.files.iter();
         files.filter(|(path, _)| is_segment(path)).collect()
     }
@@ -181,6 +186,26 @@ impl Whole {
             assert_ne!(health.status, HealthStatus::Healthy);
         }
         self.check_search(&db, &may_differ);
+        let report = db.verify().unwrap();
+        assert!(report.index_damage.is_empty(), "{report:?}");
+        if harmless && hit.is_none() {
+            assert!(report.is_clean(), "{report:?}");
+        } else if hit.is_some_and(|hit| hit.kind == CLOSE) {
+            // The last one is taken for torn, and lost without a trace.
+            assert!(report.damage.iter().all(|one| names(&one.file, one.offset)));
+        } else if !may_be_torn {
+            let found = |one: &Damage| names(&one.file, one.offset);
+            assert!(report.damage.iter().all(found), "{report:?}");
+            assert!(!report.damage.is_empty(), "verify found nothing");
+            if let (Some(hit), Some(entity)) = (hit, &report.damage[0].entity) {
+                let entity = match entity {
+                    EntityId::Collective(id) => id.as_uuid(),
+                    EntityId::Experience(id) => id.as_uuid(),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(entity.as_u128(), hit.entity);
+            }
+        }
         check_writable(&db, &health);
         db.close().unwrap();
     }
@@ -207,9 +232,9 @@ impl Whole {
     }
 }
 
-type All = (BTreeMap<ExperienceId, Experience>, Vec<String>);
+pub type All = (BTreeMap<ExperienceId, Experience>, Vec<String>);
 
-fn read(db: &blocking::PulseDB) -> pulsedb::Result<All> {
+pub fn read(db: &blocking::PulseDB) -> pulsedb::Result<All> {
     let mut all = BTreeMap::new();
     let mut teams = Vec::new();
     for team in db.list_collectives()? {
@@ -251,7 +276,7 @@ fn is_segment(path: &Path) -> bool {
 }
 
 /// The frames of a segment, read without the crate.
-fn frames(bytes: &[u8]) -> Vec<Placed> {
+pub fn frames(bytes: &[u8]) -> Vec<Placed> {
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let mut found = Vec::new();
     let mut at = HEADER_BLOCK;

@@ -12,9 +12,9 @@ use pulsedb::{
 };
 
 use super::{
-    Context, Extent, check_state,
+    Context, Extent,
+    check::{check_state, verify},
     model::State,
-    verify,
     workload::{Plan, Run},
 };
 

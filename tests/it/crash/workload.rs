@@ -3,7 +3,11 @@
 //! A workload is a function of its plan: the steps follow from the seed and from what was
 //! acknowledged before, so two runs are equal up to the operation at which one of them breaks.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use pulsedb::{
@@ -17,13 +21,30 @@ use super::model::{Draft, State, Step};
 
 const DIMENSION: usize = 8;
 
-/// SplitMix64, as in `SimEnv`.
-pub struct Chance(pub u64);
+/// Where the steps come from: given bytes first (a fuzzer's), then SplitMix64, as in `SimEnv`.
+pub struct Chance {
+    state: u64,
+    given: VecDeque<u8>,
+}
 
 impl Chance {
+    pub fn of(seed: u64) -> Self {
+        Self::given(seed, &[])
+    }
+
+    pub fn given(seed: u64, bytes: &[u8]) -> Self {
+        Self {
+            state: seed,
+            given: bytes.iter().copied().collect(),
+        }
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        if let Some(byte) = self.given.pop_front() {
+            return u64::from(byte);
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
@@ -48,6 +69,8 @@ pub struct Run {
     pub vfs: SimVfs,
     /// The state after each acknowledged request, from the empty one on.
     pub history: Vec<State>,
+    /// Requests made.
+    pub requests: u64,
     /// Index in `history` below which nothing may ever be lost, in `Fast` mode either.
     pub safe: usize,
     /// The state if the request that failed happened all the same.
@@ -121,9 +144,16 @@ impl Plan {
 
     /// Runs the workload on `vfs` to its end, or until a request fails.
     pub fn run(&self, vfs: SimVfs) -> Run {
+        let mut chance = Chance::of(self.seed);
+        self.run_from(vfs, State::default(), 0, &mut chance)
+    }
+
+    /// The same on a database that holds `state`, with requests numbered from `first` on.
+    pub fn run_from(&self, vfs: SimVfs, state: State, first: usize, chance: &mut Chance) -> Run {
         let mut run = Run {
             vfs,
-            history: vec![State::default()],
+            history: vec![state],
+            requests: 0,
             safe: 0,
             pending: None,
             newest_lsn: 0,
@@ -134,8 +164,7 @@ impl Plan {
             ops_at_failure: 0,
             compactions_failed: 0,
         };
-        let mut chance = Chance(self.seed);
-        let mut session = 0;
+        let mut session = first as u64;
         let db = match self.open(&run.vfs, session) {
             Ok(db) => db,
             Err(error) => {
@@ -144,9 +173,11 @@ impl Plan {
             }
         };
         let mut live = Live::new(db);
+        live.watch_all(run.last());
         run.clean = Some(false);
-        for number in 0..self.steps {
-            let step = self.step(number, &mut chance, run.last());
+        for number in first..first + self.steps {
+            let step = self.step(number, chance, run.last());
+            run.requests += 1;
             let mut next = run.last().after(&step);
             let done = if matches!(step, Step::Reopen) {
                 session += 1;
@@ -214,7 +245,7 @@ impl Plan {
 
     /// The next step, given what is there.
     fn step(&self, number: usize, chance: &mut Chance, state: &State) -> Step {
-        if number < 2 {
+        if state.teams.len() < 2 {
             return Step::CreateTeam(format!("team-{number}"));
         }
         if number % 24 == 16 {
