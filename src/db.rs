@@ -4,6 +4,7 @@
 //! a request, and hand the work to the flow that does it. Follow a write into `write/`, a question into
 //! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
 
+mod checkpoint;
 mod collectives;
 pub(crate) mod engine;
 mod experiences;

@@ -1,7 +1,7 @@
 //! What does an open database consist of, and how does it start and end?
 //!
-//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → replay →
-//! threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
+//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → checkpoint
+//! → replay of what is behind it → threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
 //! lock last; whoever closes or reopens waits for its latch. Dropping the last handle starts the same
 //! end and waits for nothing.
 
@@ -27,10 +27,11 @@ use crate::{
         stop::Latch,
     },
     read::reader::Reader,
-    state::{Applier, IdIndex, Mutation, replay},
-    sync::Arc,
+    state::{Applier, IdIndex, KeyIndex, Mutation, Newest, replay},
+    sync::{Arc, Weak},
     upkeep::{
-        background::Background,
+        background::{Background, Duties},
+        checkpoint::{Checkpoints, Written},
         indexing::{self, Indexing},
         recover,
     },
@@ -58,6 +59,8 @@ pub(crate) struct Engine {
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
     pub(crate) ids: Arc<IdIndex>,
+    pub(crate) keys: Arc<KeyIndex>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) hub: Arc<Hub>,
     pub(crate) readers: Arc<Pool>,
     pub(crate) admission: Admission,
@@ -85,7 +88,7 @@ impl Engine {
     ) -> Result<Arc<Self>> {
         check(&config)?;
         let mut applier = Applier::default();
-        let mut last_id = 0;
+        let mut base = None;
         let mut undecodable = Vec::new();
         let options = recover::OpenOptions {
             read_only: config.read_only,
@@ -95,6 +98,11 @@ impl Engine {
         };
         let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
             let (header, mutation) = match replayed {
+                Replayed::Checkpoint(checkpoint) => {
+                    applier = Applier::over(checkpoint);
+                    base = Some(Arc::clone(checkpoint));
+                    return Ok(());
+                }
                 Replayed::Frame(frame) => (
                     frame.header,
                     replay_frame(&frame, &applier, &mut undecodable),
@@ -107,7 +115,7 @@ impl Engine {
                 // Nothing is known of the record; the report names the place.
                 Replayed::Damaged { header: None, .. } => return Ok(()),
             };
-            last_id = last_id.max(header.entity);
+            applier.note(&header);
             // Nobody holds a snapshot yet, so no version but the newest is needed.
             applier.apply(header.lsn, mutation, header.lsn);
             Ok(())
@@ -121,12 +129,18 @@ impl Engine {
             }
         }
         let ids = Arc::clone(applier.ids());
+        let keys = Arc::clone(applier.keys());
+        let newest = Newest {
+            time: recovered.last_time.max(applier.newest().time),
+            ..applier.newest()
+        };
         let published = Arc::new(Published::new(Arc::new(View {
             cursor: Cursor {
                 timeline: recovered.timeline,
                 lsn: report.last_lsn,
             },
             tables: Arc::clone(applier.tables()),
+            newest,
             segments: Arc::clone(&recovered.segments),
         })));
         let index_room = Arc::new(Gate::default());
@@ -137,12 +151,10 @@ impl Engine {
             indexing::Options {
                 hnsw: config.hnsw.clone(),
                 slots: search_slots(&config),
+                writing: !config.read_only,
             },
             Box::new(move || told.changed()),
         ));
-        if let Some(view) = published.load() {
-            indexing.load(&view, !config.read_only)?;
-        }
         let hub = Arc::new(Hub::new(
             config.watch_config.buffer_size,
             recovered.instance_id,
@@ -155,12 +167,8 @@ impl Engine {
             config.flush_interval,
         ));
         let committer = recovered.writer.map(|log| {
-            let sequencer = Sequencer::new(
-                log.next_lsn(),
-                recovered.last_time,
-                last_id,
-                Arc::clone(&env),
-            );
+            let sequencer =
+                Sequencer::new(log.next_lsn(), newest.time, newest.id, Arc::clone(&env));
             Committer::new(WritePipeline::new(Parts {
                 log,
                 sequencer,
@@ -172,6 +180,24 @@ impl Engine {
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
             }))
         });
+        let covered = base.as_ref().and_then(|base| {
+            let lsn = base.header().lsn;
+            Some(Written {
+                lsn,
+                bytes: base.len(),
+                covered: recovered.segments.covered(lsn)?,
+            })
+        });
+        let checkpoints = Checkpoints::new(
+            Arc::clone(vfs),
+            path,
+            Arc::clone(&recovered.manifest),
+            recovered.instance_id,
+            covered,
+        );
+        if committer.is_some() {
+            checkpoints.remove_unnamed();
+        }
         let engine = Arc::new(Self {
             path: path.to_owned(),
             admission: Admission::new(config.max_queue_bytes, config.write_timeout),
@@ -184,6 +210,8 @@ impl Engine {
             embedder,
             published,
             ids,
+            keys,
+            checkpoints,
             hub,
             committer,
             background,
@@ -203,23 +231,10 @@ impl Engine {
         }
         let background = Arc::clone(&self.background);
         let published = Arc::clone(&self.published);
-        let engine = Arc::downgrade(self);
-        let burying = Arc::downgrade(self);
+        let duties = BesideCommits(Arc::downgrade(self));
         pool::spawn("upkeep", move || {
-            background.run(
-                || published.load().map_or(Lsn::ZERO, |view| view.lsn()),
-                || {
-                    if let Some(engine) = engine.upgrade() {
-                        engine.flush_beside_commits();
-                    }
-                },
-                || {
-                    let engine = burying.upgrade();
-                    if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
-                        committer.with_pipeline(WritePipeline::bury);
-                    }
-                },
-            );
+            let newest = || published.load().map_or(Lsn::ZERO, |view| view.lsn());
+            background.run(newest, &duties);
         })?;
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
@@ -245,6 +260,7 @@ impl Engine {
             Some(Stopped::Poisoned(failure)) => Err(failure),
             // However this ends, nobody may wait for it for ever.
             _ => catch_unwind(AssertUnwindSafe(|| {
+                self.checkpoint_at_close();
                 committer.with_pipeline(|pipeline| pipeline.close(self.env.now()))
             }))
             .unwrap_or_else(|_| Err(WritePipeline::panicked())),
@@ -254,6 +270,7 @@ impl Engine {
             block_on(self.asked_to_end.wait());
         }
         block_on(self.background.ended());
+        self.checkpoints.end();
         block_on(self.indexing.ended());
         self.hub.close();
         self.published.clear();
@@ -318,16 +335,46 @@ impl Engine {
     }
 
     /// Syncs what was written since the last time, while commits go on.
-    fn flush_beside_commits(&self) {
+    ///
+    /// # Errors
+    /// `Io`; the writer is poisoned then.
+    pub(super) fn flush_beside_commits(&self) -> Result<()> {
         let Some(committer) = &self.committer else {
-            return;
+            return Ok(());
         };
         let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
-            return;
+            return Ok(());
         };
-        match unsynced.sync() {
+        let synced = unsynced.sync();
+        match synced {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
-            Err(error) => committer.poison(error),
+            Err(ref error) => committer.poison(error.clone()),
+        }
+        synced
+    }
+}
+
+/// What the upkeep thread does with the engine, as long as there is one.
+struct BesideCommits(Weak<Engine>);
+
+impl Duties for BesideCommits {
+    fn flush(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            // Whoever commits next hears of it.
+            let _ = engine.flush_beside_commits();
+        }
+    }
+
+    fn bury(&self) {
+        let engine = self.0.upgrade();
+        if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
+            committer.with_pipeline(WritePipeline::bury);
+        }
+    }
+
+    fn checkpoint(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.checkpoint_if_due();
         }
     }
 }

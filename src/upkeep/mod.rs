@@ -1,5 +1,6 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
 pub(crate) mod background;
+pub(crate) mod checkpoint;
 pub(crate) mod indexing;
 pub(crate) mod recover;

@@ -124,6 +124,13 @@ impl Map {
     }
 }
 
+/// All of it: for files that are never written to again.
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the bytes: they may be the user's.

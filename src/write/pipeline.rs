@@ -187,6 +187,7 @@ impl Pipeline for WritePipeline {
         let last = durable.items.last().map(|item| item.frame.header.lsn);
         for (item, place) in durable.items.into_iter().zip(&durable.places) {
             let lsn = item.frame.header.lsn;
+            self.parts.applier.note(&item.frame.header);
             let mutation = placed(item.mutation, lsn, *place, first, &durable.places);
             self.parts.applier.apply(lsn, mutation, horizon);
         }
@@ -206,6 +207,7 @@ impl Pipeline for WritePipeline {
                     lsn: last,
                 },
                 tables: Arc::clone(self.parts.applier.tables()),
+                newest: self.parts.applier.newest(),
                 segments: Arc::clone(self.parts.log.segments()),
             });
             self.history.push(&view);
