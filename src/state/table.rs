@@ -174,7 +174,7 @@ impl Rows {
 }
 
 /// A row as a snapshot sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowState {
     /// What never changes.
     pub row: Row,

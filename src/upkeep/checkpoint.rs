@@ -308,3 +308,6 @@ fn check_history(checkpoint: &Checkpoint, manifest: &Manifest) -> Result<(), Str
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod checkpoint;
 mod concurrency;
 mod crash;
 mod embedder;

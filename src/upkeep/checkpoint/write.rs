@@ -69,7 +69,7 @@ pub(crate) fn write(vfs: &dyn Vfs, path: &Path, source: &Source<'_>) -> Result<W
 
 /// The file behind its header: bytes are collected, counted and checksummed. After a failure nothing
 /// more is written.
-struct Out {
+pub(super) struct Out {
     file: Arc<dyn VfsFile>,
     piece: Vec<u8>,
     at: u64,
@@ -78,7 +78,7 @@ struct Out {
 }
 
 impl Out {
-    fn new(file: Arc<dyn VfsFile>) -> Self {
+    pub(super) fn new(file: Arc<dyn VfsFile>) -> Self {
         Self {
             file,
             piece: Vec::with_capacity(PIECE_BYTES),
@@ -130,14 +130,14 @@ struct Part {
     runs: Vec<RowRun>,
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     source: &'a Source<'a>,
     parts: Vec<Part>,
     counts: CheckpointCounts,
 }
 
 impl<'a> Writer<'a> {
-    fn new(source: &'a Source<'a>) -> Self {
+    pub(super) fn new(source: &'a Source<'a>) -> Self {
         let tables = source.view.tables.iter();
         let part = |table: &Arc<Table>| Part {
             horizon: table.horizon(),
@@ -152,7 +152,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write(mut self, covered: Covered, out: &mut Out) -> io::Result<CheckpointHeader> {
+    pub(super) fn write(mut self, covered: Covered, out: &mut Out) -> io::Result<CheckpointHeader> {
         let graves = self.rows(out);
         out.check()?;
         self.versions(out);
