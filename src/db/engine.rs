@@ -418,9 +418,8 @@ fn replay_frame(
     applier: &Applier,
     undecodable: &mut Vec<PulseDBError>,
 ) -> Mutation {
-    let decoded = frame
-        .verified_payload()
-        .and_then(|payload| replay::mutation(frame, payload, applier));
+    // The replay has compared the payload with its checksum.
+    let decoded = replay::mutation(frame, frame.payload, applier);
     decoded.unwrap_or_else(|error| {
         undecodable.push(error);
         replay::damaged_mutation(&frame.header, frame.place, applier)

@@ -23,8 +23,10 @@ pub use directory::{
     CheckpointCollective, CheckpointDamage, CheckpointDirectory, CheckpointSegment, RowRun,
 };
 pub use records::{CheckpointGrave, CheckpointKey, CheckpointRow, CheckpointVersion, FramePlace};
-use slots::SLOT_LEN;
-pub use slots::{SlotTable, id_hash, key_hash, key_slot, row_slot};
+pub use slots::{SlotTable, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of};
+
+const ID_SLOT_LEN: usize = 4;
+const KEY_SLOT_LEN: usize = 8;
 
 /// Bytes of the header; a multiple of 8, as is the length of every section before the texts.
 pub const CHECKPOINT_HEADER_LEN: usize = 168;
@@ -73,7 +75,7 @@ pub struct CheckpointCounts {
     pub versions: u64,
     /// Rows that are deleted.
     pub graves: u64,
-    /// Slots of the table of ids.
+    /// Slots of the table of ids, an even number.
     pub id_slots: u64,
     /// Keys.
     pub keys: u64,
@@ -119,9 +121,9 @@ impl CheckpointCounts {
         let rows = next(self.rows, CheckpointRow::LEN)?;
         let versions = next(self.versions, CheckpointVersion::LEN)?;
         let graves = next(self.graves, CheckpointGrave::LEN)?;
-        let id_slots = next(self.id_slots, SLOT_LEN)?;
+        let id_slots = next(self.id_slots, ID_SLOT_LEN)?;
         let keys = next(self.keys, CheckpointKey::LEN)?;
-        let key_slots = next(self.key_slots, SLOT_LEN)?;
+        let key_slots = next(self.key_slots, KEY_SLOT_LEN)?;
         let key_text = next(self.key_text, 1)?;
         let start = end.checked_next_multiple_of(ALIGN)?;
         Some(CheckpointLayout {
@@ -305,25 +307,39 @@ impl Checkpoint {
     #[must_use]
     pub fn find_id(&self, id: u128) -> Option<(u32, u32)> {
         let rows = self.records::<{ CheckpointRow::LEN }>(&self.layout.rows);
-        slots::probe(part(&self.bytes, &self.layout.id_slots), id_hash(id))
-            .map(|slot| ((slot >> 32) as u32, slot as u32))
-            .find(|(collective, row)| {
-                self.collective(*collective)
-                    .and_then(|one| one.position(*row))
-                    .and_then(|at| rows.get(usize::try_from(at).ok()?))
-                    .is_some_and(|record| records::id_of(record) == id)
+        let table = self.records::<ID_SLOT_LEN>(&self.layout.id_slots);
+        slots::probe(table, id_hash(id))
+            .map_while(|slot| slots::number_in(u32::from_le_bytes(*slot)))
+            .find(|number| {
+                let record = usize::try_from(*number).ok().and_then(|at| rows.get(at));
+                record.is_some_and(|record| records::id_of(record) == id)
             })
+            .and_then(|number| self.owner_of(number.into()))
+    }
+
+    /// Whose row the `at`th of all rows is.
+    fn owner_of(&self, at: u64) -> Option<(u32, u32)> {
+        let all = &self.directory.collectives;
+        // Of those that begin there, all but the last have no rows.
+        let behind = all.partition_point(|one| one.at <= at);
+        let collective = all.get(behind.checked_sub(1)?)?;
+        let behind = collective.runs.partition_point(|run| run.at <= at);
+        let run = collective.runs.get(behind.checked_sub(1)?)?;
+        let offset = u32::try_from(at.checked_sub(run.at)?).ok()?;
+        Some((collective.number, run.first.checked_add(offset)?))
     }
 
     /// The row of a collective that has this idempotency key.
     #[must_use]
     pub fn find_key(&self, collective: u32, key: &str) -> Option<u32> {
         let keys = self.records::<{ CheckpointKey::LEN }>(&self.layout.keys);
+        let table = self.records::<KEY_SLOT_LEN>(&self.layout.key_slots);
         let hash = key_hash(collective, key);
-        slots::probe(part(&self.bytes, &self.layout.key_slots), hash)
-            .filter(|slot| slot >> 32 == hash & u64::from(u32::MAX))
-            .filter_map(|slot| (slot as u32).checked_sub(1))
-            .find_map(|number| {
+        slots::probe(table, hash)
+            .map(|slot| u64::from_le_bytes(*slot))
+            .map_while(|slot| Some((slot, slots::number_in(slot as u32)?)))
+            .filter(|(slot, number)| *slot == key_slot(hash, number.wrapping_add(1)))
+            .find_map(|(_, number)| {
                 let number = usize::try_from(number).ok()?;
                 let record = CheckpointKey::decode(keys.get(number)?);
                 let found = record.collective == collective && self.key_text(keys, number)? == key;

@@ -41,17 +41,11 @@ pub(super) fn header() -> CheckpointHeader {
 /// The file of a checkpoint with this header, but for counts and checksum.
 pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
     let mut body = Vec::new();
-    let mut ids = SlotTable::new(content.rows.len() as u64);
-    for row in &content.rows {
+    let rows = content.rows.len() as u64;
+    let mut ids = SlotTable::new(id_slots(rows));
+    for (number, row) in (0..).zip(&content.rows) {
         body.extend(row.encode());
-    }
-    for collective in &content.directory.collectives {
-        for run in &collective.runs {
-            for (at, number) in (run.at..).zip(run.rows()) {
-                let id = content.rows[at as usize].id;
-                ids.insert(id_hash(id), row_slot(collective.number, number));
-            }
-        }
+        ids.insert(id_hash(row.id), slot_of(number).unwrap());
     }
     for version in &content.versions {
         body.extend(version.encode());
@@ -59,8 +53,9 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
     for grave in &content.graves {
         body.extend(grave.encode());
     }
-    body.extend(ids.slots().flat_map(u64::to_le_bytes));
-    let (mut text, mut table) = (String::new(), SlotTable::new(content.keys.len() as u64));
+    body.extend(ids.slots().flat_map(u32::to_le_bytes));
+    let keys = content.keys.len() as u64;
+    let (mut text, mut table) = (String::new(), SlotTable::new(key_slots(keys)));
     for (number, (collective, row, key)) in (0..).zip(&content.keys) {
         text.push_str(key);
         let record = CheckpointKey {
@@ -70,7 +65,7 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
         };
         body.extend(record.encode());
         let hash = key_hash(*collective, key);
-        table.insert(hash, key_slot(hash, number).unwrap());
+        table.insert(hash, key_slot(hash, slot_of(number).unwrap()));
     }
     body.extend(table.slots().flat_map(u64::to_le_bytes));
     body.extend(text.as_bytes());
@@ -78,12 +73,12 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
     let directory = content.directory.encode();
     body.extend(&directory);
     header.counts = CheckpointCounts {
-        rows: content.rows.len() as u64,
+        rows,
         versions: content.versions.len() as u64,
         graves: content.graves.len() as u64,
-        id_slots: ids.len(),
-        keys: content.keys.len() as u64,
-        key_slots: table.len(),
+        id_slots: id_slots(rows),
+        keys,
+        key_slots: key_slots(keys),
         key_text: text.len() as u64,
         directory: directory.len() as u64,
     };
@@ -157,6 +152,7 @@ fn content() -> impl Strategy<Value = Content> {
         let mut content = Content::default();
         let mut rows = rows.into_iter();
         for (number, gaps) in (1..).step_by(2).zip(gaps) {
+            let start = content.rows.len() as u64;
             let (mut runs, mut end) = (Vec::new(), 0);
             for (gap, count) in gaps {
                 let first = end + gap;
@@ -182,6 +178,7 @@ fn content() -> impl Strategy<Value = Content> {
                 number,
                 id: CollectiveId::from_u128(number.into()),
                 row_count: end + 3,
+                at: start,
                 definitions: vec![
                     (Lsn::new(1), definition(number.into(), "a")),
                     (Lsn::new(5), definition(number.into(), "b")),
@@ -220,7 +217,7 @@ proptest! {
                 seen.extend(checkpoint.rows(run));
             }
             for (row, record) in &seen {
-                let at = collective.position(*row).unwrap();
+                let at = position(collective, *row).unwrap();
                 prop_assert_eq!(record, &content.rows[at as usize]);
                 prop_assert_eq!(checkpoint.find_id(record.id), Some((number, *row)));
                 // Any part of the rows is found by itself.
@@ -233,7 +230,7 @@ proptest! {
             }
             let there: Vec<u32> = seen.iter().map(|(row, _)| *row).collect();
             for row in all.clone().filter(|row| !there.contains(row)) {
-                prop_assert_eq!(collective.position(row), None);
+                prop_assert_eq!(position(collective, row), None);
             }
             let versions: Vec<_> = checkpoint.versions(number, all.clone()).collect();
             let mine = |one: &&CheckpointVersion| one.collective == number;
@@ -313,6 +310,11 @@ proptest! {
     }
 }
 
+/// Which of all rows this one is.
+fn position(collective: &CheckpointCollective, row: u32) -> Option<u64> {
+    collective.runs_in(row..row + 1).next().map(|run| run.at)
+}
+
 fn look_at_everything(checkpoint: &Checkpoint) {
     for collective in &checkpoint.directory().collectives {
         for run in collective.runs_in(0..u32::MAX) {
@@ -342,6 +344,7 @@ fn no_flipped_bit_and_no_other_length_passes() {
         number: 1,
         id: CollectiveId::from_u128(1),
         row_count: 1,
+        at: 0,
         definitions: vec![(Lsn::new(1), definition(1, "a"))],
         agents: vec!["ann".into()],
         runs: vec![RowRun {
@@ -390,6 +393,7 @@ fn a_directory_that_contradicts_itself_is_refused() {
         number,
         id: CollectiveId::from_u128(1),
         row_count: 10,
+        at: 0,
         definitions: vec![(Lsn::new(1), definition(1, "a"))],
         agents: Vec::new(),
         runs,

@@ -365,6 +365,7 @@ fn checkpoint() {
             number: 1,
             id: CollectiveId::from_u128(COLLECTIVE),
             row_count: 1,
+            at: 0,
             definitions: vec![(Lsn::new(1), demo.unwrap().collective)],
             agents: vec!["agent-7".into()],
             runs: vec![RowRun {

@@ -45,7 +45,7 @@ pub use checkpoint::{
     CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointCollective, CheckpointCounts, CheckpointDamage,
     CheckpointDirectory, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointRow,
     CheckpointSegment, CheckpointVersion, FramePlace, RowRun, SlotTable, checkpoint_file_lsn,
-    checkpoint_file_name, id_hash, key_hash, key_slot, row_slot,
+    checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
 };
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};

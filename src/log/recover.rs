@@ -177,6 +177,9 @@ pub(crate) fn open_log(
             .and_then(|(next, _)| next.as_ref())
             .map(|next| next.header.previous_lsn.get());
         let mut terms = terms_of(&open, sealed_end, is_last, next_previous, source.reach);
+        if sealed_end == 0 {
+            terms.limit = terms.limit.min(looked_at_end(&open)?);
+        }
         let mut index = Vec::new();
         if let Some(start) = start.as_mut()
             && start.position == position
@@ -376,6 +379,17 @@ fn missing_is_damage(error: PulseDBError) -> PulseDBError {
         }
         error => error,
     }
+}
+
+/// How far a file has to be looked at whose end is not known: preallocated space that nobody wrote to
+/// costs as much to read as data, and a block of it says as much as all.
+fn looked_at_end(open: &OpenFile) -> Result<u64> {
+    const MORE: u64 = 4096;
+    let written = open
+        .file
+        .written_end()
+        .map_err(PulseDBError::io("look at", &open.path))?;
+    Ok(written.saturating_add(MORE))
 }
 
 fn terms_of(

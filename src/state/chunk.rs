@@ -221,11 +221,13 @@ impl Slot {
         self.changed.store(true, Ordering::Release);
     }
 
-    /// Marks the row as deleted; false where it already was.
+    /// Marks the row as deleted; false where it already was, or there is none.
     pub fn delete(&self, lsn: Lsn) -> bool {
-        self.deleted_at
-            .compare_exchange(0, lsn.get(), Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.row.get().is_some()
+            && self
+                .deleted_at
+                .compare_exchange(0, lsn.get(), Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
     }
 
     /// Whether the row was deleted at any LSN.

@@ -57,6 +57,8 @@ pub struct CheckpointCollective {
     pub id: CollectiveId,
     /// Row numbers given out so far.
     pub row_count: u32,
+    /// Which of all rows of the checkpoint its first one is.
+    pub at: u64,
     /// Its definitions, each with the LSN since which it holds, oldest first. At least one.
     pub definitions: Vec<(Lsn, Collective)>,
     /// Its agents, by code.
@@ -81,13 +83,6 @@ impl CheckpointCollective {
                     at: run.at + u64::from(first - run.first),
                 }
             })
-    }
-
-    /// Which of all rows of the checkpoint this one is; `None` if it has no such row.
-    #[must_use]
-    pub fn position(&self, row: u32) -> Option<u64> {
-        let mut runs = self.runs_in(row..row.checked_add(1)?);
-        runs.next().map(|run| run.at)
     }
 }
 
@@ -208,6 +203,7 @@ fn decode_collective(
         number,
         id,
         row_count,
+        at: *at,
         definitions: Vec::new(),
         agents: Vec::new(),
         runs: Vec::new(),

@@ -1,14 +1,13 @@
 //! How does one look up an id or a key in a checkpoint without reading the rest?
 //!
-//! By open addressing with linear probing (Knuth, TAOCP 3, §6.4) over slots of eight bytes; an empty
-//! slot is 0. The first slot of a hash is its share of the table's length, so that any length will
-//! do. Nothing is ever removed. Hashes need no secret: collisions, even made on purpose, cost time
-//! and nothing else, since what a slot points to is compared.
+//! By open addressing with linear probing (Knuth, TAOCP 3, §6.4); an empty slot is 0. The first slot of
+//! a hash is its share of the table's length, so that any length will do. Nothing is ever removed.
+//! Hashes need no secret: collisions, even made on purpose, cost time and nothing else, since what a
+//! slot points to is compared.
 
-use super::super::array_at;
-
-/// Bytes of a slot.
-pub const SLOT_LEN: usize = 8;
+/// Slots of ids per row. A slot is small, and what it points to costs a cache line: half of them are
+/// empty, so that 1.5 are looked at on average.
+const SLOTS_PER_ID: u64 = 2;
 
 /// 2⁶⁴ / φ, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, §6.4).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -17,10 +16,16 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
-/// How many slots a table of `entries` has: a quarter of them stays empty.
+/// How many slots the table of so many ids has.
 #[must_use]
-pub const fn slots_for(entries: u64) -> u64 {
-    entries.saturating_add(entries.div_ceil(3))
+pub const fn id_slots(rows: u64) -> u64 {
+    rows.saturating_mul(SLOTS_PER_ID)
+}
+
+/// How many slots the table of so many keys has: a quarter of them stays empty.
+#[must_use]
+pub const fn key_slots(keys: u64) -> u64 {
+    keys.saturating_add(keys.div_ceil(3))
 }
 
 /// The hash of an id.
@@ -41,64 +46,57 @@ pub fn key_hash(collective: u32, key: &str) -> u64 {
     hash.wrapping_mul(GOLDEN)
 }
 
-/// The slot of a row: never empty, since collectives count from 1.
+/// The slot of the `number`th row or key; `None` beyond what a slot can hold.
 #[must_use]
-pub const fn row_slot(collective: u32, row: u32) -> u64 {
-    (collective as u64) << 32 | row as u64
+pub fn slot_of(number: u64) -> Option<u32> {
+    u32::try_from(number.checked_add(1)?).ok()
 }
 
-/// The slot of the `number`th key, with a part of its hash: a key that is not there is told from
-/// those that are without reading them. `None` beyond what a slot can hold.
+/// What a slot points to; `None` if it is empty.
+pub(super) const fn number_in(slot: u32) -> Option<u32> {
+    slot.checked_sub(1)
+}
+
+/// The slot of a key, with a part of its hash: a key that is not there is told from those that are
+/// without reading them.
 #[must_use]
-pub fn key_slot(hash: u64, number: u64) -> Option<u64> {
-    let behind = u32::try_from(number.checked_add(1)?).ok()?;
-    Some((hash & u64::from(u32::MAX)) << 32 | u64::from(behind))
+pub const fn key_slot(hash: u64, slot: u32) -> u64 {
+    (hash & u32::MAX as u64) << 32 | slot as u64
 }
 
 /// A table that is being made.
 #[derive(Debug)]
-pub struct SlotTable(Vec<u64>);
+pub struct SlotTable<S>(Vec<S>);
 
-impl SlotTable {
-    /// An empty table for so many entries.
+impl<S: Copy + Default + PartialEq> SlotTable<S> {
+    /// An empty table.
     #[must_use]
-    pub fn new(entries: u64) -> Self {
-        let slots = usize::try_from(slots_for(entries)).unwrap_or(usize::MAX);
-        Self(vec![0; slots])
+    pub fn new(slots: u64) -> Self {
+        let slots = usize::try_from(slots).unwrap_or(usize::MAX);
+        Self(vec![S::default(); slots])
     }
 
-    /// Adds a slot, which must not be 0. One too many is left out.
-    pub fn insert(&mut self, hash: u64, slot: u64) {
+    /// Adds a slot that is not empty. One too many is left out.
+    pub fn insert(&mut self, hash: u64, slot: S) {
         let first = first_slot(hash, self.0.len());
         let (before, behind) = self.0.split_at_mut(first);
         let mut probed = behind.iter_mut().chain(before);
-        if let Some(free) = probed.find(|slot| **slot == 0) {
+        if let Some(free) = probed.find(|slot| **slot == S::default()) {
             *free = slot;
         }
     }
 
     /// The slots, in their order.
-    pub fn slots(&self) -> impl Iterator<Item = u64> {
+    pub fn slots(&self) -> impl Iterator<Item = S> {
         self.0.iter().copied()
-    }
-
-    /// How many slots it has.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.0.len() as u64
     }
 }
 
-/// The slots that may be those of `hash`, out of a table's bytes.
-pub fn probe(table: &[u8], hash: u64) -> impl Iterator<Item = u64> {
-    let (slots, _) = table.as_chunks::<SLOT_LEN>();
-    let first = first_slot(hash, slots.len());
-    let (before, behind) = slots.split_at_checked(first).unwrap_or_default();
-    behind
-        .iter()
-        .chain(before)
-        .map(|slot| u64::from_le_bytes(array_at(slot, 0)))
-        .take_while(|slot| *slot != 0)
+/// The slots that may be those of `hash`, empty ones included.
+pub(super) fn probe<T>(table: &[T], hash: u64) -> impl Iterator<Item = &T> {
+    let first = first_slot(hash, table.len());
+    let (before, behind) = table.split_at_checked(first).unwrap_or((&[], table));
+    behind.iter().chain(before)
 }
 
 const fn first_slot(hash: u64, slots: usize) -> usize {

@@ -21,6 +21,8 @@ use crate::{
 };
 
 const NEWEST: Lsn = Lsn::new(u64::MAX);
+/// The collective that may be deleted.
+const GONE: u32 = 3;
 
 /// One step of a history; rows and collectives are chosen among those that there are.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
     let table = 1..4_u32;
     prop_oneof![
         1 => table.clone().prop_map(Step::Define),
-        1 => Just(3).prop_map(Step::Undefine),
+        1 => Just(GONE).prop_map(Step::Undefine),
         12 => (table.clone(), 1..30_u8, option::of(0..12_u8))
             .prop_map(|(table, count, key)| Step::Record(table, count, key)),
         8 => (table.clone(), any::<u32>(), any::<u32>())
@@ -53,7 +55,9 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Story {
     lsn: u64,
+    /// (collective, row numbers given out); numbers of collectives are not given twice.
     rows: Vec<(u32, u32)>,
+    gone: bool,
     records: Vec<(Lsn, Mutation)>,
 }
 
@@ -64,11 +68,20 @@ impl Story {
     }
 
     fn tell(&mut self, step: &Step) {
+        let (Step::Define(collective)
+        | Step::Undefine(collective)
+        | Step::Record(collective, ..)
+        | Step::Revise(collective, ..)
+        | Step::Delete(collective, ..)
+        | Step::DeleteMany(collective, ..)) = *step;
+        if self.gone && collective == GONE {
+            return;
+        }
         match *step {
             Step::Define(collective) => self.define(collective),
             Step::Undefine(collective) => {
                 self.push(Mutation::DeleteCollective { collective });
-                self.rows.retain(|(table, _)| *table != collective);
+                self.gone = true;
             }
             Step::Record(collective, count, key) => {
                 if !self.rows.iter().any(|(table, _)| *table == collective) {
@@ -79,6 +92,8 @@ impl Story {
                     self.record(collective, at, key);
                 }
             }
+            Step::Revise(collective, ..) | Step::Delete(collective, _)
+                if !self.has_rows(collective) => {}
             Step::Revise(collective, row, applications) => {
                 let at = self.at(collective, row);
                 let lsn = Lsn::new(self.lsn + 1);
@@ -98,7 +113,9 @@ impl Story {
             }
             Step::DeleteMany(collective, first, count) => {
                 let first = self.at(collective, first).row;
-                for row in first..first.saturating_add(count) {
+                let given = self.rows.iter().find(|(table, _)| *table == collective);
+                let given = given.map_or(0, |(_, next)| *next);
+                for row in first..first.saturating_add(count).min(given) {
                     let at = RowRef { collective, row };
                     self.push(Mutation::Delete { at });
                 }
@@ -144,6 +161,11 @@ impl Story {
             agent: format!("agent {}", at % 5).into(),
             key,
         });
+    }
+
+    fn has_rows(&self, collective: u32) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|(table, next)| *table == collective && *next > 0)
     }
 
     fn at(&self, collective: u32, row: u32) -> RowRef {
@@ -250,10 +272,16 @@ fn told(applier: &Applier, story: &[(Lsn, Mutation)]) -> Vec<String> {
             told.push(format!("from {lsn} on: {first:?}"));
         }
         told.extend(upwards);
-        for agent in 0..6 {
+        // Names of rows that only newer snapshots see may be known as well.
+        let mut used = Vec::new();
+        table.for_each_from(0, NEWEST, |row| {
+            used.push(row.row.agent);
+            true
+        });
+        for agent in 0..5 {
             let code = table.agents.code(&format!("agent {agent}"));
-            let some = code.filter(|_| count > 0);
-            told.push(format!("agent {agent}: {some:?}"));
+            let code = code.filter(|code| used.contains(code));
+            told.push(format!("agent {agent}: {code:?}"));
         }
     }
     for (_, mutation) in story {

@@ -12,7 +12,7 @@ use crate::{
     format::{
         CHECKPOINT_HEADER_LEN, CheckpointCollective, CheckpointCounts, CheckpointDirectory,
         CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment, RowRun, SlotTable,
-        checkpoint_file_name, id_hash, key_hash, key_slot, row_slot,
+        checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
     },
     log::Covered,
     model::Lsn,
@@ -127,6 +127,8 @@ struct Part {
     rows: Rows,
     /// No snapshot that was live when the first walk began is below it.
     horizon: Lsn,
+    /// Which of all rows its first one is.
+    at: u64,
     runs: Vec<RowRun>,
 }
 
@@ -143,6 +145,7 @@ impl<'a> Writer<'a> {
             horizon: table.horizon(),
             rows: table.rows(source.view.lsn()),
             table: Arc::clone(table),
+            at: 0,
             runs: Vec::new(),
         };
         Self {
@@ -155,6 +158,11 @@ impl<'a> Writer<'a> {
     pub(super) fn write(mut self, covered: Covered, out: &mut Out) -> io::Result<CheckpointHeader> {
         let graves = self.rows(out);
         out.check()?;
+        if slot_of(self.counts.rows).is_none() {
+            return Err(io::Error::other(
+                "there are more rows than a checkpoint holds",
+            ));
+        }
         self.versions(out);
         for grave in &graves {
             out.put(&grave.encode());
@@ -162,7 +170,8 @@ impl<'a> Writer<'a> {
         self.counts.graves = graves.len() as u64;
         out.check()?;
         self.ids(out);
-        self.keys(out)?;
+        self.keys(out);
+        out.check()?;
         let pad = out.end().next_multiple_of(8) - out.end();
         for _ in 0..pad {
             out.put(&[0]);
@@ -207,6 +216,7 @@ impl<'a> Writer<'a> {
         let mut at = 0;
         for part in &mut self.parts {
             let collective = part.table.number;
+            part.at = at;
             let runs = &mut part.runs;
             part.rows.for_each_kept(part.horizon, |kept| {
                 let place = segments.resolve(kept.row.place);
@@ -246,11 +256,14 @@ impl<'a> Writer<'a> {
     }
 
     fn ids(&mut self, out: &mut Out) {
-        let mut table = SlotTable::new(self.counts.rows);
-        self.for_each(|collective, kept| {
-            table.insert(id_hash(kept.row.id), row_slot(collective, kept.number));
+        let slots = id_slots(self.counts.rows);
+        let mut table = SlotTable::new(slots);
+        let mut numbers = 0..;
+        self.for_each(|_, kept| {
+            let slot = numbers.next().and_then(slot_of).unwrap_or_default();
+            table.insert(id_hash(kept.row.id), slot);
         });
-        self.counts.id_slots = table.len();
+        self.counts.id_slots = slots;
         for slot in table.slots() {
             out.put(&slot.to_le_bytes());
         }
@@ -272,7 +285,7 @@ impl<'a> Writer<'a> {
         });
     }
 
-    fn keys(&mut self, out: &mut Out) -> io::Result<()> {
+    fn keys(&mut self, out: &mut Out) {
         let mut counts = self.counts;
         let mut hashes = Vec::new();
         self.for_each_key(|at, key| {
@@ -286,19 +299,16 @@ impl<'a> Writer<'a> {
             hashes.push(key_hash(at.collective, key));
         });
         counts.keys = hashes.len() as u64;
-        let mut table = SlotTable::new(counts.keys);
+        counts.key_slots = key_slots(counts.keys);
+        let mut table = SlotTable::new(counts.key_slots);
         for (hash, number) in hashes.into_iter().zip(0..) {
-            let slot = key_slot(hash, number)
-                .ok_or_else(|| io::Error::other("there are more keys than a checkpoint holds"))?;
-            table.insert(hash, slot);
+            table.insert(hash, key_slot(hash, slot_of(number).unwrap_or_default()));
         }
-        counts.key_slots = table.len();
         for slot in table.slots() {
             out.put(&slot.to_le_bytes());
         }
         self.for_each_key(|_, key| out.put(key.as_bytes()));
         self.counts = counts;
-        out.check()
     }
 
     fn directory(&mut self, covered: Covered) -> CheckpointDirectory {
@@ -325,6 +335,7 @@ impl<'a> Writer<'a> {
                 number: table.number,
                 id: crate::model::CollectiveId::from_u128(table.id),
                 row_count: table.row_count_at(lsn),
+                at: part.at,
                 definitions: definitions
                     .map(|(since, one)| (since, Arc::unwrap_or_clone(one)))
                     .collect(),
