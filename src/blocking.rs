@@ -187,6 +187,7 @@ macro_rules! waiting {
 waiting! {
     close() -> ();
     flush() -> ();
+    checkpoint() -> Cursor;
     metadata() -> DatabaseMetadata;
     health_check() -> Health;
     current_cursor() -> Cursor;

@@ -45,6 +45,10 @@ pub struct Config {
     pub max_queue_bytes: usize,
     /// Size of one log segment in bytes. 64 MiB keep rolls rare and replays of one segment short.
     pub segment_bytes: u64,
+    /// A checkpoint is made by itself when the log has grown by so many bytes since the last one, or by
+    /// twice that one's size if that is more. It is what an open after a crash has to read: 64 MiB
+    /// take some 20 ms.
+    pub checkpoint_bytes: u64,
     /// How many segment files with already written blocks are kept ready; syncs into them cost
     /// about half. Each takes `segment_bytes` of disk; they are written while nothing is committed.
     /// 0 keeps none, and segments are preallocated when they are needed.
@@ -75,6 +79,7 @@ impl Default for Config {
             max_commit_bytes: 16 * MIB as usize,
             max_queue_bytes: 64 * MIB as usize,
             segment_bytes: 64 * MIB,
+            checkpoint_bytes: 64 * MIB,
             segment_pool: 0,
             flush_interval: Duration::from_millis(200),
             read_threads: 0,
@@ -259,6 +264,8 @@ impl VectorElement {
 impl Config {
     /// Smallest segment: a header block and a few large records.
     pub const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+    /// Smallest growth of the log that is worth a checkpoint.
+    pub const MIN_CHECKPOINT_BYTES: u64 = 64 * 1024;
     /// Largest segment: places count 64-byte units in 32 bits.
     pub const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * MIB;
     /// Most pre-written segments, so that a typo does not fill the disk.
@@ -290,6 +297,12 @@ impl Config {
                 self.segment_bytes,
                 Self::MIN_SEGMENT_BYTES,
                 Self::MAX_SEGMENT_BYTES,
+            ),
+            (
+                "checkpoint_bytes",
+                self.checkpoint_bytes,
+                Self::MIN_CHECKPOINT_BYTES,
+                u64::MAX,
             ),
             (
                 "segment_pool",

@@ -4,12 +4,14 @@
 //! a request, and hand the work to the flow that does it. Follow a write into `write/`, a question into
 //! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
 
+mod checkpoint;
 mod collectives;
 mod compaction;
 pub(crate) mod engine;
 mod experiences;
 mod search;
 mod snapshot;
+mod tail;
 mod upkeep;
 mod vectors;
 mod watching;

@@ -172,7 +172,8 @@ fn check_survey(bytes: &[u8], seed: u32, written: &[(u64, FrameHeader)], touched
     };
     let terms = Terms {
         seed,
-        first_lsn: 1,
+        from: start,
+        after: 0,
         limit: bytes.len() as u64,
         durable: 0,
         upto: u64::MAX,

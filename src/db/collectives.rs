@@ -5,6 +5,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{Collective, CollectiveId, CollectiveStats, DecayConfig, UserId},
     read::stats,
+    sync::Arc,
     write::{
         request::{Change, Reply},
         validate,
@@ -77,7 +78,12 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn get_collective_stats(&self, id: CollectiveId) -> Result<CollectiveStats> {
-        self.read(move |reader| stats::collective(reader, id)).await
+        let indexing = Arc::clone(&self.engine().indexing);
+        self.read(move |reader| {
+            indexing.make_loaded(&reader.view);
+            stats::collective(reader, id)
+        })
+        .await
     }
 
     /// Changes how energy fades in a collective, from now on and for what is there.

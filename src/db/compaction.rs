@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    db::{PulseDB, engine::CommitterTail},
+    db::{PulseDB, tail::CommitterTail},
     edge::pool,
     error::{PulseDBError, Result},
     model::{CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation},

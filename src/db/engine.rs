@@ -1,7 +1,7 @@
 //! What does an open database consist of, and how does it start and end?
 //!
-//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → replay →
-//! threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
+//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → checkpoint
+//! → replay of what is behind it → threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
 //! lock last; whoever closes or reopens waits for its latch. Dropping the last handle starts the same
 //! end and waits for nothing.
 
@@ -13,11 +13,12 @@ use std::{
 
 use crate::{
     config::{Config, RetentionConfig},
+    db::tail::CommitterTail,
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
     error::{PulseDBError, Result},
-    log::{Frame, Relocation, Replayed, Segment, SegmentSet},
+    log::{Frame, Replayed, SegmentSet},
     manifest::ManifestStore,
     model::{Cursor, InstanceId, Lsn, RecoveryReport},
     protocol::{
@@ -28,12 +29,13 @@ use crate::{
     },
     read::reader::Reader,
     state::{
-        Applier, Held, IdIndex, Mutation, replay,
+        Applier, IdIndex, KeyIndex, Mutation, Newest, replay,
         retention::{Note, Retention},
     },
     sync::{Arc, Weak, atomic::AtomicU64},
     upkeep::{
-        background::Background,
+        background::{Background, Duties},
+        checkpoint::{Checkpoints, Written},
         compaction::{self, Compactor},
         indexing::Indexing,
         recover,
@@ -63,6 +65,8 @@ pub(crate) struct Engine {
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
     pub(crate) ids: Arc<IdIndex>,
+    pub(crate) keys: Arc<KeyIndex>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) hub: Arc<Hub>,
     pub(crate) readers: Arc<Pool>,
     pub(crate) admission: Admission,
@@ -71,7 +75,7 @@ pub(crate) struct Engine {
     background: Arc<Background>,
     pub(crate) compactor: Arc<Compactor>,
     compaction: Arc<compaction::Worker>,
-    deaths: Arc<AtomicU64>,
+    pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
@@ -93,7 +97,7 @@ impl Engine {
     ) -> Result<Arc<Self>> {
         check(&config)?;
         let mut applier = Applier::default();
-        let mut last_id = 0;
+        let mut base = None;
         let mut undecodable = Vec::new();
         let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
@@ -104,6 +108,11 @@ impl Engine {
         };
         let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
             let (header, mutation) = match replayed {
+                Replayed::Checkpoint(checkpoint) => {
+                    applier = Applier::over(checkpoint);
+                    base = Some(Arc::clone(checkpoint));
+                    return Ok(());
+                }
                 Replayed::Frame(frame) => (
                     frame.header,
                     replay_frame(&frame, &applier, &mut undecodable),
@@ -116,7 +125,7 @@ impl Engine {
                 // Nothing is known of the record; the report names the place.
                 Replayed::Damaged { header: None, .. } => return Ok(()),
             };
-            last_id = last_id.max(header.entity);
+            applier.note(&header);
             // Nobody holds a snapshot yet, so where no history is kept only the newest version is needed.
             let horizon = if keeps_history { Lsn::ZERO } else { header.lsn };
             applier.apply(header.lsn, mutation, horizon);
@@ -137,12 +146,18 @@ impl Engine {
             }
         }
         let ids = Arc::clone(applier.ids());
+        let keys = Arc::clone(applier.keys());
+        let newest = Newest {
+            time: recovered.last_time.max(applier.newest().time),
+            ..applier.newest()
+        };
         let published = Arc::new(Published::new(Arc::new(View {
             cursor: Cursor {
                 timeline: recovered.timeline,
                 lsn: report.last_lsn,
             },
             tables: Arc::clone(applier.tables()),
+            newest,
             segments: Arc::clone(&recovered.segments),
         })));
         let index_room = Arc::new(Gate::default());
@@ -151,11 +166,9 @@ impl Engine {
             GraphFiles::new(Arc::clone(vfs), path),
             recovered.instance_id,
             config.hnsw.clone(),
+            !config.read_only,
             Box::new(move || told.changed()),
         ));
-        if let Some(view) = published.load() {
-            indexing.load(&view, !config.read_only)?;
-        }
         let hub = Arc::new(Hub::new(
             config.watch_config.buffer_size,
             recovered.instance_id,
@@ -179,12 +192,8 @@ impl Engine {
             config.flush_interval,
         ));
         let committer = recovered.writer.map(|log| {
-            let sequencer = Sequencer::new(
-                log.next_lsn(),
-                recovered.last_time,
-                last_id,
-                Arc::clone(&env),
-            );
+            let sequencer =
+                Sequencer::new(log.next_lsn(), newest.time, newest.id, Arc::clone(&env));
             Committer::new(WritePipeline::new(Parts {
                 log,
                 sequencer,
@@ -206,6 +215,24 @@ impl Engine {
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
             }))
         });
+        let covered = base.as_ref().and_then(|base| {
+            let lsn = base.header().lsn;
+            Some(Written {
+                lsn,
+                bytes: base.len(),
+                covered: recovered.segments.covered(lsn)?,
+            })
+        });
+        let checkpoints = Checkpoints::new(
+            Arc::clone(vfs),
+            path,
+            Arc::clone(&recovered.manifest),
+            recovered.instance_id,
+            covered,
+        );
+        if committer.is_some() {
+            checkpoints.remove_unnamed();
+        }
         let engine = Arc::new(Self {
             path: path.to_owned(),
             vfs: Arc::clone(vfs),
@@ -219,6 +246,8 @@ impl Engine {
             embedder,
             published,
             ids,
+            keys,
+            checkpoints,
             hub,
             committer,
             background,
@@ -241,23 +270,10 @@ impl Engine {
         }
         let background = Arc::clone(&self.background);
         let published = Arc::clone(&self.published);
-        let engine = Arc::downgrade(self);
-        let burying = Arc::downgrade(self);
+        let duties = BesideCommits(Arc::downgrade(self));
         pool::spawn("upkeep", move || {
-            background.run(
-                || published.load().map_or(Lsn::ZERO, |view| view.lsn()),
-                || {
-                    if let Some(engine) = engine.upgrade() {
-                        engine.flush_beside_commits();
-                    }
-                },
-                || {
-                    let engine = burying.upgrade();
-                    if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
-                        committer.with_pipeline(WritePipeline::bury);
-                    }
-                },
-            );
+            let newest = || published.load().map_or(Lsn::ZERO, |view| view.lsn());
+            background.run(newest, &duties);
         })?;
         let worker = Arc::clone(&self.compaction);
         let tail = CommitterTail(Arc::downgrade(self));
@@ -292,6 +308,7 @@ impl Engine {
             Some(Stopped::Poisoned(failure)) => Err(failure),
             // However this ends, nobody may wait for it for ever.
             _ => catch_unwind(AssertUnwindSafe(|| {
+                self.checkpoint_at_close();
                 committer.with_pipeline(|pipeline| pipeline.close(self.env.now()))
             }))
             .unwrap_or_else(|_| Err(WritePipeline::panicked())),
@@ -301,6 +318,7 @@ impl Engine {
             block_on(self.asked_to_end.wait());
         }
         block_on(self.background.ended());
+        self.checkpoints.end();
         block_on(self.indexing.ended());
         block_on(self.compaction.ended());
         self.compactor.end();
@@ -374,16 +392,46 @@ impl Engine {
     }
 
     /// Syncs what was written since the last time, while commits go on.
-    fn flush_beside_commits(&self) {
+    ///
+    /// # Errors
+    /// `Io`; the writer is poisoned then.
+    pub(super) fn flush_beside_commits(&self) -> Result<()> {
         let Some(committer) = &self.committer else {
-            return;
+            return Ok(());
         };
         let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
-            return;
+            return Ok(());
         };
-        match unsynced.sync() {
+        let synced = unsynced.sync();
+        match synced {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
-            Err(error) => committer.poison(error),
+            Err(ref error) => committer.poison(error.clone()),
+        }
+        synced
+    }
+}
+
+/// What the upkeep thread does with the engine, as long as there is one.
+struct BesideCommits(Weak<Engine>);
+
+impl Duties for BesideCommits {
+    fn flush(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            // Whoever commits next hears of it.
+            let _ = engine.flush_beside_commits();
+        }
+    }
+
+    fn bury(&self) {
+        let engine = self.0.upgrade();
+        if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
+            committer.with_pipeline(WritePipeline::bury);
+        }
+    }
+
+    fn checkpoint(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.checkpoint_if_due();
         }
     }
 }
@@ -448,9 +496,8 @@ fn replay_frame(
     applier: &Applier,
     undecodable: &mut Vec<PulseDBError>,
 ) -> Mutation {
-    let decoded = frame
-        .verified_payload()
-        .and_then(|payload| replay::mutation(frame, payload, applier));
+    // The replay has compared the payload with its checksum.
+    let decoded = replay::mutation(frame, frame.payload, applier);
     decoded.unwrap_or_else(|error| {
         undecodable.push(error);
         replay::damaged_mutation(&frame.header, frame.place, applier)
@@ -474,65 +521,6 @@ impl Offload for OnReaders {
     fn offload(&self, job: Box<dyn FnOnce() -> CaughtUp + Send>) -> CatchUp {
         let read = self.0.run(job);
         Box::pin(async move { read.await? })
-    }
-}
-
-/// The committer, as compaction reaches it while the database is open.
-pub(crate) struct CommitterTail(pub(crate) Weak<Engine>);
-
-impl CommitterTail {
-    fn with_pipeline<T>(&self, work: impl FnOnce(&mut WritePipeline) -> Result<T>) -> Result<T> {
-        let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
-        let committer = engine.committer.as_ref().ok_or(PulseDBError::Closed)?;
-        if let Some(stopped) = committer.stopped() {
-            return Err(stopped_error(stopped));
-        }
-        committer.with_pipeline(work)
-    }
-
-    /// The database as it was at `lsn`.
-    pub(crate) fn snapshot_at(&self, lsn: Lsn) -> Result<Arc<View>> {
-        self.with_pipeline(|pipeline| pipeline.snapshot_at(lsn))
-    }
-
-    /// Refuses once the end was asked for.
-    pub(crate) fn check_open(&self) -> Result<()> {
-        let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
-        if engine.closing.load(Ordering::Acquire) {
-            return Err(PulseDBError::Closed);
-        }
-        Ok(())
-    }
-
-    fn look(&self) -> Option<compaction::Sights> {
-        let engine = self.0.upgrade()?;
-        let view = engine.published.load()?;
-        Some(compaction::Sights {
-            newest: view.lsn(),
-            deaths: engine.deaths.load(Ordering::Relaxed),
-            rows: view.tables.iter().map(|t| u64::from(t.row_count())).sum(),
-        })
-    }
-}
-
-impl compaction::Tail for CommitterTail {
-    fn hold(&self, at_once: bool) -> Result<Held<Arc<SegmentSet>>> {
-        self.with_pipeline(|pipeline| pipeline.hold(at_once))
-    }
-
-    fn seal(&self) -> Result<()> {
-        self.with_pipeline(WritePipeline::seal)
-    }
-
-    fn rewritten(
-        &self,
-        segment: Option<Arc<Segment>>,
-        moved: &[(u32, Arc<Relocation>)],
-    ) -> Result<()> {
-        self.with_pipeline(|pipeline| {
-            pipeline.rewritten(segment, moved);
-            Ok(())
-        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The database as it was at one commit.
 
 use crate::{
-    db::{PulseDB, engine::CommitterTail},
+    db::{PulseDB, tail::CommitterTail},
     error::{PulseDBError, Result},
     model::{
         Collective, CollectiveId, CollectiveStats, Cursor, Experience, ExperienceId, Lsn, Page,

@@ -11,6 +11,7 @@
 //! Whoever needs bytes calls this: the log, the manifest and the flows. It names `model` only.
 
 pub mod body;
+pub mod checkpoint;
 pub mod collective;
 pub mod decode_error;
 pub mod experience;
@@ -30,6 +31,8 @@ pub mod traits;
 pub mod vitals;
 
 #[cfg(test)]
+mod checkpoint_tests;
+#[cfg(test)]
 mod examples_tests;
 #[cfg(test)]
 mod graph_tests;
@@ -39,6 +42,12 @@ mod property_tests;
 #[cfg(test)]
 pub use body::Body;
 pub use body::{BodyFields, BodyView, encode_body};
+pub use checkpoint::{
+    CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointCollective, CheckpointCounts, CheckpointDamage,
+    CheckpointDirectory, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointRow,
+    CheckpointSegment, CheckpointVersion, FramePlace, RowRun, SlotTable, checkpoint_file_lsn,
+    checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+};
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
@@ -74,7 +83,7 @@ fn put_at(out: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
-/// What segment headers, graph headers and manifests of every version share: magic, then the version, and in the
+/// What the headers of segments, graphs and checkpoints, and manifests of every version share: magic, then the version, and in the
 /// last four bytes the checksum of all before.
 fn check_file(bytes: &[u8], magic: [u8; 8]) -> Result<(), FileFault> {
     let (covered, crc) = bytes.split_last_chunk().ok_or(FileFault::Length)?;

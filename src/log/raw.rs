@@ -91,13 +91,14 @@ impl RawSegment {
     pub(crate) fn survey(&self, upto: Option<Lsn>) -> Survey {
         let terms = Terms {
             seed: self.seed,
-            first_lsn: self.first_lsn.get(),
+            from: SEGMENT_HEADER_LEN as u64,
+            after: self.first_lsn.get().saturating_sub(1),
             limit: self.len,
             durable: upto.map_or(0, Lsn::get),
             upto: upto.map_or(u64::MAX, Lsn::get),
             session: u64::MAX,
         };
-        if terms.upto < terms.first_lsn {
+        if terms.upto <= terms.after {
             return Survey::nothing(&terms);
         }
         survey(Pieces::new(Arc::clone(&self.file), self.len), &terms)

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    format::{FrameHeader, payload_crc},
+    format::{FrameHeader, SEGMENT_HEADER_LEN, payload_crc},
     model::{Lsn, Timestamp},
 };
 
@@ -87,7 +87,8 @@ impl Log {
 fn last() -> Terms {
     Terms {
         seed: SEED,
-        first_lsn: FIRST,
+        from: SEGMENT_HEADER_LEN as u64,
+        after: FIRST - 1,
         limit: LEN as u64,
         durable: 0,
         upto: u64::MAX,

@@ -221,6 +221,13 @@ impl Segment {
         self.mapped.retire_into(bin);
     }
 
+    /// The entries of the sparse index below `end`.
+    pub(crate) fn index_below(&self, end: u64) -> Vec<(u64, u32)> {
+        let index = self.index.read();
+        let below = index.partition_point(|&(_, unit)| u64::from(unit) * UNIT_BYTES < end);
+        index.get(..below).unwrap_or_default().to_vec()
+    }
+
     /// The frame that begins at `unit`.
     pub(crate) fn frame(&self, unit: u32) -> Result<Frame<'_>> {
         let place = Place {

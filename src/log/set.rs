@@ -9,6 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     error::{PulseDBError, Result},
+    format::SEGMENT_HEADER_LEN,
     model::{Lsn, Timestamp},
 };
 
@@ -17,6 +18,19 @@ use super::{
     relocation::Relocation,
     segment::{Frame, Frames, Segment},
 };
+
+/// How far the log is known to somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// The segment of the last frame that is.
+    pub(crate) segment: u32,
+    /// Where that frame starts in its file; 0 where the segment has none.
+    pub(crate) at: u64,
+    /// Its LSN.
+    pub(crate) lsn: Lsn,
+    /// Where it ends.
+    pub(crate) end: u64,
+}
 
 /// The segments of the log, by LSN.
 #[derive(Clone, Debug, Default)]
@@ -163,6 +177,48 @@ impl SegmentSet {
             .take_while(|frame| frame.header.lsn <= lsn)
             .find(|frame| frame.header.lsn == lsn)
             .map(|frame| frame.place)
+    }
+
+    /// The last frame at or below `lsn`, if it is beyond doubt that there is none between: a stretch of
+    /// damage could hide one.
+    pub(crate) fn covered(&self, lsn: Lsn) -> Option<Covered> {
+        let segment = self.segments.get(self.behind(lsn).checked_sub(1)?)?;
+        let mut covered = Covered {
+            segment: segment.id(),
+            at: 0,
+            lsn: Lsn::ZERO,
+            end: SEGMENT_HEADER_LEN as u64,
+        };
+        let mut sure = true;
+        for frame in segment.frames_near(lsn.get()) {
+            match frame {
+                Ok(frame) if frame.header.lsn > lsn => break,
+                Ok(frame) => {
+                    covered.at = frame.place.offset();
+                    covered.lsn = frame.header.lsn;
+                    covered.end = covered.at + frame.header.frame_len();
+                    sure = true;
+                    if covered.lsn == lsn {
+                        break;
+                    }
+                }
+                Err(_) => sure = false,
+            }
+        }
+        sure.then_some(covered)
+    }
+
+    /// Bytes of frames behind what is covered.
+    pub(crate) fn bytes_behind(&self, covered: &Covered) -> u64 {
+        let header = SEGMENT_HEADER_LEN as u64;
+        let behind = self.segments.iter().rev();
+        behind
+            .take_while(|segment| segment.id() != covered.segment)
+            .map(|segment| segment.end().saturating_sub(header))
+            .sum::<u64>()
+            + self
+                .segment(covered.segment)
+                .map_or(0, |segment| segment.end().saturating_sub(covered.end))
     }
 
     /// The frames with `from <= lsn <= upto`, in order. A stretch of damage among them is one

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::{
     error::{PulseDBError, Result},
     format::{FORMAT_VERSION, FileFault, Manifest},
+    model::Lsn,
     vfs::{OpenMode, Vfs},
 };
 
@@ -145,6 +146,20 @@ impl ManifestStore {
     /// The manifest as it stands.
     pub(crate) fn current(&self) -> Manifest {
         self.state.lock().manifest.clone()
+    }
+
+    /// The checkpoints that this manifest and the one before it name.
+    ///
+    /// # Errors
+    /// `Corrupted` where the one before cannot be read: then it may name any.
+    pub(crate) fn named_checkpoints(&self) -> Result<Vec<Lsn>> {
+        let state = self.state.lock();
+        let older = read(&*self.vfs, &self.dir.join(OLD))?;
+        let older = older.map(|(manifest, _)| manifest.checkpoint);
+        Ok(older
+            .into_iter()
+            .chain([state.manifest.checkpoint])
+            .collect())
     }
 
     /// An id that no segment had. An id that was given out is not given out again by this handle,

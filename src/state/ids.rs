@@ -2,11 +2,15 @@
 //!
 //! One index for all collectives, split into shards so that the committer's insert holds up few
 //! readers. It may lie by excess, never by omission: an entry may point to a row that is deleted or
-//! newer than the reader's snapshot; the row decides.
+//! newer than the reader's snapshot; the row decides. Ids that a checkpoint holds are looked up there,
+//! in place; the shards have those given since.
 
 use std::collections::HashMap;
 
-use crate::sync::RwLock;
+use crate::{
+    format::Checkpoint,
+    sync::{Arc, RwLock},
+};
 
 /// A row and its collective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,17 +27,28 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct IdIndex {
     shards: Vec<RwLock<HashMap<u128, RowRef, IdHashing>>>,
+    base: Option<Arc<Checkpoint>>,
 }
 
 impl Default for IdIndex {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            base: None,
         }
     }
 }
 
 impl IdIndex {
+    /// The ids of a checkpoint.
+    #[must_use]
+    pub fn over(base: Arc<Checkpoint>) -> Self {
+        Self {
+            base: Some(base),
+            ..Self::default()
+        }
+    }
+
     fn shard(&self, id: u128) -> Option<&RwLock<HashMap<u128, RowRef, IdHashing>>> {
         // The low bits of a UUIDv7 are its random part.
         self.shards.get(id as usize % SHARDS)
@@ -41,7 +56,11 @@ impl IdIndex {
 
     /// The row that `id` was last given to.
     pub fn get(&self, id: u128) -> Option<RowRef> {
-        self.shard(id)?.read().get(&id).copied()
+        let fresh = self.shard(id)?.read().get(&id).copied();
+        fresh.or_else(|| {
+            let (collective, row) = self.base.as_ref()?.find_id(id)?;
+            Some(RowRef { collective, row })
+        })
     }
 
     /// Points `id` to a row.

@@ -10,11 +10,13 @@
 //! never meets a row half written: it ignores rows newer than its snapshot.
 
 pub mod apply;
+pub mod base;
 pub mod bins;
 pub mod chain;
 pub mod chunk;
 pub mod filter_index;
 pub mod ids;
+pub mod keys;
 pub mod names;
 pub mod postings;
 pub mod replay;
@@ -26,6 +28,7 @@ pub mod values;
 pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
-pub use snapshot::{Held, Snapshot};
-pub use table::{RowState, Rows, Table, Visited};
+pub use keys::KeyIndex;
+pub use snapshot::{Held, Newest, Snapshot};
+pub use table::{Kept, RowState, Rows, Table, Visited};
 pub use values::Values;

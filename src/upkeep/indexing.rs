@@ -7,6 +7,10 @@
 //! Nobody in the commit path waits for these threads, and they wait for nobody there: they read
 //! published snapshots like any reader. So neither can hold up the other; when they fall behind, or
 //! fail, only the admission of new vectors waits.
+//!
+//! An open does not wait for the graphs of earlier sessions either. Checking their files takes as long
+//! as reading them; whoever needs them first, a thread of these or a search, does it, and the others
+//! wait. A search that went on without them would read every vector of the log instead.
 
 use std::{
     borrow::Cow,
@@ -26,7 +30,7 @@ use crate::{
     protocol::stop::Latch,
     simd::squared_norm,
     state::{Rows, Snapshot, Table},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     vector::{
         Expected, Graph, GraphBuilder,
         codes::calibrated_unit,
@@ -63,6 +67,10 @@ pub struct Indexing {
     database: InstanceId,
     /// Parameters of new graphs, and when to build them.
     hnsw: HnswConfig,
+    /// Whether files that are of no use are removed.
+    writing: bool,
+    /// Set when the graphs of earlier sessions are in place.
+    loaded: OnceLock<()>,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
@@ -91,17 +99,20 @@ struct Task {
 }
 
 impl Indexing {
-    /// Nothing to do yet.
+    /// Nothing to do yet. Who is not `writing` leaves files that are of no use where they are.
     pub fn new(
         files: GraphFiles,
         database: InstanceId,
         hnsw: HnswConfig,
+        writing: bool,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
             files,
             database,
             hnsw,
+            writing,
+            loaded: OnceLock::new(),
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
@@ -109,9 +120,19 @@ impl Indexing {
         }
     }
 
+    /// Sees to it that the graphs that earlier sessions left are in place; the first call takes its
+    /// time.
+    pub fn make_loaded(&self, view: &View) {
+        self.loaded.get_or_init(|| {
+            if let Err(error) = self.load(view) {
+                tracing::warn!(%error, "the vector index cannot be read; it will be built again");
+            }
+        });
+    }
+
     /// Maps the graphs that earlier sessions left, as far as they are whole and fit the tables.
-    /// What does not is removed where `writing`, and built again in time.
-    pub fn load(&self, view: &View, writing: bool) -> Result<()> {
+    /// What does not is removed by a writer, and built again in time.
+    fn load(&self, view: &View) -> Result<()> {
         let mut found: HashMap<u32, Vec<Graph>> = HashMap::new();
         let mut useless = Vec::new();
         for name in self.files.list()? {
@@ -140,7 +161,7 @@ impl Indexing {
             for graph in graphs {
                 let covered = *graph.covered();
                 let gap_is_empty =
-                    || (end..covered.first).all(|row| rows.needed(row, table.horizon()).is_none());
+                    || (end..covered.first).all(|row| !rows.is_needed(row, table.horizon()));
                 if covered.first >= end && gap_is_empty() {
                     end = covered.end;
                     let graph = Source::new(view, table).counted(graph);
@@ -153,7 +174,7 @@ impl Indexing {
                 }
             }
         }
-        if writing {
+        if self.writing {
             for name in useless {
                 self.files.remove(&name);
             }
@@ -254,6 +275,10 @@ impl Indexing {
             let Some(view) = view() else {
                 return;
             };
+            if self.loaded.get().is_none() {
+                self.make_loaded(&view);
+                (self.changed)();
+            }
             let Some(task) = self.next(&view) else {
                 drop(view);
                 let mut state = self.state.lock();
@@ -488,7 +513,7 @@ impl<'a> Source<'a> {
         let dead = graph
             .rows()
             .iter()
-            .filter(|row| self.rows.needed(**row, horizon).is_none())
+            .filter(|row| !self.rows.is_needed(**row, horizon))
             .count();
         IndexedGraph::new(graph, dead as u32)
     }

@@ -1,6 +1,7 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
 pub(crate) mod background;
+pub(crate) mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod diagnose;
 pub(crate) mod dump;

@@ -1,6 +1,6 @@
 //! How does a directory become an open database?
 //!
-//! lock → manifest → map segments → replay → decide. A database that was closed is continued in its
+//! lock → manifest → map segments → checkpoint → replay of what is behind it → decide. A database that was closed is continued in its
 //! last segment. After a crash the last segment is sealed at its last whole commit and never
 //! written again; a new segment with a new seed begins at an LSN so far ahead that nothing that may
 //! have been issued is issued again. What the crash cut off may have been seen outside only in
@@ -23,11 +23,12 @@ use crate::{
     error::{PulseDBError, Result},
     format::{Fork, Manifest, SegmentEntry, SyncModeCode, Tail},
     log::{
-        self, LogContext, LogWriter, Reach, RecoveredLog, Replayed, Segment, SegmentCatalog,
-        SegmentMeta, SegmentPool, SegmentSet, TailFile,
+        self, LogContext, LogWriter, OpenLog, Reach, RecoveredLog, Replayed, Segment,
+        SegmentCatalog, SegmentMeta, SegmentPool, SegmentSet, TailFile,
     },
     manifest::{self, ManifestStore},
     model::{InstanceId, Lsn, RecoveryReport, SyncMode, Timeline, Timestamp},
+    upkeep::checkpoint,
     vfs::{LockError, OpenMode, Vfs, VfsLock},
 };
 
@@ -137,12 +138,15 @@ fn open_for_writing(
     }
     let reach = last_commit(&found, fallback.is_some());
     let log = log::open_log(
-        &**vfs,
-        &dir,
-        found.instance_id,
-        &metas,
-        reach,
-        false,
+        OpenLog {
+            vfs: &**vfs,
+            dir: &dir,
+            instance_id: found.instance_id,
+            metas: &metas,
+            reach,
+            read_only: false,
+            checkpoint: checkpoint::load(&**vfs, path, &found),
+        },
         visitor,
     )?;
     let pool = match options.segment_pool {
@@ -348,12 +352,15 @@ fn open_for_reading(
         last_commit(&found, loaded.fallback.is_some())
     };
     let log = log::open_log(
-        &**vfs,
-        &dir,
-        found.instance_id,
-        &metas,
-        reach,
-        true,
+        OpenLog {
+            vfs: &**vfs,
+            dir: &dir,
+            instance_id: found.instance_id,
+            metas: &metas,
+            reach,
+            read_only: true,
+            checkpoint: checkpoint::load(&**vfs, path, &found),
+        },
         visitor,
     )?;
     let clean = log.last.as_ref().is_some_and(|last| last.closed.is_some());
@@ -414,10 +421,17 @@ fn report(log: RecoveredLog, clean: bool, fallback: Option<PulseDBError>) -> Rec
     if let Some(PulseDBError::Corrupted { file, offset, what }) = fallback {
         damaged.insert(0, (file, offset, what));
     }
+    let (checkpoint, checkpoint_unusable) = match log.checkpoint {
+        None => (None, None),
+        Some(Ok(lsn)) => (Some(lsn), None),
+        Some(Err(why)) => (None, Some(why)),
+    };
     RecoveryReport {
         clean,
         last_lsn: log.last_lsn,
         records: log.records,
+        checkpoint,
+        checkpoint_unusable,
         torn: log.torn,
         damaged,
     }

@@ -52,7 +52,13 @@ impl GraphFiles {
         if !self.vfs.exists(&self.dir).map_err(self.io("look for"))? {
             return Ok(Vec::new());
         }
-        self.vfs.list(&self.dir).map_err(self.io("list"))
+        let mut names = self.vfs.list(&self.dir).map_err(self.io("list"))?;
+        names.retain(|name| {
+            name.strip_suffix(UNFINISHED)
+                .unwrap_or(name)
+                .ends_with(SUFFIX)
+        });
+        Ok(names)
     }
 
     /// Whether a file of this name holds a finished graph.

@@ -94,6 +94,10 @@ pub trait VfsFile: Send + Sync + Debug {
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
 
+    /// An offset behind which nothing was ever written, at most the length: all bytes from there on read
+    /// as zero, and need not be read to know it.
+    fn written_end(&self) -> io::Result<u64>;
+
     /// Fills `buf` from `offset`; `UnexpectedEof` if the file ends before that.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 

@@ -16,7 +16,10 @@ use std::{
     sync::Arc,
 };
 
-use rustix::{fs::FallocateFlags, io::Errno};
+use rustix::{
+    fs::{FallocateFlags, SeekFrom},
+    io::Errno,
+};
 
 use super::{LockError, Map, OpenMode, Vfs, VfsFile, VfsLock, lock_holder, lock_note};
 use crate::env::{Env, OsEnv};
@@ -123,6 +126,22 @@ impl Vfs for OsVfs {
     }
 }
 
+/// Where the last stretch ends that the file system has data of: what was only reserved is a hole. Moves
+/// the position of `file`, which nobody uses.
+pub(super) fn written_end(file: &File) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    let mut end = 0;
+    while end < len {
+        match rustix::fs::seek(file, SeekFrom::Data(end)) {
+            Ok(data) => end = rustix::fs::seek(file, SeekFrom::Hole(data))?,
+            Err(Errno::NXIO) => break,
+            // Some file systems do not know.
+            Err(_) => return Ok(len),
+        }
+    }
+    Ok(end.min(len))
+}
+
 /// An open file of the operating system.
 #[derive(Debug)]
 struct OsFile(File);
@@ -130,6 +149,10 @@ struct OsFile(File);
 impl VfsFile for OsFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn written_end(&self) -> io::Result<u64> {
+        written_end(&self.0)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -178,6 +178,7 @@ impl WritePipeline {
                 lsn,
             },
             tables: self.parts.applier.tables_at(lsn),
+            newest: newest.newest,
             segments: Arc::clone(&newest.segments),
         });
         self.past.retain(|past| past.strong_count() > 0);
@@ -207,7 +208,7 @@ impl WritePipeline {
             horizon,
             tables: Arc::clone(&newest.tables),
             segments: Arc::clone(&newest.segments),
-            next_collective: self.parts.applier.next_collective(),
+            next_collective: newest.tables.next_number(),
         })
     }
 
@@ -218,14 +219,14 @@ impl WritePipeline {
         Ok(())
     }
 
-    /// Puts a rewritten segment into the place of those that `moved` leads from.
+    /// Puts a rewritten segment into the place of those that `moved` leads from; readers see it after
+    /// [`Self::show_segments`].
     pub fn rewritten(&mut self, segment: Option<Arc<Segment>>, moved: &[(u32, Arc<Relocation>)]) {
         self.parts.log.rewritten(segment, moved);
-        self.show_segments();
     }
 
     /// Lets readers see the segments of the log as they are now.
-    fn show_segments(&mut self) {
+    pub fn show_segments(&mut self) {
         if let Some(newest) = self.parts.published.load() {
             let view = Arc::new(View {
                 segments: Arc::clone(self.parts.log.segments()),
@@ -323,6 +324,7 @@ impl Pipeline for WritePipeline {
         }
         for (item, place) in durable.items.into_iter().zip(&durable.places) {
             let lsn = item.frame.header.lsn;
+            self.parts.applier.note(&item.frame.header);
             let mutation = placed(item.mutation, lsn, *place, first, &durable.places);
             self.parts.applier.apply(lsn, mutation, horizon);
         }
@@ -342,6 +344,7 @@ impl Pipeline for WritePipeline {
                     lsn: last,
                 },
                 tables: Arc::clone(self.parts.applier.tables()),
+                newest: self.parts.applier.newest(),
                 segments: Arc::clone(self.parts.log.segments()),
             });
             self.history.push(&view);

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod checkpoint;
 #[cfg(feature = "cli")]
 mod cli;
 mod compaction;

@@ -99,13 +99,9 @@ impl<'a> Judge<'a> {
     }
 
     fn keeps_definition(&self, table: &Table, lsn: Lsn) -> bool {
-        let mut needed = false;
-        let mut oldest = None;
-        table.definitions(self.held.horizon, |since| {
-            needed |= since == lsn;
-            oldest = Some(since);
-        });
-        needed || oldest.is_none_or(|oldest| lsn > oldest)
+        let needed = table.definitions(self.held.horizon, Lsn::new(u64::MAX));
+        // One behind the oldest that is needed, and not among them, could not be decoded.
+        needed.first().is_none_or(|(oldest, _)| lsn >= *oldest)
     }
 
     fn keeps_version(&self, table: &Table, frame: &Frame<'_>) -> bool {

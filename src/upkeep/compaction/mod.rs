@@ -1,21 +1,21 @@
 //! How does the log get rid of what nobody needs any more?
 //!
 //! Runs of adjacent sealed segments are rewritten into one each (`plan`, `live`, `rewrite`), while
-//! commits and reads go on. One run after the other:
+//! commits and reads go on. A few runs at a time, until a segment's worth of bytes was copied:
 //!
 //! ```text
 //! hold       the committer fixes the horizon: nobody needs older states, now or later
 //! rewrite    the new segment is written beside, synced, and gets its name; no manifest knows it yet
-//! checkpoint of the same state, which knows the places in the new segment
-//! manifest   one change names the new segment instead of the old ones, and the checkpoint
+//! name       a checkpoint is written that knows the places in the new segments, and one change of the
+//!            manifest names it, and them instead of the old ones
 //! show       the committer publishes the set that leads from the old places to the new ones
-//! manifest   once more, so that the older generation knows the new segment, too
+//! manifest   once more, so that the older generation knows the new segments, too
 //! retire     the old files go when their last reader is gone
 //! ```
 //!
-//! A crash before the first change of the manifest leaves the old set and a file that the next open
+//! A crash before the first change of the manifest leaves the old set and files that the next open
 //! removes; one behind it leaves the new set and old files that the next open removes. The disk that it
-//! takes meanwhile is that of one segment and one checkpoint.
+//! takes meanwhile is that of two segments and one checkpoint.
 //!
 //! Invariants: a record that is needed at the horizon or above is in exactly one segment of the
 //! manifest; the frames of a run keep their LSNs and their order; segments that are damaged stay as
@@ -36,8 +36,8 @@ use crate::{
     config::CompactionConfig,
     env::Env,
     error::{PulseDBError, Result},
-    format::{SEGMENT_HEADER_LEN, SegmentEntry, SegmentHeader},
-    log::{Mapped, Relocation, Segment, SegmentPool, SegmentSet, retire::Bin},
+    format::{Manifest, SEGMENT_HEADER_LEN, SegmentEntry, SegmentHeader},
+    log::{Mapped, Segment, SegmentPool, SegmentSet, retire::Bin},
     manifest::ManifestStore,
     model::{CompactionProgress, CompactionReport, ExperienceId, Fragmentation, Lsn, SegmentStats},
     state::Held,
@@ -47,6 +47,7 @@ use crate::{
 
 use live::{Judge, live_bytes};
 use plan::Candidate;
+pub(crate) use rewrite::Rewritten;
 pub(crate) use worker::{Sights, Worker};
 
 /// What compaction asks of the committer.
@@ -57,12 +58,20 @@ pub(crate) trait Tail {
     /// Goes on in a new segment.
     fn seal(&self) -> Result<()>;
 
-    /// Shows the new segment in the place of those that `moved` leads from.
-    fn rewritten(
-        &self,
-        segment: Option<Arc<Segment>>,
-        moved: &[(u32, Arc<Relocation>)],
-    ) -> Result<()>;
+    /// Makes `change` in the manifest together with a checkpoint of the present state over the new
+    /// segments.
+    fn name(&self, rewritten: &[&Rewritten], change: &dyn Fn(&mut Manifest)) -> Result<()>;
+
+    /// Lets readers see the new segments in the place of the old ones.
+    fn show(&self, rewritten: &[&Rewritten]) -> Result<()>;
+}
+
+/// A run that was rewritten.
+struct Done {
+    ids: Vec<u32>,
+    horizon: Lsn,
+    run: Vec<Arc<Segment>>,
+    rewritten: Rewritten,
 }
 
 /// What is rewritten.
@@ -151,15 +160,43 @@ impl Compactor {
             bytes_before: before,
             ..CompactionReport::default()
         };
+        let (mut done, mut bytes) = (Vec::new(), 0);
         for run in self.runs(tail, scope)? {
-            match self.rewrite_run(tail, scope, &run, &mut report, pace) {
+            let mut copied = report.bytes_rewritten;
+            let segments = report.segments_rewritten;
+            let mut pace = |bytes: u64| {
+                copied += bytes;
+                pace(CompactionProgress {
+                    segments,
+                    bytes: copied,
+                })
+            };
+            match self.rewrite_run(tail, scope, &run, &done, &mut pace) {
+                Ok(Some(one)) => {
+                    report.segments_rewritten += one.run.len() as u64;
+                    report.bytes_rewritten += one.rewritten.bytes;
+                    bytes += one.rewritten.bytes;
+                    done.push(one);
+                }
+                Ok(None) => {}
                 // Damage found on the way: these segments stay.
                 Err(PulseDBError::Corrupted { file, offset, what }) => {
                     report.damaged.push((file, offset, what));
                 }
-                done => done?,
+                Err(error) => {
+                    self.give_up(done);
+                    return Err(error);
+                }
+            }
+            if bytes >= self.segment_bytes {
+                self.show(tail, &done)?;
+                (done, bytes) = (Vec::new(), 0);
             }
         }
+        if !done.is_empty() {
+            self.show(tail, &done)?;
+        }
+        drop(done);
         self.let_go(matches!(scope, Scope::Entity(_)));
         report.bytes_after = tail.hold(false)?.segments.bytes_on_disk();
         Ok(report)
@@ -224,59 +261,71 @@ impl Compactor {
         Ok(plan::runs(&candidates, dead_percent, room))
     }
 
+    /// Rewrites a run, in addition to those that are `done` but not shown yet.
     fn rewrite_run(
         &self,
         tail: &dyn Tail,
         scope: Scope,
         ids: &[u32],
-        report: &mut CompactionReport,
-        pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
-    ) -> Result<()> {
+        done: &[Done],
+        pace: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Option<Done>> {
         let held = tail.hold(matches!(scope, Scope::Entity(_)))?;
         let run: Vec<Arc<Segment>> = ids
             .iter()
             .filter_map(|id| held.segments.segment(*id).cloned())
             .collect();
         let Some(header) = self.header_of(&run, held.horizon) else {
-            return Ok(());
+            return Ok(None);
         };
-        let judge = Judge::new(&held, ids);
-        let mut copied = report.bytes_rewritten;
-        let mut pace = |bytes: u64| {
-            copied += bytes;
-            pace(CompactionProgress {
-                segments: report.segments_rewritten,
-                bytes: copied,
-            })
-        };
-        let done = rewrite::rewrite(&self.vfs, &self.dir, header, &run, &judge, &mut pace)?;
-        let entry = done.segment.as_ref().map(|(_, meta)| SegmentEntry {
-            id: meta.id,
-            first_lsn: meta.first_lsn,
-            end: meta.end,
-        });
-        let named = self.manifest.update(|manifest| {
-            let first = manifest.segments.iter().position(|s| ids.contains(&s.id));
-            manifest.segments.retain(|s| !ids.contains(&s.id));
-            if let (Some(at), Some(entry)) = (first, entry) {
-                manifest.segments.insert(at, entry);
+        let going = done.iter().flat_map(|done| &done.ids).chain(ids);
+        let judge = Judge::new(&held, &going.copied().collect::<Vec<_>>());
+        let rewritten = rewrite::rewrite(&self.vfs, &self.dir, header, &run, &judge, pace)?;
+        Ok(Some(Done {
+            ids: ids.to_vec(),
+            horizon: held.horizon,
+            run,
+            rewritten,
+        }))
+    }
+
+    /// Names and shows what was rewritten, and retires what it replaces.
+    fn show(&self, tail: &dyn Tail, done: &[Done]) -> Result<()> {
+        let change = |manifest: &mut Manifest| {
+            for done in done {
+                let segments = &mut manifest.segments;
+                let first = segments.iter().position(|s| done.ids.contains(&s.id));
+                segments.retain(|s| !done.ids.contains(&s.id));
+                if let (Some(at), Some((_, meta))) = (first, &done.rewritten.segment) {
+                    let entry = SegmentEntry {
+                        id: meta.id,
+                        first_lsn: meta.first_lsn,
+                        end: meta.end,
+                    };
+                    segments.insert(at, entry);
+                }
+                manifest.retained_from = manifest.retained_from.max(done.horizon);
             }
-            manifest.checkpoint = Lsn::ZERO;
-            manifest.retained_from = manifest.retained_from.max(held.horizon);
-        });
+        };
+        let rewritten: Vec<&Rewritten> = done.iter().map(|done| &done.rewritten).collect();
         // From here on nothing can be taken back.
-        if let Err(error) = named {
+        if let Err(error) = tail.name(&rewritten, &change) {
             self.failed.store(true, Ordering::Release);
             return Err(error);
         }
-        tail.rewritten(done.segment.map(|(segment, _)| segment), &done.moved)?;
+        tail.show(&rewritten)?;
         self.manifest.update(|_| ())?;
-        for segment in &run {
+        for segment in done.iter().flat_map(|done| &done.run) {
             segment.retire_into(&self.retired);
         }
-        report.segments_rewritten += run.len() as u64;
-        report.bytes_rewritten += done.bytes;
         Ok(())
+    }
+
+    /// Removes what was rewritten and not named.
+    fn give_up(&self, done: Vec<Done>) {
+        for (segment, _) in done.into_iter().filter_map(|done| done.rewritten.segment) {
+            self.remove_retired(segment.path());
+        }
     }
 
     /// The header of the segment that `run` becomes.

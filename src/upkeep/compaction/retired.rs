@@ -37,7 +37,7 @@ impl Compactor {
         }
     }
 
-    fn remove_retired(&self, path: &Path) {
+    pub(super) fn remove_retired(&self, path: &Path) {
         if let Err(error) = self.vfs.remove(path) {
             tracing::warn!(%error, path = %path.display(), "an old segment could not be removed");
         }

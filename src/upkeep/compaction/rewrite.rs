@@ -18,13 +18,13 @@ use crate::{
 use super::live::Judge;
 
 /// What came of a run.
-pub(super) struct Rewritten {
+pub(crate) struct Rewritten {
     /// The new segment; `None` where nothing was left.
-    pub(super) segment: Option<(Arc<Segment>, SegmentMeta)>,
+    pub(crate) segment: Option<(Arc<Segment>, SegmentMeta)>,
     /// The ways from the old ones.
-    pub(super) moved: Vec<(u32, Arc<Relocation>)>,
+    pub(crate) moved: Vec<(u32, Arc<Relocation>)>,
     /// Bytes that were copied.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A frame to copy.

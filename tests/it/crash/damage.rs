@@ -46,13 +46,14 @@ pub struct Whole {
 
 impl Whole {
     pub fn make(seed: u64, closed: bool) -> Self {
-        Self::of(seed, closed, 34)
+        Self::of(seed, closed, 34, false)
     }
 
-    /// The same of so many requests.
-    pub fn of(seed: u64, closed: bool, steps: usize) -> Self {
+    /// The same of so many requests, and with checkpoints.
+    pub fn of(seed: u64, closed: bool, steps: usize, checkpoints: bool) -> Self {
         let plan = Plan {
             steps,
+            checkpoints,
             ..Plan::new(seed + 3_000, SyncMode::Normal)
         };
         let run = plan.run(SimVfs::new(seed));
@@ -294,6 +295,7 @@ pub fn frames(bytes: &[u8]) -> Vec<Placed> {
     found
 }
 
+/// Without a checkpoint all segments are read at the open, which then knows.
 #[test]
 fn a_flipped_bit_in_a_segment_costs_one_record() {
     let extent = Extent::get();
@@ -329,7 +331,7 @@ fn a_flipped_bit_in_another_file_costs_nothing() {
     let extent = Extent::get();
     let mut flips = 0;
     for seed in extent.seeds().take(4) {
-        let whole = Whole::make(seed, true);
+        let whole = Whole::of(seed, true, 34, true);
         for (path, bytes) in &whole.files {
             let name = path.file_name().unwrap().to_str().unwrap();
             if name.ends_with(".seg") {

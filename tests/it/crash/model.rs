@@ -53,6 +53,7 @@ pub enum Step {
     Delete(String, String),
     Flush,
     Compact,
+    Checkpoint,
     Reopen,
 }
 
@@ -113,7 +114,7 @@ impl State {
             }
             Step::Reinforce(team, content) => next.known(team, content).applications += 1,
             Step::Delete(team, content) => drop(next.team(team).known.remove(content)),
-            Step::RetryKey(..) | Step::Flush | Step::Compact | Step::Reopen => {}
+            Step::RetryKey(..) | Step::Flush | Step::Compact | Step::Checkpoint | Step::Reopen => {}
         }
         next
     }

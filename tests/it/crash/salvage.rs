@@ -204,7 +204,7 @@ fn salvage_needs_no_file_but_the_segments() {
 
 #[test]
 fn a_missing_segment_costs_what_stood_in_it() {
-    let whole = Whole::of(3, true, 90);
+    let whole = Whole::of(3, true, 90, false);
     assert!(whole.segments().len() > 1);
     for (path, bytes) in whole.segments() {
         for manifest in [true, false] {

@@ -40,6 +40,7 @@ fn rounds(seed: u64, mut chance: Chance) -> u64 {
         seed,
         pool: 0,
         flush_interval: Duration::from_secs(60),
+        checkpoints: true,
         steps: 8 + chance.below(64),
     };
     let rounds = 1 + chance.below(4);

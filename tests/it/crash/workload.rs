@@ -62,6 +62,8 @@ pub struct Plan {
     pub pool: usize,
     pub flush_interval: Duration,
     pub steps: usize,
+    /// Whether checkpoints are among them.
+    pub checkpoints: bool,
 }
 
 /// What a run left behind.
@@ -83,6 +85,8 @@ pub struct Run {
     pub clean: Option<bool>,
     /// What broke, and at which step.
     pub failure: Option<(String, PulseDBError)>,
+    /// A checkpoint failed, which nobody but its caller hears of.
+    pub checkpoint_failed: bool,
     /// A sync failed, so that what it was for is lost even where the machine goes on.
     pub lying: bool,
     /// Operations that the file system had counted when the first request failed.
@@ -99,6 +103,7 @@ impl Plan {
             pool: 0,
             flush_interval: Duration::from_secs(60),
             steps: 72,
+            checkpoints: true,
         }
     }
 
@@ -160,6 +165,7 @@ impl Plan {
             timeline: None,
             clean: None,
             failure: None,
+            checkpoint_failed: false,
             lying: false,
             ops_at_failure: 0,
             compactions_failed: 0,
@@ -182,6 +188,8 @@ impl Plan {
             let done = if matches!(step, Step::Reopen) {
                 session += 1;
                 self.reopen(&mut live, session, &mut run)
+            } else if matches!(step, Step::Checkpoint) {
+                live.checkpoint(&mut run)
             } else {
                 live.make(&step, run.last(), &mut next)
             };
@@ -250,6 +258,9 @@ impl Plan {
         }
         if number % 24 == 16 {
             return Step::Reopen;
+        }
+        if self.checkpoints && number % 18 == 11 {
+            return Step::Checkpoint;
         }
         let name = |chance: &mut Chance| {
             let names: Vec<&String> = state.teams.keys().collect();
@@ -411,7 +422,23 @@ impl Live {
             }
             Step::Flush => db.flush()?,
             Step::Compact => drop(db.compact()?),
-            Step::Reopen => unreachable!("made by the plan"),
+            Step::Checkpoint | Step::Reopen => unreachable!("made by the plan"),
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint. That it cannot be written costs nothing but an open's time, unless the
+    /// log could not be synced before.
+    fn checkpoint(&self, run: &mut Run) -> pulsedb::Result<()> {
+        match self.db.checkpoint() {
+            Ok(made) => assert_eq!(made, self.db.current_cursor()?),
+            Err(error @ PulseDBError::Io { .. }) => {
+                if self.db.health_check()?.poisoned.is_some() {
+                    return Err(error);
+                }
+                run.checkpoint_failed = true;
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
