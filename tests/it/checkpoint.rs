@@ -3,6 +3,11 @@
 //! And whatever happens to a checkpoint, while it is written or afterwards: does it cost anything but
 //! time?
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks write beside checkpoints, and wait for them"
+)]
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use pulsedb::{
