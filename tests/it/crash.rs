@@ -129,7 +129,7 @@ fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
         let ops = whole.vfs.op_count();
         if plan.is_repeatable() {
             let again = plan.run(first.reboot(Survival::KeepAll));
-            assert_eq!(again.vfs.trace(), whole.vfs.trace(), "{plan:?}");
+            assert_eq!(operations(&again), operations(&whole), "{plan:?}");
         }
         verify(&plan, &whole, Survival::DropAll);
         for op in (0..ops).step_by(extent.stride(stride)) {
@@ -154,6 +154,16 @@ fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
         "{name}: {crashes} crashes, {recoveries} recoveries in {:?}",
         started.elapsed()
     );
+}
+
+/// What a run did to its files. How long a checkpoint is depends on whether somebody happened to hold an
+/// older snapshot when a row was changed.
+fn operations(run: &Run) -> Vec<String> {
+    let shorten = |line: String| match line.split_once(".ckpt.tmp at 168, ") {
+        Some((write, _)) => write.to_owned(),
+        None => line,
+    };
+    run.vfs.trace().into_iter().map(shorten).collect()
 }
 
 /// The file system that a run starts on: empty, or with files written ahead.
