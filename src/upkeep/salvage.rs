@@ -104,6 +104,7 @@ pub(crate) fn salvage(
     let mut copy = Copy::new(vfs, env, dest, to, instance, census.bytes);
     pass.copy(&sources, &census, definitions, &mut copy)?;
     (pass.report.records, pass.report.bytes) = copy.finish()?;
+    pass.progress.bytes = pass.progress.total_bytes;
     (pass.tell)(pass.progress)?;
     Ok(pass.report)
 }
@@ -264,8 +265,8 @@ impl Pass<'_> {
                 waiting.next_if(|part| next.is_none_or(|next| part.raw.first_lsn <= next))
             {
                 let mut items = part.items();
-                self.report.segments += 1;
                 if let Some(next) = next_frame(&mut items, sources, part) {
+                    self.report.segments += 1;
                     reading.push(Reading { part, items, next });
                 }
                 continue;
@@ -395,3 +396,6 @@ fn shut_writers_out(vfs: &dyn Vfs, source: &Path) -> Result<Option<Arc<dyn VfsFi
         path: source.to_owned(),
     })
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

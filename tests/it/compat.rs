@@ -2,8 +2,8 @@
 //!
 //! `tests/compat/v1/` holds two small databases, one closed and one whose process was killed, and beside
 //! each what it shows, as JSON. They are made by `make_the_frozen_files` and, from the first release on,
-//! never again: `cargo test --no-default-features --features sim --test it make_the_frozen_files --
-//! --ignored`. Blocks behind the end of a segment, which hold zeros, are cut off to keep them small.
+//! never again: `PULSEDB_MAKE=1 cargo test --no-default-features --features sim --test it make_the_`.
+//! Blocks behind the end of a segment, which hold zeros, are cut off to keep them small.
 #![allow(
     clippy::disallowed_methods,
     reason = "these tests copy files and change them"
@@ -21,7 +21,7 @@ use pulsedb::{
     sim::Survival,
 };
 
-use crate::support::{World, dump, run};
+use crate::support::{World, dump, made_on_request, run};
 
 /// Files are cut behind the block in which the last byte stands that is not zero.
 const BLOCK: usize = 4096;
@@ -279,8 +279,10 @@ fn files_of_a_newer_version_are_refused_and_left_alone() {
 }
 
 #[test]
-#[ignore = "writes tests/compat/v1"]
 fn make_the_frozen_files() {
+    if !made_on_request() {
+        return;
+    }
     for (name, closed) in [("closed", true), ("killed", false)] {
         let world = World::with(config());
         run(async {

@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 
 use pulsedb::fuzzing;
 
-use crate::crash::sequence;
+use crate::{crash::sequence, support::made_on_request};
 
 /// Longer inputs find nothing that shorter ones do not.
 const MAX_BYTES: usize = 1 << 16;
@@ -140,10 +140,12 @@ fn examples() -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Writes the corpus anew: after a change of the format, or for a new target.
+/// Writes the corpus anew, where it is asked for: after a change of the format, or for a new target.
 #[test]
-#[ignore = "writes fuzz/corpus"]
 fn make_the_corpus() {
+    if !made_on_request() {
+        return;
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let keep = |target: &str, name: &str, bytes: &[u8]| {
         let dir = root.join(target);
