@@ -18,6 +18,7 @@ use crate::{
         PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent,
         WatchFilter,
     },
+    read::experience_view::ExperienceView,
     watch,
 };
 
@@ -188,6 +189,7 @@ waiting! {
     reinforce_experience(id: ExperienceId) -> u32;
     delete_experience(id: ExperienceId) -> ();
     get_experience(id: ExperienceId) -> Experience;
+    get_experience_view(id: ExperienceId) -> ExperienceView;
     get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
     energy(id: ExperienceId) -> f32;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;

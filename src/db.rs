@@ -11,6 +11,9 @@ mod search;
 mod vectors;
 mod watching;
 
+#[cfg(test)]
+mod damage_tests;
+
 use std::{path::Path, sync::Arc};
 
 use crate::{
@@ -264,16 +267,23 @@ impl PulseDB {
         })
     }
 
-    /// Whether everything is as it should be: what the open found, and whether writing goes on.
+    /// Whether everything is as it should be: what the open found, what reads have met since, and
+    /// whether writing goes on.
     ///
     /// # Errors
     /// [`PulseDBError::Closed`].
     pub async fn health_check(&self) -> Result<Health> {
         let engine = self.engine();
-        engine.reader()?;
+        let found = &engine.report.damaged;
+        let mut damaged = engine.reader()?.view.segments.damage().list();
+        damaged.retain(|(file, at, _)| {
+            !found
+                .iter()
+                .any(|(known, place, _)| (known, place) == (file, at))
+        });
         let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
         let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
-        let degraded = !engine.report.damaged.is_empty() || engine.report.torn.is_some();
+        let degraded = !found.is_empty() || !damaged.is_empty() || engine.report.torn.is_some();
         let status = match (&poisoned, degraded) {
             (Some(_), _) => HealthStatus::ReadOnly,
             (None, true) => HealthStatus::Degraded,
@@ -283,6 +293,7 @@ impl PulseDB {
             status,
             poisoned,
             recovery: engine.report.clone(),
+            damaged,
             queued_bytes: engine.admission.used_bytes() as u64,
         })
     }

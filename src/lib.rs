@@ -76,6 +76,7 @@ pub use model::{
     SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode, TaskId, Timestamp,
     UserId, WatchEvent, WatchFilter,
 };
+pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;
 
 /// The simulated file system and clock that crash tests run on. Not part of the semver contract.

@@ -26,7 +26,7 @@ use crate::{
         queue::Stopped,
         stop::Latch,
     },
-    read::reader::Reader,
+    read::{point::Point, reader::Reader},
     state::{Applier, IdIndex, Mutation, replay},
     sync::Arc,
     upkeep::{
@@ -302,6 +302,21 @@ impl Engine {
             ids: Arc::clone(&self.ids),
             now: self.env.now(),
             instance: self.instance,
+        })
+    }
+
+    /// The same for a read of one experience, which only looks at the snapshot.
+    pub(crate) fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(PulseDBError::Closed);
+        }
+        self.published.with(|view| {
+            Ok(look(&Point {
+                view: view.ok_or(PulseDBError::Closed)?,
+                ids: &self.ids,
+                now: self.env.now(),
+                instance: self.instance,
+            }))
         })
     }
 

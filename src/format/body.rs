@@ -8,7 +8,7 @@
 use super::{
     DecodeError, Traits, UnknownFields, Vitals,
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
-    fields::{Field, FieldWriter, Fields, missing},
+    fields::{FIELD_HEADER_LEN, Field, FieldWriter, Fields, missing},
 };
 use crate::model::{ContentHash, ExperienceKind, ExperienceType};
 
@@ -127,7 +127,79 @@ pub struct BodyView<'a> {
     unknown: &'a [u8],
 }
 
+/// Where the fields of a body stand in its payload, for whoever keeps the payload by other means than a
+/// borrow.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyParts {
+    vector_len: usize,
+    inverse_norm: f32,
+    /// Of tags 2–9: where the field begins behind the vector, and bytes of its value.
+    fields: [Option<(u32, u32)>; 8],
+}
+
+impl BodyParts {
+    /// The body in the payload that these are the parts of.
+    #[must_use]
+    pub fn of<'a>(&self, payload: &'a [u8]) -> BodyView<'a> {
+        let (vector, rest) = payload
+            .split_at_checked(self.vector_len)
+            .unwrap_or_default();
+        let field = |tag: u8| {
+            let (offset, len) = (*self.fields.get(usize::from(tag) - 2)?)?;
+            let start = offset as usize + FIELD_HEADER_LEN;
+            let bytes = rest.get(start..start + len as usize).unwrap_or_default();
+            Some(Field { tag, offset, bytes })
+        };
+        let required = |tag: u8| {
+            field(tag).unwrap_or(Field {
+                tag,
+                offset: 0,
+                bytes: &[],
+            })
+        };
+        BodyView {
+            vector,
+            inverse_norm: self.inverse_norm,
+            content_hash: required(2),
+            experience_type: required(3),
+            source_agent: required(4),
+            source_task: field(5),
+            idempotency_key: field(6),
+            vitals: required(7),
+            traits: field(8),
+            content: required(9),
+            unknown: &[],
+        }
+    }
+}
+
 impl<'a> BodyView<'a> {
+    /// Where its fields stand.
+    #[must_use]
+    pub fn parts(&self) -> BodyParts {
+        let part = |field: &Field<'_>| (field.offset, field.bytes.len() as u32);
+        BodyParts {
+            vector_len: self.vector.len(),
+            inverse_norm: self.inverse_norm,
+            fields: [
+                Some(part(&self.content_hash)),
+                Some(part(&self.experience_type)),
+                Some(part(&self.source_agent)),
+                self.source_task.as_ref().map(part),
+                self.idempotency_key.as_ref().map(part),
+                Some(part(&self.vitals)),
+                self.traits.as_ref().map(part),
+                Some(part(&self.content)),
+            ],
+        }
+    }
+
+    /// The text as it stands in the payload, and the vector.
+    #[must_use]
+    pub const fn in_place(&self) -> (&'a [u8], &'a [u8]) {
+        (self.content.bytes, self.vector)
+    }
+
     /// Splits a payload into its vector of this dimension and its fields.
     pub fn parse(dimension: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (vector, bytes) = payload

@@ -37,13 +37,14 @@ mod property_tests;
 
 #[cfg(test)]
 pub use body::Body;
-pub use body::{BodyFields, BodyView, encode_body};
+pub use body::{BodyFields, BodyParts, BodyView, encode_body};
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_payload_len, payload_crc,
+    verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};

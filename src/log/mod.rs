@@ -6,10 +6,12 @@
 //! reaches through [`SegmentCatalog`], nor what a record means. The committer owns the one
 //! [`LogWriter`]; anybody may read through a [`SegmentSet`].
 
+mod damage;
 mod file;
 mod place;
 mod pool;
 mod recover;
+mod residency;
 mod scan;
 mod segment;
 mod set;

@@ -20,13 +20,17 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, payload_crc},
-    model::Lsn,
+    format::{
+        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, frame_payload_len,
+        payload_crc,
+    },
+    model::{Lsn, Timestamp},
     vfs::{Map, VfsFile},
 };
 
 use super::{
     place::{Place, UNIT_BYTES},
+    residency::Residency,
     scan::INDEX_STEP_BYTES,
     walk::{Step, Walk},
 };
@@ -50,6 +54,7 @@ pub(crate) struct Segment {
     header: SegmentHeader,
     file: Arc<dyn VfsFile>,
     map: Map,
+    residency: Residency,
     end: AtomicU64,
     /// (LSN, unit) of a frame every so many bytes, ascending.
     index: RwLock<Vec<(u64, u32)>>,
@@ -80,20 +85,6 @@ impl<'a> Frame<'a> {
             "the payload does not match its checksum",
         ))
     }
-
-    /// The vector at the beginning of the payload, as it stands in the file.
-    pub(crate) fn vector(&self) -> Result<&'a [f32]> {
-        let start = self.place.offset() + FRAME_HEADER_LEN as u64;
-        let len = u64::from(self.header.dimension) * 4;
-        if len <= u64::from(self.header.payload_len)
-            && let Some(vector) = self.segment.map.floats(start..start + len)
-        {
-            return Ok(vector);
-        }
-        Err(self
-            .segment
-            .corrupted(self.place.offset(), "the vector is longer than the payload"))
-    }
 }
 
 impl Frame<'_> {
@@ -119,6 +110,7 @@ impl Segment {
             path,
             header,
             file,
+            residency: Residency::new(map.len()),
             map,
             end: AtomicU64::new(end),
             index: RwLock::new(index),
@@ -243,11 +235,20 @@ impl Segment {
         Err(self.corrupted(at, "no vector reaches there"))
     }
 
-    /// Would reading the frame at `unit` not wait for the medium? Looks at the first `bytes`.
-    pub(crate) fn is_resident(&self, unit: u32, bytes: u64) -> bool {
+    /// The payload of the frame at `unit`, which was checked before.
+    pub(crate) fn payload(&self, unit: u32) -> Result<&[u8]> {
         let at = u64::from(unit) * UNIT_BYTES;
-        self.map
-            .is_resident(at..at.saturating_add(bytes).min(self.end()))
+        let start = at + FRAME_HEADER_LEN as u64;
+        let len = frame_payload_len(self.bytes(at..start)?);
+        self.bytes(start..start + u64::from(len))
+    }
+
+    /// Would reading the frame at `unit`, of so many bytes, not wait for the medium, as far as was seen
+    /// a moment before `now`?
+    pub(crate) fn is_resident(&self, unit: u32, bytes: u64, now: Timestamp) -> bool {
+        let (at, end) = (u64::from(unit) * UNIT_BYTES, self.end());
+        let range = at..at.saturating_add(bytes).min(end);
+        self.residency.covers(&self.map, range, end, now)
     }
 
     /// The frames from the one at `unit` on, as far as they are written now. Damage is an item.
@@ -280,6 +281,11 @@ impl Segment {
             walk: Walk::new(bytes, self.header.seed, at, end, last_lsn),
             end,
         }
+    }
+
+    /// What is wrong with the frame at `unit`, as an error that names file and offset.
+    pub(crate) fn corrupted_frame(&self, unit: u32, what: impl Into<String>) -> PulseDBError {
+        self.corrupted(u64::from(unit) * UNIT_BYTES, what)
     }
 
     /// What is wrong with the bytes at `offset`, as an error that names the file.

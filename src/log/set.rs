@@ -11,6 +11,7 @@ use crate::{
 };
 
 use super::{
+    damage::DamageRegistry,
     place::Place,
     segment::{Frame, Frames, Segment},
 };
@@ -21,6 +22,8 @@ pub(crate) struct SegmentSet {
     segments: Vec<Arc<Segment>>,
     /// (id, index into `segments`), by id.
     by_id: Vec<(u32, u32)>,
+    /// Shared with all sets that come from this one.
+    damage: Arc<DamageRegistry>,
 }
 
 impl SegmentSet {
@@ -33,14 +36,32 @@ impl SegmentSet {
             .map(|(segment, index)| (segment.id(), index))
             .collect();
         by_id.sort_unstable();
-        Self { segments, by_id }
+        Self {
+            segments,
+            by_id,
+            damage: Arc::default(),
+        }
     }
 
     /// This set and one segment more.
     pub(crate) fn with(&self, segment: Arc<Segment>) -> Self {
         let mut segments = self.segments.clone();
         segments.push(segment);
-        Self::new(segments)
+        Self {
+            damage: Arc::clone(&self.damage),
+            ..Self::new(segments)
+        }
+    }
+
+    /// What reads met that was not as it was written.
+    pub(crate) fn damage(&self) -> &DamageRegistry {
+        &self.damage
+    }
+
+    /// Notes the damage that `error` tells of, for health to list. Whoever compares checksums of
+    /// records calls this where they do not match.
+    pub(crate) fn note_damage(&self, error: &PulseDBError) {
+        self.damage.note(error);
     }
 
     /// The segments, by LSN.
@@ -61,10 +82,16 @@ impl SegmentSet {
         self.segments.get(*index as usize)
     }
 
-    /// The frame at `place`.
-    pub(crate) fn frame(&self, place: Place) -> Result<Frame<'_>> {
+    /// Where the frame that was written at `place` stands now.
+    pub(crate) fn resolve(&self, place: Place) -> Place {
+        place
+    }
+
+    /// The segment that holds the frame that was written at `place`, and its unit there.
+    pub(crate) fn holder(&self, place: Place) -> Result<(&Arc<Segment>, u32)> {
+        let place = self.resolve(place);
         match self.segment(place.segment) {
-            Some(segment) => segment.frame(place.unit),
+            Some(segment) => Ok((segment, place.unit)),
             None => Err(PulseDBError::corrupted(
                 format!("segment {}", place.segment),
                 place.offset(),
@@ -73,12 +100,16 @@ impl SegmentSet {
         }
     }
 
+    /// The frame at `place`.
+    pub(crate) fn frame(&self, place: Place) -> Result<Frame<'_>> {
+        let (segment, unit) = self.holder(place)?;
+        segment.frame(unit)
+    }
+
     /// The vector at `place`, of a frame that was checked before.
     pub(crate) fn vector(&self, place: Place, dimension: u16) -> Result<&[f32]> {
-        match self.segment(place.segment) {
-            Some(segment) => segment.vector(place.unit, dimension),
-            None => self.frame(place)?.vector(),
-        }
+        let (segment, unit) = self.holder(place)?;
+        segment.vector(unit, dimension)
     }
 
     /// Where the frame with this LSN stands, if there is one whose header is intact.

@@ -11,6 +11,7 @@
 
 pub mod apply;
 pub mod bins;
+pub mod body;
 pub mod chain;
 pub mod chunk;
 pub mod filter_index;
@@ -26,5 +27,5 @@ pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
 pub use snapshot::Snapshot;
-pub use table::{RowState, Rows, Table, Visited};
+pub use table::{Rows, Table, Visited};
 pub use values::Values;
