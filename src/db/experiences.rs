@@ -7,8 +7,7 @@ use crate::{
         CollectiveId, EntityKind, Experience, ExperienceId, ExperienceUpdate, NewExperience, Page,
         PageResult, SearchFilter, limits::MAX_GET_IDS,
     },
-    read::{experience_view::ExperienceView, list, point::Point},
-    state::{Table, Visited},
+    read::{experience_view::ExperienceView, list, point::ReadRow},
     write::{
         request::{Change, Reply},
         validate,
@@ -152,23 +151,15 @@ impl PulseDB {
     }
 
     /// Reads one experience: at once where its body is in memory or the caller may wait.
-    async fn read_one<T: Send + 'static>(
-        &self,
-        id: ExperienceId,
-        read: fn(&Point<'_>, &Table, &Visited<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let wait = self.may_block;
-        let at_once = self
-            .engine()
-            .with_point(|point| point.read_one(id, wait, read))??;
-        match at_once {
-            Some(found) => Ok(found),
+    async fn read_one<T: Send + 'static>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
+        let mut answer = None;
+        self.engine()
+            .with_point(|point| point.read_one(id, self.may_block, read, &mut answer))??;
+        match answer {
+            Some(answer) => answer,
             None => {
-                self.read(move |reader| {
-                    let point = reader.point();
-                    point.with_row(id, |table, row| read(&point, table, row))?
-                })
-                .await
+                self.read(move |reader| reader.point().read_from_medium(id, read))
+                    .await
             }
         }
     }
@@ -204,20 +195,21 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
+        let mut energy = None;
         self.engine().with_point(|point| {
             point.with_row(id, |table, row| {
-                let definition = table
-                    .definition(point.view.lsn())
-                    .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))?;
                 let values = row.values();
-                Ok(definition.decay.energy(
-                    values.importance,
-                    values.applications,
-                    values.last_reinforced,
-                    point.now,
-                ))
-            })?
-        })?
+                energy = table.definition(point.view.lsn()).map(|definition| {
+                    definition.decay.energy(
+                        values.importance,
+                        values.applications,
+                        values.last_reinforced,
+                        point.now,
+                    )
+                });
+            })
+        })??;
+        energy.ok_or_else(|| not_found(id))
     }
 
     /// One page of a collective by time or id; see [`Page`].
@@ -259,4 +251,8 @@ impl PulseDB {
         self.read(move |reader| list::recent(reader, collective, limit, &filter))
             .await
     }
+}
+
+fn not_found(id: ExperienceId) -> PulseDBError {
+    PulseDBError::not_found(EntityKind::Experience, id)
 }

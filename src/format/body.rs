@@ -8,7 +8,7 @@
 use super::{
     DecodeError, Traits, UnknownFields, Vitals,
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
-    fields::{FIELD_HEADER_LEN, Field, FieldWriter, Fields, missing},
+    fields::{Field, FieldWriter, Fields, missing},
 };
 use crate::model::{ContentHash, ExperienceKind, ExperienceType};
 
@@ -131,43 +131,45 @@ pub struct BodyView<'a> {
 /// borrow.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyParts {
-    vector_len: usize,
+    /// Components of the vector.
+    dimension: u16,
     inverse_norm: f32,
-    /// Of tags 2–9: where the field begins behind the vector, and bytes of its value.
-    fields: [Option<(u32, u32)>; 8],
+    /// Where the fields of tags 2–9 begin behind the vector; [`ABSENT`] for those that are not there.
+    offsets: [u32; 8],
 }
 
+/// No field begins there: payloads are shorter.
+const ABSENT: u32 = u32::MAX;
+
 impl BodyParts {
+    /// Components of the vector.
+    #[must_use]
+    pub const fn dimension(&self) -> u16 {
+        self.dimension
+    }
+
     /// The body in the payload that these are the parts of.
     #[must_use]
     pub fn of<'a>(&self, payload: &'a [u8]) -> BodyView<'a> {
         let (vector, rest) = payload
-            .split_at_checked(self.vector_len)
+            .split_at_checked(usize::from(self.dimension) * 4)
             .unwrap_or_default();
-        let field = |tag: u8| {
-            let (offset, len) = (*self.fields.get(usize::from(tag) - 2)?)?;
-            let start = offset as usize + FIELD_HEADER_LEN;
-            let bytes = rest.get(start..start + len as usize).unwrap_or_default();
-            Some(Field { tag, offset, bytes })
+        let field = |at: usize| {
+            let offset = *self.offsets.get(at)?;
+            Field::at(rest, offset).filter(|_| offset != ABSENT)
         };
-        let required = |tag: u8| {
-            field(tag).unwrap_or(Field {
-                tag,
-                offset: 0,
-                bytes: &[],
-            })
-        };
+        let required = |at: usize| field(at).unwrap_or_default();
         BodyView {
             vector,
             inverse_norm: self.inverse_norm,
-            content_hash: required(2),
-            experience_type: required(3),
-            source_agent: required(4),
-            source_task: field(5),
-            idempotency_key: field(6),
-            vitals: required(7),
-            traits: field(8),
-            content: required(9),
+            content_hash: required(0),
+            experience_type: required(1),
+            source_agent: required(2),
+            source_task: field(3),
+            idempotency_key: field(4),
+            vitals: required(5),
+            traits: field(6),
+            content: required(7),
             unknown: &[],
         }
     }
@@ -177,19 +179,19 @@ impl<'a> BodyView<'a> {
     /// Where its fields stand.
     #[must_use]
     pub fn parts(&self) -> BodyParts {
-        let part = |field: &Field<'_>| (field.offset, field.bytes.len() as u32);
+        let absent_or = |field: &Option<Field<'_>>| field.map_or(ABSENT, |field| field.offset);
         BodyParts {
-            vector_len: self.vector.len(),
+            dimension: (self.vector.len() / 4) as u16,
             inverse_norm: self.inverse_norm,
-            fields: [
-                Some(part(&self.content_hash)),
-                Some(part(&self.experience_type)),
-                Some(part(&self.source_agent)),
-                self.source_task.as_ref().map(part),
-                self.idempotency_key.as_ref().map(part),
-                Some(part(&self.vitals)),
-                self.traits.as_ref().map(part),
-                Some(part(&self.content)),
+            offsets: [
+                self.content_hash.offset,
+                self.experience_type.offset,
+                self.source_agent.offset,
+                absent_or(&self.source_task),
+                absent_or(&self.idempotency_key),
+                self.vitals.offset,
+                absent_or(&self.traits),
+                self.content.offset,
             ],
         }
     }

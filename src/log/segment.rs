@@ -25,6 +25,7 @@ use crate::{
         payload_crc,
     },
     model::{Lsn, Timestamp},
+    simd::prefetch,
     vfs::{Map, VfsFile},
 };
 
@@ -241,6 +242,13 @@ impl Segment {
         let start = at + FRAME_HEADER_LEN as u64;
         let len = frame_payload_len(self.bytes(at..start)?);
         self.bytes(start..start + u64::from(len))
+    }
+
+    /// Asks the CPU for the frame at `unit`, of so many bytes, which is read soon.
+    pub(crate) fn prefetch(&self, unit: u32, bytes: u32) {
+        let at = u64::from(unit) * UNIT_BYTES;
+        let frame = self.map.get(at..at + u64::from(bytes));
+        prefetch(frame.unwrap_or_default());
     }
 
     /// Would reading the frame at `unit`, of so many bytes, not wait for the medium, as far as was seen

@@ -2,8 +2,9 @@
 //!
 //! A view holds the segment that its body stands in, and with it the mapping: whatever is deleted,
 //! compacted or closed meanwhile, the bytes stay where they are until the last view of them is gone.
-//! What may change about an experience was copied when the view was made. Its bytes were
-//! compared with their checksums and its texts with UTF-8 then; mapped bytes never change.
+//! What may change about an experience was copied when the view was made. Its bytes were compared with
+//! their checksums before, and mapped bytes never change. A row whose kind is known has texts that are
+//! UTF-8: the open does not believe another, nor does the writer make one.
 
 use std::fmt;
 
@@ -54,16 +55,21 @@ use crate::{
 #[derive(Clone)]
 pub struct ExperienceView {
     body: MappedBody,
-    /// Components of the vector.
-    dimension: u16,
     head: ExperienceHead,
-    values: Values,
+    importance: f32,
+    confidence: f32,
+    applications: u32,
+    archived: bool,
+    pinned: bool,
+    last_reinforced: Timestamp,
+    expires_at: Option<Timestamp>,
     /// The traits, where they no longer are those of the body.
     later_traits: Option<Box<Traits>>,
 }
 
 impl ExperienceView {
-    /// A view of a body that was compared with its checksums and stands at `unit` of `segment`.
+    /// A view of a body that was compared with its checksums, and once decoded by the open or made by
+    /// the writer; it stands at `unit` of `segment`.
     pub(super) fn new(
         segment: &Arc<Segment>,
         unit: u32,
@@ -71,26 +77,23 @@ impl ExperienceView {
         head: ExperienceHead,
         values: &Values,
         later_traits: Option<Box<Traits>>,
-    ) -> Result<Self, DecodeError> {
-        // What is handed out without a `Result` must be right from here on.
-        body.content()?;
-        body.source_agent()?;
-        body.source_task()?;
-        body.idempotency_key()?;
-        body.content_hash()?;
-        body.kind()?;
-        let (_, vector) = body.in_place();
-        Ok(Self {
+    ) -> Self {
+        Self {
             body: MappedBody {
                 segment: Arc::clone(segment),
                 unit,
                 parts: body.parts(),
             },
-            dimension: (vector.len() / size_of::<f32>()) as u16,
             head,
-            values: *values,
+            importance: values.importance,
+            confidence: values.confidence,
+            applications: values.applications,
+            archived: values.archived,
+            pinned: values.pinned,
+            last_reinforced: values.last_reinforced,
+            expires_at: values.expires_at,
             later_traits,
-        })
+        }
     }
 
     fn body(&self) -> BodyView<'_> {
@@ -129,8 +132,12 @@ impl ExperienceView {
     /// The vector as given, bit for bit, in place.
     #[must_use]
     pub fn embedding(&self) -> &[f32] {
-        let MappedBody { segment, unit, .. } = &self.body;
-        segment.vector(*unit, self.dimension).unwrap_or_default()
+        let MappedBody {
+            segment,
+            unit,
+            parts,
+        } = &self.body;
+        segment.vector(*unit, parts.dimension()).unwrap_or_default()
     }
 
     /// The vector as bytes (`f32`, little endian) that own their part of the mapping.
@@ -174,49 +181,49 @@ impl ExperienceView {
     /// How much it matters, in [0, 1].
     #[must_use]
     pub fn importance(&self) -> f32 {
-        self.values.importance
+        self.importance
     }
 
     /// How sure the agent is, in [0, 1].
     #[must_use]
     pub fn confidence(&self) -> f32 {
-        self.values.confidence
+        self.confidence
     }
 
     /// How often this instance applied it.
     #[must_use]
     pub fn applications(&self) -> u32 {
-        self.values.applications
+        self.applications
     }
 
     /// When it was last applied (at first, when it was recorded).
     #[must_use]
     pub fn last_reinforced(&self) -> Timestamp {
-        self.values.last_reinforced
+        self.last_reinforced
     }
 
     /// Whether default searches leave it out.
     #[must_use]
     pub fn archived(&self) -> bool {
-        self.values.archived
+        self.archived
     }
 
     /// When anything of it last changed.
     #[must_use]
     pub fn updated_at(&self) -> Timestamp {
-        self.values.updated_at
+        self.head.updated_at
     }
 
     /// From when on it is no longer there.
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.values.expires_at
+        self.expires_at
     }
 
     /// Whether it is exempt from cooling and expiry.
     #[must_use]
     pub fn pinned(&self) -> bool {
-        self.values.pinned
+        self.pinned
     }
 
     /// The caller's key for safe retries.
@@ -241,7 +248,10 @@ impl ExperienceView {
             Some(traits) => Ok(Traits::clone(traits)),
             None => body.traits(),
         };
-        let vitals = vitals(&self.values);
+        let mut vitals = Vitals::initial(self.importance, self.confidence);
+        vitals.applications = self.applications;
+        vitals.last_reinforced = Some(self.last_reinforced);
+        vitals.archived = self.archived;
         self.decoded(traits.and_then(|traits| assemble(&self.head, &body, &vitals, traits)))
     }
 }
@@ -253,15 +263,6 @@ impl fmt::Debug for ExperienceView {
             .field("collective_id", &self.head.collective_id)
             .finish_non_exhaustive()
     }
-}
-
-/// The vitals of these values.
-pub(super) fn vitals(values: &Values) -> Vitals {
-    let mut vitals = Vitals::initial(values.importance, values.confidence);
-    vitals.applications = values.applications;
-    vitals.last_reinforced = Some(values.last_reinforced);
-    vitals.archived = values.archived;
-    vitals
 }
 
 /// A body that keeps its mapping.

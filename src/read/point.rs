@@ -7,16 +7,23 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{ExperienceHead, assemble},
-    log::SegmentSet,
+    format::{ExperienceHead, Vitals, assemble},
+    log::{Place, SegmentSet},
     model::{CollectiveId, EntityKind, Experience, ExperienceId, InstanceId, Timestamp},
-    read::experience_view::{ExperienceView, vitals},
+    read::experience_view::ExperienceView,
     state::{
         IdIndex, Snapshot, Table, Values, Visited, body,
         replay::{self, HEALED},
     },
     sync::Arc,
 };
+
+/// Bytes of a body that are asked for before its size is known: a vector of 384 components and a text
+/// of some lines.
+const FETCHED_BYTES: u32 = 2304;
+
+/// How the row of an experience is read.
+pub type ReadRow<T> = fn(&Point<'_>, &Table, &Visited<'_>) -> Result<T>;
 
 /// The database as a read of one experience sees it.
 #[derive(Clone, Copy)]
@@ -32,22 +39,33 @@ pub struct Point<'a> {
 }
 
 impl Point<'_> {
-    /// Looks at the row of an experience.
+    /// Shows the row of an experience to `look`.
     ///
     /// # Errors
     /// `NotFound` where there is none, or none visible.
-    pub fn with_row<R>(
+    pub fn with_row(
         &self,
         id: ExperienceId,
-        look: impl FnOnce(&Table, &Visited<'_>) -> R,
-    ) -> Result<R> {
-        let found = self.ids.get(id.as_u128()).and_then(|at| {
-            let table = self.view.tables.get(at.collective)?;
-            table.with_row(at.row, self.view.lsn(), |row| {
-                (!row.expired(self.now)).then(|| look(table, row))
-            })?
-        });
-        found.ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
+        look: impl FnOnce(&Table, &Visited<'_>),
+    ) -> Result<()> {
+        self.visit(id, |_| (), look)
+            .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
+    }
+
+    /// `meanwhile` is told where the body may be, while the row is on its way from memory.
+    fn visit(
+        &self,
+        id: ExperienceId,
+        meanwhile: impl FnOnce(Place),
+        look: impl FnOnce(&Table, &Visited<'_>),
+    ) -> Option<()> {
+        let (at, place) = self.ids.find(id.as_u128())?;
+        let table = self.view.tables.get(at.collective)?;
+        let look = |row: &Visited<'_>| {
+            let there = !row.expired(self.now);
+            there.then(|| look(table, row))
+        };
+        table.with_row(at.row, self.view.lsn(), || meanwhile(place), look)?
     }
 
     /// One experience.
@@ -55,24 +73,51 @@ impl Point<'_> {
     /// # Errors
     /// `NotFound`; `Corrupted` where a record of it is damaged.
     pub fn experience(&self, id: ExperienceId) -> Result<Experience> {
-        self.with_row(id, |table, row| self.assemble(table, row))?
+        let mut answer = Err(PulseDBError::not_found(EntityKind::Experience, id));
+        self.with_row(id, |table, row| answer = self.assemble(table, row))?;
+        answer
     }
 
-    /// Reads the row of an experience with `read`. `None` where its body is not in memory and the caller
-    /// may not wait for the medium.
+    /// Reads the row of an experience with `read` into `answer`, which stays empty where the body is not
+    /// in memory and the caller may not wait for the medium.
     ///
     /// # Errors
-    /// `NotFound`, and those of `read`.
-    pub fn read_one<R>(
+    /// `NotFound`.
+    pub fn read_one<T>(
         &self,
         id: ExperienceId,
         wait: bool,
-        read: impl FnOnce(&Self, &Table, &Visited<'_>) -> Result<R>,
-    ) -> Result<Option<R>> {
+        read: ReadRow<T>,
+        answer: &mut Option<Result<T>>,
+    ) -> Result<()> {
+        let look = |table: &Table, row: &Visited<'_>| {
+            if wait || self.is_resident(row) {
+                *answer = Some(read(self, table, row));
+            }
+        };
+        self.visit(id, |place| self.fetch(place), look)
+            .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
+    }
+
+    /// Reads the row of an experience with `read`, whose body may have to come from the medium: all of it
+    /// comes now, and is compared with its checksums once more.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of `read`.
+    pub fn read_from_medium<T>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
+        let mut answer = Err(PulseDBError::not_found(EntityKind::Experience, id));
         self.with_row(id, |table, row| {
-            let now = wait || self.is_resident(row);
-            now.then(|| read(self, table, row)).transpose()
-        })?
+            let body = body::compare(&self.view.segments, row, table.dimension);
+            answer = body.and_then(|_| read(self, table, row));
+        })?;
+        answer
+    }
+
+    /// Has the CPU fetch the body that may stand at `place` while the row is looked at.
+    fn fetch(&self, place: Place) {
+        if let Ok((segment, unit)) = self.view.segments.holder(place) {
+            segment.prefetch(unit, FETCHED_BYTES);
+        }
     }
 
     fn is_resident(&self, row: &Visited<'_>) -> bool {
@@ -89,23 +134,10 @@ impl Point<'_> {
     /// # Errors
     /// `Corrupted` where a record of it is damaged.
     pub fn assemble(&self, table: &Table, row: &Visited<'_>) -> Result<Experience> {
-        let segments = &self.view.segments;
-        let values = self.present(row)?;
-        let body = body::view(segments, row, table.dimension)?;
-        let traits = match values.traits_place {
-            None => body.traits(),
-            Some(_) => Ok(replay::traits_at(segments, row.row, &values)?),
-        };
-        let experience = traits.and_then(|traits| {
-            assemble(
-                &self.head(table, row, &values),
-                &body,
-                &vitals(&values),
-                traits,
-            )
-        });
-        let experience = experience.map_err(|error| body::undecodable(segments, row, &error))?;
-        believed(row).map(|()| experience)
+        if row.row.kind.is_none() {
+            return Err(self.disbelieved(table, row));
+        }
+        self.assembled(table, row)
     }
 
     /// The same, in place.
@@ -113,6 +145,9 @@ impl Point<'_> {
     /// # Errors
     /// As [`Point::assemble`].
     pub fn view_of(&self, table: &Table, row: &Visited<'_>) -> Result<ExperienceView> {
+        if row.row.kind.is_none() {
+            return Err(self.disbelieved(table, row));
+        }
         let segments = &self.view.segments;
         let values = self.present(row)?;
         let body = body::view(segments, row, table.dimension)?;
@@ -122,9 +157,37 @@ impl Point<'_> {
         };
         let (segment, unit) = segments.holder(row.row.place)?;
         let head = self.head(table, row, &values);
-        let view = ExperienceView::new(segment, unit, &body, head, &values, later_traits);
-        let view = view.map_err(|error| body::undecodable(segments, row, &error))?;
-        believed(row).map(|()| view)
+        Ok(ExperienceView::new(
+            segment,
+            unit,
+            &body,
+            head,
+            &values,
+            later_traits,
+        ))
+    }
+
+    fn assembled(&self, table: &Table, row: &Visited<'_>) -> Result<Experience> {
+        let segments = &self.view.segments;
+        let values = self.present(row)?;
+        let body = body::view(segments, row, table.dimension)?;
+        let undecodable = |error| body::undecodable(segments, row, &error);
+        let traits = match values.traits_place {
+            None => body.traits().map_err(undecodable)?,
+            Some(_) => replay::traits_at(segments, row.row, &values)?,
+        };
+        let head = self.head(table, row, &values);
+        assemble(&head, &body, &vitals(&values), traits).map_err(undecodable)
+    }
+
+    /// Why a row is not believed whose body the open could not read: its values are not those of the
+    /// body.
+    #[cold]
+    fn disbelieved(&self, table: &Table, row: &Visited<'_>) -> PulseDBError {
+        match self.assembled(table, row) {
+            Ok(_) => PulseDBError::conflict(HEALED),
+            Err(error) => error,
+        }
     }
 
     /// The row's values, unless damage hides them.
@@ -147,10 +210,11 @@ impl Point<'_> {
     }
 }
 
-/// Refuses a row whose body the open could not read: its values are not those of the body.
-fn believed(row: &Visited<'_>) -> Result<()> {
-    match row.row.kind {
-        Some(_) => Ok(()),
-        None => Err(PulseDBError::conflict(HEALED)),
-    }
+/// The vitals of these values.
+fn vitals(values: &Values) -> Vitals {
+    let mut vitals = Vitals::initial(values.importance, values.confidence);
+    vitals.applications = values.applications;
+    vitals.last_reinforced = Some(values.last_reinforced);
+    vitals.archived = values.archived;
+    vitals
 }

@@ -62,19 +62,20 @@ pub fn dot_i8_queries(queries: &[i8], width: usize, rows: &[i8], dots: &mut Vec<
     }
 }
 
-/// Asks the CPU to fetch `codes`, which are compared soon: codes that stand anywhere are waited for one
-/// after the other otherwise.
-pub fn prefetch(codes: &[i8]) {
+/// Asks the CPU to fetch what is read soon: what stands anywhere is waited for one cache line after the
+/// other otherwise.
+pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in codes.chunks(CACHE_LINE) {
+    for offset in (0..size_of_val(values)).step_by(CACHE_LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let line = values.as_ptr().cast::<i8>().wrapping_add(offset);
         // SAFETY: a hint that reads nothing and cannot fault, whatever the address; SSE, which has
         // it, is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
     }
     // Elsewhere there is no stable hint, and nothing depends on it.
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = codes;
+    let _ = values;
 }
 
 /// ‖v‖², summed in f64 in lanes so that it vectorises.

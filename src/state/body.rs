@@ -9,24 +9,47 @@
 use crate::{
     error::{PulseDBError, Result},
     format::{BodyView, DecodeError, RecordKind, Traits},
-    log::{Segment, SegmentSet},
+    log::{Frame, SegmentSet},
     state::{Row, Values, Visited, replay},
 };
 
-/// The payload of a row's body.
+/// The payload of a row's body; `dimension` is the collective's.
 ///
 /// # Errors
 /// `Corrupted` where it is not what was recorded.
-pub fn payload<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Result<&'s [u8]> {
-    let found = segments.holder(row.row.place).and_then(|(segment, unit)| {
-        if row.checked() {
-            return segment.payload(unit);
-        }
-        let payload = compared(segment, unit, row.row)?;
+pub fn payload<'s>(
+    segments: &'s SegmentSet,
+    row: &Visited<'_>,
+    dimension: u16,
+) -> Result<&'s [u8]> {
+    if !row.checked() {
+        return compare(segments, row, dimension);
+    }
+    segments
+        .holder(row.row.place)
+        .and_then(|(segment, unit)| segment.payload(unit))
+        .inspect_err(|error| segments.note_damage(error))
+}
+
+/// The same, compared with its checksums whether that was done before or not: for what comes from the
+/// medium again.
+///
+/// # Errors
+/// As [`payload`].
+pub fn compare<'s>(
+    segments: &'s SegmentSet,
+    row: &Visited<'_>,
+    dimension: u16,
+) -> Result<&'s [u8]> {
+    let payload = segments
+        .frame(row.row.place)
+        .and_then(|frame| compared(&frame, row.row, dimension))
+        .inspect_err(|error| segments.note_damage(error))?;
+    // One that the open could not read is compared whenever somebody asks for it.
+    if row.row.kind.is_some() {
         row.note_checked();
-        Ok(payload)
-    });
-    found.inspect_err(|error| segments.note_damage(error))
+    }
+    Ok(payload)
 }
 
 /// The body of a row, read in place; `dimension` is the collective's.
@@ -38,7 +61,7 @@ pub fn view<'s>(
     row: &Visited<'_>,
     dimension: u16,
 ) -> Result<BodyView<'s>> {
-    let payload = payload(segments, row)?;
+    let payload = payload(segments, row, dimension)?;
     BodyView::parse(dimension, payload).map_err(|error| undecodable(segments, row, &error))
 }
 
@@ -52,7 +75,7 @@ pub fn vector<'s>(
     dimension: u16,
 ) -> Result<&'s [f32]> {
     if !row.checked() {
-        payload(segments, row)?;
+        compare(segments, row, dimension)?;
     }
     segments.vector(row.row.place, dimension)
 }
@@ -84,14 +107,19 @@ pub fn undecodable(segments: &SegmentSet, row: &Visited<'_>, error: &DecodeError
     error
 }
 
-fn compared<'s>(segment: &'s Segment, unit: u32, row: &Row) -> Result<&'s [u8]> {
-    let frame = segment.frame(unit)?;
+fn compared<'s>(frame: &Frame<'s>, row: &Row, dimension: u16) -> Result<&'s [u8]> {
     let payload = frame.verified_payload()?;
     let header = &frame.header;
     if (header.kind, header.lsn, header.entity) != (RecordKind::Body, row.lsn, row.id) {
         return Err(frame.corrupted(format!(
             "record {} stands where the body of record {} was",
             header.lsn, row.lsn
+        )));
+    }
+    if header.dimension != dimension {
+        return Err(frame.corrupted(format!(
+            "the vector has {} components, those of the collective {dimension}",
+            header.dimension
         )));
     }
     Ok(payload)

@@ -151,6 +151,10 @@ fn body_mutation(
     let vitals = body.vitals()?;
     let traits = body.traits()?;
     let key = body.idempotency_key()?;
+    // Views hand these out without looking at them again.
+    body.content()?;
+    body.source_task()?;
+    body.content_hash()?;
     Ok(Mutation::Record {
         at,
         row: Row {

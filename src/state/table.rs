@@ -2,6 +2,7 @@
 
 use crate::{
     model::{Collective, Lsn, Timestamp},
+    simd::prefetch,
     state::{
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
@@ -184,20 +185,25 @@ impl Table {
 
     /// The row as of `lsn`.
     pub fn row(&self, number: u32, lsn: Lsn) -> Option<RowState> {
-        self.with_row(number, lsn, |row| RowState {
+        let state = |row: &Visited<'_>| RowState {
             row: *row.row,
             values: row.values(),
-        })
+        };
+        self.with_row(number, lsn, || (), state)
     }
 
-    /// Looks at the row as of `lsn`, if it is visible.
+    /// Looks at the row as of `lsn`, if it is visible. `meanwhile` runs while the row is on its way from
+    /// memory.
     pub fn with_row<R>(
         &self,
         number: u32,
         lsn: Lsn,
+        meanwhile: impl FnOnce(),
         look: impl FnOnce(&Visited<'_>) -> R,
     ) -> Option<R> {
         self.with_slot(number, |slot| {
+            prefetch(std::slice::from_ref(slot));
+            meanwhile();
             slot.visible(lsn).map(|row| {
                 look(&Visited {
                     number,
