@@ -19,6 +19,7 @@ use crate::{
         Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
         UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
+    read::experience_view::ExperienceView,
     watch,
 };
 
@@ -210,6 +211,7 @@ waiting! {
     reinforce_experience(id: ExperienceId) -> u32;
     delete_experience(id: ExperienceId) -> ();
     get_experience(id: ExperienceId) -> Experience;
+    get_experience_view(id: ExperienceId) -> ExperienceView;
     get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
     energy(id: ExperienceId) -> f32;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;

@@ -17,6 +17,8 @@ mod vectors;
 mod watching;
 
 pub use snapshot::Snapshot;
+#[cfg(test)]
+mod damage_tests;
 
 use std::{path::Path, sync::Arc};
 
@@ -29,7 +31,7 @@ use crate::{
     error::{PulseDBError, Result},
     format::FORMAT_VERSION,
     model::{DatabaseMetadata, Health, HealthStatus, InstanceId},
-    read::reader::Reader,
+    read::{point::Point, reader::Reader},
     vfs::{OsVfs, Vfs},
     write::request::{Change, Reply, Request},
 };
@@ -274,16 +276,23 @@ impl PulseDB {
         })
     }
 
-    /// Whether everything is as it should be: what the open found, and whether writing goes on.
+    /// Whether everything is as it should be: what the open found, what reads have met since, and
+    /// whether writing goes on.
     ///
     /// # Errors
     /// [`PulseDBError::Closed`].
     pub async fn health_check(&self) -> Result<Health> {
         let engine = self.engine();
-        engine.reader()?;
+        let found = &engine.report.damaged;
+        let mut damaged = engine.reader()?.view.segments.damage().list();
+        damaged.retain(|(file, at, _)| {
+            !found
+                .iter()
+                .any(|(known, place, _)| (known, place) == (file, at))
+        });
         let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
         let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
-        let degraded = !engine.report.damaged.is_empty() || engine.report.torn.is_some();
+        let degraded = !found.is_empty() || !damaged.is_empty() || engine.report.torn.is_some();
         let status = match (&poisoned, degraded) {
             (Some(_), _) => HealthStatus::ReadOnly,
             (None, true) => HealthStatus::Degraded,
@@ -293,6 +302,7 @@ impl PulseDB {
             status,
             poisoned,
             recovery: engine.report.clone(),
+            damaged,
             queued_bytes: engine.admission.used_bytes() as u64,
         })
     }
@@ -357,6 +367,14 @@ impl PulseDB {
         match &self.fixed {
             Some(reader) => Ok(Reader::clone(reader)),
             None => self.engine().reader(),
+        }
+    }
+
+    /// The same for a read of one experience, which only looks at it.
+    fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+        match &self.fixed {
+            Some(reader) => Ok(look(&reader.point())),
+            None => self.engine().with_point(look),
         }
     }
 

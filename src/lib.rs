@@ -79,6 +79,7 @@ pub use model::{
     SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
     VerifyReport, WatchEvent, WatchFilter,
 };
+pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;
 
 #[cfg(feature = "sim")]

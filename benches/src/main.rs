@@ -20,6 +20,7 @@ mod report;
 mod rounds;
 mod scan;
 mod settings;
+mod store;
 mod vector;
 mod vectors;
 mod workdir;
@@ -37,10 +38,14 @@ fn main() -> ExitCode {
         "embed" => anyhow::bail!("this was built without its feature `embed`"),
         "ingest" => ingest::run(&settings),
         "scan" => scan::run(&settings),
+        "store" => store::run(&settings),
+        store::OPEN_STORE => store::open_store(std::env::args().skip(2)),
         "vector" => vector::run(&settings),
         vector::OPEN_ONCE => vector::open_once(std::env::args().skip(2)),
         other => {
-            anyhow::bail!("no bench is called {other:?}; there are: embed, ingest, scan, vector")
+            anyhow::bail!(
+                "no bench is called {other:?}; there are: embed, ingest, scan, store, vector"
+            )
         }
     });
     match outcome {

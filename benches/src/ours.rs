@@ -49,6 +49,14 @@ pub(crate) fn config(dimension: usize, segment_bytes: u64, sync_mode: SyncMode) 
     }
 }
 
+/// A database as its users have it, in files that nobody has written before.
+pub(crate) fn fresh_config(dimension: usize) -> Config {
+    Config {
+        segment_pool: 0,
+        ..Config::external(EmbeddingDimension::Custom(dimension))
+    }
+}
+
 /// A database whose searches use one thread.
 pub(crate) fn scan_config(dimension: usize) -> Config {
     Config {
@@ -169,9 +177,14 @@ impl Blocking {
     pub(crate) fn open(dir: &Path, config: Config, texts: &[(&str, &[f32])]) -> Result<Self> {
         let pool = config.segment_pool;
         let segment_bytes = config.segment_bytes;
-        let db = pulsedb::blocking::PulseDB::open(dir, config)?;
-        let collective = db.create_collective("bench")?;
+        let db = Self::of(pulsedb::blocking::PulseDB::open(dir, config)?, texts)?;
         wait_for_pool(dir, pool, segment_bytes)?;
+        Ok(db)
+    }
+
+    /// An open database.
+    pub(crate) fn of(db: pulsedb::blocking::PulseDB, texts: &[(&str, &[f32])]) -> Result<Self> {
+        let collective = db.get_or_create_collective("bench")?;
         Ok(Self {
             db,
             collective,
@@ -179,15 +192,18 @@ impl Blocking {
         })
     }
 
+    pub(crate) fn handle(&self) -> &pulsedb::blocking::PulseDB {
+        &self.db
+    }
+
     pub(crate) fn record(&self, n: u64) -> Result<()> {
         self.db.record_experience(pick(&self.experiences, n))?;
         Ok(())
     }
 
-    pub(crate) fn record_batch(&self, n: u64, len: u64) -> Result<()> {
+    pub(crate) fn record_batch(&self, n: u64, len: u64) -> Result<Vec<ExperienceId>> {
         let batch = (n..n + len).map(|n| pick(&self.experiences, n)).collect();
-        self.db.record_experiences(batch)?;
-        Ok(())
+        Ok(self.db.record_experiences(batch)?)
     }
 
     /// Records one experience per row; ids in the order of the rows.

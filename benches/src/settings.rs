@@ -8,8 +8,8 @@
 //! | `PULSEDB_BENCH_DATA` | folder with real vectors (`dev-100k.f16`, `dev-queries-500.f16`) and texts (`dev-100k.jsonl.gz`) | made by the bench |
 //! | `PULSEDB_MODEL_DIR` | `embed`: folder with all-MiniLM-L6-v2; `cargo xtask bench embed` sets it | – |
 //! | `PULSEDB_BENCH_TASKS` | `ingest`: numbers of tasks, comma-separated; 0 stands for the batches in `Fast` mode | 1,8,32,128,1024,0 |
-//! | `PULSEDB_BENCH_ROWS` | `scan` and the case `exact` of `vector`: numbers of rows, comma-separated; the other cases of `vector` take the largest | 10000,100000 |
-//! | `PULSEDB_BENCH_CASES` | `vector`: which cases, comma-separated | all: graph,exact,filter,delete,mixed,open,ingest |
+//! | `PULSEDB_BENCH_ROWS` | `scan` and the case `exact` of `vector`: numbers of rows, comma-separated; the other cases of `vector`, and `store`, take the largest | 10000,100000; `store` 200000 |
+//! | `PULSEDB_BENCH_CASES` | `vector`, `store`: which cases, comma-separated | all: graph,exact,filter,delete,mixed,open,ingest; written,get,open |
 //! | `PULSEDB_BENCH_MILLION` | `vector`, case `open`: 1 adds a database of 1 M rows, a larger number one of so many | – |
 //!
 //! A run with less than the default time or rounds only shows that the bench works; its header says so.
@@ -25,6 +25,8 @@ use anyhow::{Context, Result, bail};
 
 const FULL_SECS: f64 = 1.5;
 const FULL_ROUNDS: usize = 5;
+/// Rows that the targets of `store` are meant for.
+pub(crate) const FULL_STORE_ROWS: usize = 200_000;
 
 /// What the environment asks for.
 pub(crate) struct Settings {
@@ -34,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) data: Option<PathBuf>,
     pub(crate) tasks: Vec<usize>,
     pub(crate) rows: Vec<usize>,
+    /// Rows of `store`.
+    pub(crate) store_rows: usize,
     pub(crate) cases: Option<Vec<String>>,
     pub(crate) million: Option<usize>,
 }
@@ -55,6 +59,10 @@ impl Settings {
             data: read("PULSEDB_BENCH_DATA")?,
             tasks: list("PULSEDB_BENCH_TASKS", &[1, 8, 32, 128, 1024, 0])?,
             rows: list("PULSEDB_BENCH_ROWS", &[10_000, 100_000])?,
+            store_rows: list("PULSEDB_BENCH_ROWS", &[FULL_STORE_ROWS])?
+                .into_iter()
+                .max()
+                .unwrap_or(0),
             cases: read::<String>("PULSEDB_BENCH_CASES")?
                 .map(|text| text.split(',').map(|case| case.trim().to_owned()).collect()),
             million: read("PULSEDB_BENCH_MILLION")?

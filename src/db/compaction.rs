@@ -84,9 +84,17 @@ impl PulseDB {
     /// of it is left because the rest of its segment is damaged.
     pub async fn erase(&self, id: ExperienceId) -> Result<ErasureReport> {
         let engine = self.engine();
-        let reader = engine.reader()?;
-        let table = reader.find(id).map(|(table, _)| Arc::clone(table));
-        drop(reader);
+        let mut number = None;
+        let found =
+            self.with_point(|point| point.with_row(id, |table, _| number = Some(table.number)))?;
+        match found {
+            Ok(()) | Err(PulseDBError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let table = match number {
+            Some(number) => engine.reader()?.view.tables.get(number).cloned(),
+            None => None,
+        };
         match self.delete_experience(id).await {
             Ok(()) | Err(PulseDBError::NotFound { .. }) => {}
             Err(error) => return Err(error),

@@ -27,7 +27,7 @@ use crate::{
         queue::Stopped,
         stop::Latch,
     },
-    read::reader::Reader,
+    read::{point::Point, reader::Reader},
     state::{
         Applier, IdIndex, KeyIndex, Mutation, Newest, replay,
         retention::{Note, Retention},
@@ -137,7 +137,9 @@ impl Engine {
             applier.bury(Lsn::new(u64::MAX));
             recovered.report.last_lsn
         };
-        applier.replayed();
+        if base.is_none() {
+            applier.replayed();
+        }
         let _ = applier.take_purges();
         let mut report = recovered.report;
         for error in undecodable {
@@ -371,6 +373,21 @@ impl Engine {
             ids: Arc::clone(&self.ids),
             now: self.env.now(),
             instance: self.instance,
+        })
+    }
+
+    /// The same for a read of one experience, which only looks at the snapshot.
+    pub(crate) fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(PulseDBError::Closed);
+        }
+        self.published.with(|view| {
+            Ok(look(&Point {
+                view: view.ok_or(PulseDBError::Closed)?,
+                ids: &self.ids,
+                now: self.env.now(),
+                instance: self.instance,
+            }))
         })
     }
 

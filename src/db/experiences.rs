@@ -7,7 +7,7 @@ use crate::{
         CollectiveId, EntityKind, Experience, ExperienceId, ExperienceUpdate, NewExperience, Page,
         PageResult, SearchFilter, limits::MAX_GET_IDS,
     },
-    read::list,
+    read::{experience_view::ExperienceView, list, point::ReadRow},
     write::{
         request::{Change, Reply},
         validate,
@@ -137,11 +137,30 @@ impl PulseDB {
     /// [`PulseDBError::NotFound`]; [`PulseDBError::Corrupted`] naming file and offset where its
     /// bytes are damaged.
     pub async fn get_experience(&self, id: ExperienceId) -> Result<Experience> {
-        let reader = self.reader()?;
-        if self.may_block || reader.is_resident(id) {
-            return reader.experience(id);
+        self.read_one(id, |point, table, row| point.assemble(table, row))
+            .await
+    }
+
+    /// One experience as it stands, read in place: without copying its text and its vector.
+    ///
+    /// # Errors
+    /// As [`PulseDB::get_experience`].
+    pub async fn get_experience_view(&self, id: ExperienceId) -> Result<ExperienceView> {
+        self.read_one(id, |point, table, row| point.view_of(table, row))
+            .await
+    }
+
+    /// Reads one experience: at once where its body is in memory or the caller may wait.
+    async fn read_one<T: Send + 'static>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
+        let mut answer = None;
+        self.with_point(|point| point.read_one(id, self.may_block, read, &mut answer))??;
+        match answer {
+            Some(answer) => answer,
+            None => {
+                self.read(move |reader| reader.point().read_from_medium(id, read))
+                    .await
+            }
         }
-        self.read(move |reader| reader.experience(id)).await
     }
 
     /// Many experiences of one snapshot, in the order asked for; `None` for what does not exist.
@@ -158,8 +177,9 @@ impl PulseDB {
         }
         let ids = ids.to_vec();
         self.read(move |reader| {
+            let point = reader.point();
             ids.into_iter()
-                .map(|id| match reader.experience(id) {
+                .map(|id| match point.experience(id) {
                     Ok(experience) => Ok(Some(experience)),
                     Err(PulseDBError::NotFound { .. }) => Ok(None),
                     Err(error) => Err(error),
@@ -174,16 +194,21 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
-        let reader = self.reader()?;
-        let not_found = || PulseDBError::not_found(EntityKind::Experience, id);
-        let (table, state) = reader.find(id).ok_or_else(not_found)?;
-        let definition = table.definition(reader.lsn()).ok_or_else(not_found)?;
-        Ok(definition.decay.energy(
-            state.values.importance,
-            state.values.applications,
-            state.values.last_reinforced,
-            reader.now,
-        ))
+        let mut energy = None;
+        self.with_point(|point| {
+            point.with_row(id, |table, row| {
+                let values = row.values();
+                energy = table.definition(point.view.lsn()).map(|definition| {
+                    definition.decay.energy(
+                        values.importance,
+                        values.applications,
+                        values.last_reinforced,
+                        point.now,
+                    )
+                });
+            })
+        })??;
+        energy.ok_or_else(|| not_found(id))
     }
 
     /// One page of a collective by time or id; see [`Page`].
@@ -225,4 +250,8 @@ impl PulseDB {
         self.read(move |reader| list::recent(reader, collective, limit, &filter))
             .await
     }
+}
+
+fn not_found(id: ExperienceId) -> PulseDBError {
+    PulseDBError::not_found(EntityKind::Experience, id)
 }

@@ -127,7 +127,81 @@ pub struct BodyView<'a> {
     unknown: &'a [u8],
 }
 
+/// Where the fields of a body stand in its payload, for whoever keeps the payload by other means than a
+/// borrow.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyParts {
+    /// Components of the vector.
+    dimension: u16,
+    inverse_norm: f32,
+    /// Where the fields of tags 2–9 begin behind the vector; [`ABSENT`] for those that are not there.
+    offsets: [u32; 8],
+}
+
+/// No field begins there: payloads are shorter.
+const ABSENT: u32 = u32::MAX;
+
+impl BodyParts {
+    /// Components of the vector.
+    #[must_use]
+    pub const fn dimension(&self) -> u16 {
+        self.dimension
+    }
+
+    /// The body in the payload that these are the parts of.
+    #[must_use]
+    pub fn of<'a>(&self, payload: &'a [u8]) -> BodyView<'a> {
+        let (vector, rest) = payload
+            .split_at_checked(usize::from(self.dimension) * 4)
+            .unwrap_or_default();
+        let field = |at: usize| {
+            let offset = *self.offsets.get(at)?;
+            Field::at(rest, offset).filter(|_| offset != ABSENT)
+        };
+        let required = |at: usize| field(at).unwrap_or_default();
+        BodyView {
+            vector,
+            inverse_norm: self.inverse_norm,
+            content_hash: required(0),
+            experience_type: required(1),
+            source_agent: required(2),
+            source_task: field(3),
+            idempotency_key: field(4),
+            vitals: required(5),
+            traits: field(6),
+            content: required(7),
+            unknown: &[],
+        }
+    }
+}
+
 impl<'a> BodyView<'a> {
+    /// Where its fields stand.
+    #[must_use]
+    pub fn parts(&self) -> BodyParts {
+        let absent_or = |field: &Option<Field<'_>>| field.map_or(ABSENT, |field| field.offset);
+        BodyParts {
+            dimension: (self.vector.len() / 4) as u16,
+            inverse_norm: self.inverse_norm,
+            offsets: [
+                self.content_hash.offset,
+                self.experience_type.offset,
+                self.source_agent.offset,
+                absent_or(&self.source_task),
+                absent_or(&self.idempotency_key),
+                self.vitals.offset,
+                absent_or(&self.traits),
+                self.content.offset,
+            ],
+        }
+    }
+
+    /// The text as it stands in the payload, and the vector.
+    #[must_use]
+    pub const fn in_place(&self) -> (&'a [u8], &'a [u8]) {
+        (self.content.bytes, self.vector)
+    }
+
     /// Splits a payload into its vector of this dimension and its fields.
     pub fn parse(dimension: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (vector, bytes) = payload

@@ -29,7 +29,7 @@ pub fn assemble(
     head: &ExperienceHead,
     body: &BodyView<'_>,
     vitals: &Vitals,
-    traits: &Traits,
+    traits: Traits,
 ) -> Result<Experience, DecodeError> {
     let mut applications = BTreeMap::new();
     if vitals.applications > 0 {
@@ -46,9 +46,9 @@ pub fn assemble(
         timestamp: head.timestamp,
         importance: vitals.importance,
         confidence: vitals.confidence,
-        domain: traits.domain.clone(),
-        tags: traits.tags.clone(),
-        related_files: traits.related_files.clone(),
+        domain: traits.domain,
+        tags: traits.tags,
+        related_files: traits.related_files,
         applications,
         last_reinforced: vitals.last_reinforced.unwrap_or(head.timestamp),
         archived: vitals.archived,

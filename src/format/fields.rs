@@ -29,7 +29,7 @@ impl UnknownFields {
 }
 
 /// One field as it stands in the payload.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Field<'a> {
     /// Its tag.
     pub tag: u8,
@@ -40,6 +40,21 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// The field that begins at `offset` of its record's fields, whose sequence was checked before.
+    #[must_use]
+    pub fn at(fields: &'a [u8], offset: u32) -> Option<Self> {
+        let start = usize::try_from(offset).ok()?;
+        let (&[tag, l0, l1, l2, l3], behind) = fields
+            .get(start..)?
+            .split_first_chunk::<FIELD_HEADER_LEN>()?;
+        let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok()?;
+        Some(Self {
+            tag,
+            offset,
+            bytes: behind.get(..len)?,
+        })
+    }
+
     /// The error that this field is wrong.
     #[must_use]
     pub const fn wrong(&self, field: &'static str, what: &'static str) -> DecodeError {

@@ -173,7 +173,7 @@ impl FrameHeader {
             return Err(FrameFault::Flags(flags));
         }
         let header = Self {
-            payload_len: u32::from_le_bytes(array_at(bytes, 4)),
+            payload_len: frame_payload_len(bytes),
             payload_crc: u32::from_le_bytes(array_at(bytes, 8)),
             kind: RecordKind::try_from(kind)?,
             closes_commit: flags & CLOSES_COMMIT != 0,
@@ -219,6 +219,12 @@ impl FrameHeader {
 #[must_use]
 pub const fn frame_len(payload_len: u32) -> u64 {
     (FRAME_HEADER_LEN as u64 + payload_len as u64).next_multiple_of(FRAME_ALIGN)
+}
+
+/// Bytes of the payload behind a header that was decoded before. Does not look at the checksum.
+#[must_use]
+pub fn frame_payload_len(header: &[u8]) -> u32 {
+    u32::from_le_bytes(array_at(header, 4))
 }
 
 /// The checksum of a payload.

@@ -41,7 +41,7 @@ mod property_tests;
 
 #[cfg(test)]
 pub use body::Body;
-pub use body::{BodyFields, BodyView, encode_body};
+pub use body::{BodyFields, BodyParts, BodyView, encode_body};
 pub use checkpoint::{
     CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointCollective, CheckpointCounts, CheckpointDamage,
     CheckpointDirectory, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointRow,
@@ -53,7 +53,8 @@ pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, implied_seed, payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_payload_len, implied_seed,
+    payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};

@@ -294,7 +294,7 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
         };
         let vitals = view.vitals().unwrap_or(Vitals::initial(0.0, 0.0));
         let _ = (view.kind(), view.content(), view.traits());
-        let _ = assemble(&head, &view, &vitals, &traits);
+        let _ = assemble(&head, &view, &vitals, traits);
     }
 }
 
@@ -558,7 +558,7 @@ fn applications_are_counted_for_the_instance() {
         updated_at: Timestamp::from_millis(4),
         instance_id: InstanceId::from_u128(5),
     };
-    let fresh = assemble(&head, &view, &body.vitals, &body.traits).unwrap();
+    let fresh = assemble(&head, &view, &body.vitals, body.traits.clone()).unwrap();
     assert_eq!(fresh.applications, BTreeMap::new());
     assert_eq!(fresh.last_reinforced, head.timestamp);
     let vitals = Vitals {
@@ -566,7 +566,7 @@ fn applications_are_counted_for_the_instance() {
         last_reinforced: Some(Timestamp::from_millis(9)),
         ..body.vitals.clone()
     };
-    let used = assemble(&head, &view, &vitals, &body.traits).unwrap();
+    let used = assemble(&head, &view, &vitals, body.traits.clone()).unwrap();
     assert_eq!(used.applications, BTreeMap::from([(head.instance_id, 3)]));
     assert_eq!(used.last_reinforced, Timestamp::from_millis(9));
     assert_eq!(used.updated_at, head.updated_at);

@@ -7,6 +7,7 @@
 //! [`LogWriter`]; anybody may read through a [`SegmentSet`].
 
 mod build;
+mod damage;
 mod file;
 mod pieces;
 mod place;
@@ -14,6 +15,7 @@ mod pool;
 mod raw;
 mod recover;
 mod relocation;
+mod residency;
 pub mod retire;
 mod scan;
 mod segment;

@@ -20,8 +20,12 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, payload_crc},
-    model::Lsn,
+    format::{
+        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, frame_payload_len,
+        payload_crc,
+    },
+    model::{Lsn, Timestamp},
+    simd::prefetch,
     vfs::{Map, VfsFile},
 };
 
@@ -29,6 +33,7 @@ use super::{
     file,
     pieces::Pieces,
     place::{Place, UNIT_BYTES},
+    residency::Residency,
     retire::{Bin, Retiring},
     scan::INDEX_STEP_BYTES,
     summary::Summary,
@@ -60,6 +65,7 @@ pub(crate) struct Segment {
     id: u32,
     header: SegmentHeader,
     mapped: Retiring<Mapped>,
+    residency: Residency,
     end: AtomicU64,
     /// Of a sealed segment, from the first time it is asked for.
     summary: OnceLock<Summary>,
@@ -92,20 +98,6 @@ impl<'a> Frame<'a> {
             "the payload does not match its checksum",
         ))
     }
-
-    /// The vector at the beginning of the payload, as it stands in the file.
-    pub(crate) fn vector(&self) -> Result<&'a [f32]> {
-        let start = self.place.offset() + FRAME_HEADER_LEN as u64;
-        let len = u64::from(self.header.dimension) * 4;
-        if len <= u64::from(self.header.payload_len)
-            && let Some(vector) = self.segment.map().floats(start..start + len)
-        {
-            return Ok(vector);
-        }
-        Err(self
-            .segment
-            .corrupted(self.place.offset(), "the vector is longer than the payload"))
-    }
 }
 
 impl Frame<'_> {
@@ -129,6 +121,7 @@ impl Segment {
         Self {
             id: header.id,
             header,
+            residency: Residency::new(map.len()),
             mapped: Retiring::new(Mapped { path, file, map }),
             end: AtomicU64::new(end),
             summary: OnceLock::new(),
@@ -278,11 +271,27 @@ impl Segment {
         Err(self.corrupted(at, "no vector reaches there"))
     }
 
-    /// Would reading the frame at `unit` not wait for the medium? Looks at the first `bytes`.
-    pub(crate) fn is_resident(&self, unit: u32, bytes: u64) -> bool {
+    /// The payload of the frame at `unit`, which was checked before.
+    pub(crate) fn payload(&self, unit: u32) -> Result<&[u8]> {
         let at = u64::from(unit) * UNIT_BYTES;
-        self.map()
-            .is_resident(at..at.saturating_add(bytes).min(self.end()))
+        let start = at + FRAME_HEADER_LEN as u64;
+        let len = frame_payload_len(self.bytes(at..start)?);
+        self.bytes(start..start + u64::from(len))
+    }
+
+    /// Asks the CPU for the frame at `unit`, of so many bytes, which is read soon.
+    pub(crate) fn prefetch(&self, unit: u32, bytes: u32) {
+        let at = u64::from(unit) * UNIT_BYTES;
+        let frame = self.map().get(at..at + u64::from(bytes));
+        prefetch(frame.unwrap_or_default());
+    }
+
+    /// Would reading the frame at `unit`, of so many bytes, not wait for the medium, as far as was seen
+    /// a moment before `now`?
+    pub(crate) fn is_resident(&self, unit: u32, bytes: u64, now: Timestamp) -> bool {
+        let (at, end) = (u64::from(unit) * UNIT_BYTES, self.end());
+        let range = at..at.saturating_add(bytes).min(end);
+        self.residency.covers(self.map(), range, end, now)
     }
 
     /// The frames from the one at `unit` on, as far as they are written now. Damage is an item.
@@ -332,6 +341,11 @@ impl Segment {
         let last_lsn = last_lsn.get().max(before_first);
         let start = SEGMENT_HEADER_LEN as u64;
         Walk::new(pieces, self.header.seed, start, end, last_lsn)
+    }
+
+    /// What is wrong with the frame at `unit`, as an error that names file and offset.
+    pub(crate) fn corrupted_frame(&self, unit: u32, what: impl Into<String>) -> PulseDBError {
+        self.corrupted(u64::from(unit) * UNIT_BYTES, what)
     }
 
     /// What is wrong with the bytes at `offset`, as an error that names the file.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    damage::DamageRegistry,
     place::Place,
     relocation::Relocation,
     segment::{Frame, Frames, Segment},
@@ -40,6 +41,8 @@ pub(crate) struct SegmentSet {
     by_id: Vec<(u32, u32)>,
     /// Ids of segments that were rewritten, and where their frames are, by id.
     moved: Vec<(u32, Arc<Relocation>)>,
+    /// Shared with all sets that come from this one.
+    damage: Arc<DamageRegistry>,
 }
 
 impl SegmentSet {
@@ -56,6 +59,7 @@ impl SegmentSet {
             segments,
             by_id,
             moved: Vec::new(),
+            damage: Arc::default(),
         }
     }
 
@@ -65,6 +69,7 @@ impl SegmentSet {
         segments.push(segment);
         Self {
             moved: self.moved.clone(),
+            damage: Arc::clone(&self.damage),
             ..Self::new(segments)
         }
     }
@@ -90,8 +95,20 @@ impl SegmentSet {
         moved.sort_unstable_by_key(|(id, _)| *id);
         Self {
             moved,
+            damage: Arc::clone(&self.damage),
             ..Self::new(segments)
         }
+    }
+
+    /// What reads met that was not as it was written.
+    pub(crate) fn damage(&self) -> &DamageRegistry {
+        &self.damage
+    }
+
+    /// Notes the damage that `error` tells of, for health to list. Whoever compares checksums of
+    /// records calls this where they do not match.
+    pub(crate) fn note_damage(&self, error: &PulseDBError) {
+        self.damage.note(error);
     }
 
     /// The segments, by LSN.
@@ -149,10 +166,10 @@ impl SegmentSet {
         self.segments.get(*index as usize)
     }
 
-    /// The frame at `place`.
-    pub(crate) fn frame(&self, place: Place) -> Result<Frame<'_>> {
+    /// The segment that holds the frame that was written at `place`, and its unit there.
+    pub(crate) fn holder(&self, place: Place) -> Result<(&Arc<Segment>, u32)> {
         match self.locate(place) {
-            Some((segment, unit)) => segment.frame(unit),
+            Some(found) => Ok(found),
             None => Err(PulseDBError::corrupted(
                 format!("segment {}", place.segment),
                 place.offset(),
@@ -161,12 +178,16 @@ impl SegmentSet {
         }
     }
 
+    /// The frame at `place`.
+    pub(crate) fn frame(&self, place: Place) -> Result<Frame<'_>> {
+        let (segment, unit) = self.holder(place)?;
+        segment.frame(unit)
+    }
+
     /// The vector at `place`, of a frame that was checked before.
     pub(crate) fn vector(&self, place: Place, dimension: u16) -> Result<&[f32]> {
-        match self.locate(place) {
-            Some((segment, unit)) => segment.vector(unit, dimension),
-            None => self.frame(place)?.vector(),
-        }
+        let (segment, unit) = self.holder(place)?;
+        segment.vector(unit, dimension)
     }
 
     /// Where the frame with this LSN stands, if there is one whose header is intact.

@@ -72,6 +72,10 @@ pub struct Health {
     pub poisoned: Option<String>,
     /// What the open found.
     pub recovery: RecoveryReport,
+    /// Damaged records that reads have met since, beside those that the open found, at most 1,000:
+    /// (file, offset, what was found). Reading such a record answers
+    /// [`Corrupted`](crate::PulseDBError::Corrupted); lists and searches leave it out.
+    pub damaged: Vec<(PathBuf, u64, String)>,
     /// Bytes of requests that wait for their commit.
     pub queued_bytes: u64,
 }

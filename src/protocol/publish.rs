@@ -26,6 +26,12 @@ impl<T> Published<T> {
         self.current.load()
     }
 
+    /// Looks at what is visible now without counting a reference to it: for short looks that many
+    /// threads take at once.
+    pub fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
+        self.current.with(look)
+    }
+
     /// Shows `next` to every later load. For the committer only.
     pub fn store(&self, next: Arc<T>) {
         self.current.store(Some(next));

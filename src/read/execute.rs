@@ -6,14 +6,16 @@
 //! proof ([`crate::vector::codes`]); a graph is as good as its recall, and where it yields too few
 //! rows, a more thorough plan follows. So a search for k answers with k rows whenever k match.
 
-use std::time::Duration;
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use roaring::RoaringBitmap;
 
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
-    log::SegmentSet,
     model::{
         CollectiveId, DecayConfig, RecallWeights, SearchExplanation, SearchHit, SearchOptions,
         SearchPlan as Plan,
@@ -156,6 +158,9 @@ struct Search<'a> {
     /// Whether a match whose values never changed is believed to have the traits that its postings
     /// say, until it is read as a result.
     trusting: bool,
+    /// Rows that this search met and could not read, and whether one of them was taken for a result.
+    damaged: RefCell<RoaringBitmap>,
+    lacking: Cell<bool>,
 }
 
 /// What a search did.
@@ -192,6 +197,8 @@ impl<'a> Search<'a> {
             scoring: weights.map_or(Scoring::Similarity, Scoring::Weighted),
             decay,
             trusting: true,
+            damaged: RefCell::default(),
+            lacking: Cell::new(false),
         })
     }
 
@@ -394,7 +401,9 @@ impl<'a> Search<'a> {
         let Some(energy) = self.energy_of(&found)? else {
             return Ok(());
         };
-        let vector = self.vector(&found)?;
+        let Some(vector) = self.reader.vector(self.table, &found)? else {
+            return Ok(());
+        };
         for sieve in &mut pass.sieves {
             let similarity = sieve.query.similarity(vector, found.row.inverse_norm);
             sieve.offer(row, (similarity, 0.0), |_| Ok(Some(energy)))?;
@@ -407,8 +416,10 @@ impl<'a> Search<'a> {
         let Some(row) = self.rows.filled(row) else {
             return RowVector::Gone;
         };
-        match self.segments().vector(row.place, self.table.dimension) {
-            Ok(vector) if row.kind.is_some() => RowVector::Vector(vector, row.inverse_norm),
+        match self.reader.vector(self.table, &row) {
+            Ok(Some(vector)) if row.row.kind.is_some() => {
+                RowVector::Vector(vector, row.row.inverse_norm)
+            }
             _ => RowVector::Unreadable,
         }
     }
@@ -423,6 +434,9 @@ impl<'a> Search<'a> {
     }
 
     fn energy_of(&self, row: &Visited<'_>) -> Result<Option<f32>> {
+        if self.damaged.borrow().contains(row.number) {
+            return Ok(None);
+        }
         let passes = match &self.matches {
             Some(matches) if !matches.contains(row.number) => false,
             Some(_) if self.trusting && row.unchanged() => {
@@ -465,22 +479,26 @@ impl<'a> Search<'a> {
         let Some(row) = self.rows.visible(row) else {
             return Ok(None);
         };
+        let Some(vector) = self.reader.vector(self.table, &row)? else {
+            self.leave_out(row.number);
+            return Ok(None);
+        };
         Ok(Some(Compared {
-            vector: self.vector(&row)?,
+            vector,
             inverse_norm: row.row.inverse_norm,
             id: row.row.id,
         }))
     }
 
-    fn vector(&self, row: &Visited<'_>) -> Result<&'a [f32]> {
-        self.segments().vector(row.row.place, self.table.dimension)
+    /// Notes a row that was taken for one of the best and cannot be read: it has kept others out, so
+    /// that the search is to be repeated without it.
+    fn leave_out(&self, row: u32) {
+        self.damaged.borrow_mut().insert(row);
+        self.lacking.set(true);
     }
 
-    fn segments(&self) -> &'a SegmentSet {
-        &self.reader.view.segments
-    }
-
-    /// The results; `None` if one of them does not have the traits that it was believed to have.
+    /// The results; `None` if one of them does not have the traits that it was believed to have, or
+    /// is damaged.
     fn hits(&self, candidates: Vec<Vec<Candidate>>) -> Result<Option<Vec<Vec<SearchHit>>>> {
         let mut all = Vec::with_capacity(candidates.len());
         for best in candidates {
@@ -489,7 +507,10 @@ impl<'a> Search<'a> {
                 let Some(row) = self.rows.visible(candidate.row) else {
                     continue;
                 };
-                let experience = self.reader.assemble(self.table, &row.state())?;
+                let Some(experience) = self.reader.assemble(self.table, &row)? else {
+                    self.leave_out(row.number);
+                    continue;
+                };
                 if !self.filter.traits_of(&experience) {
                     return Ok(None);
                 }
@@ -501,7 +522,7 @@ impl<'a> Search<'a> {
             }
             all.push(hits);
         }
-        Ok(Some(all))
+        Ok((!self.lacking.take()).then_some(all))
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Compiled<'a> {
     filter: &'a SearchFilter,
     /// Codes of the agents asked for; `None` where any will do.
     agents: Option<Vec<u32>>,
+    dimension: u16,
 }
 
 /// Refuses a filter that cannot be meant.
@@ -73,12 +74,21 @@ impl<'a> Compiled<'a> {
                 .filter_map(|agent| table.agents.code(agent.as_str()))
                 .collect()
         });
-        Ok(Self { filter, agents })
+        Ok(Self {
+            filter,
+            agents,
+            dimension: table.dimension,
+        })
     }
 
     /// What was asked for.
     pub fn asked(&self) -> &SearchFilter {
         self.filter
+    }
+
+    /// Components of the vectors of the collective.
+    pub fn dimension(&self) -> u16 {
+        self.dimension
     }
 
     /// Codes of the agents asked for; `None` where any will do.

@@ -123,8 +123,7 @@ impl Walk<'_> {
         if !self.reader.passes(&self.filter, row)? {
             return Ok(());
         }
-        self.items
-            .push(self.reader.assemble(self.table, &row.state())?);
+        self.items.extend(self.reader.assemble(self.table, row)?);
         Ok(())
     }
 

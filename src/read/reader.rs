@@ -4,13 +4,10 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, ExperienceHead, Traits, Vitals, assemble},
     log::SegmentSet,
-    model::{
-        Collective, CollectiveId, EntityKind, Experience, ExperienceId, InstanceId, Lsn, Timestamp,
-    },
-    read::filter::Compiled,
-    state::{IdIndex, RowState, Snapshot, Table, Values, Visited, replay},
+    model::{Collective, CollectiveId, EntityKind, Experience, InstanceId, Lsn, Timestamp},
+    read::{filter::Compiled, point::Point},
+    state::{IdIndex, Snapshot, Table, Visited, body},
     sync::Arc,
 };
 
@@ -58,42 +55,34 @@ impl Reader {
             .collect()
     }
 
-    /// The row of an experience, if it is visible.
-    pub fn find(&self, id: ExperienceId) -> Option<(&Arc<Table>, RowState)> {
-        let at = self.ids.get(id.as_u128())?;
-        let table = self.view.tables.get(at.collective)?;
-        let state = table.row(at.row, self.lsn())?;
-        (!state.values.expired(self.now)).then_some((table, state))
+    /// The same, as far as one experience is concerned.
+    pub fn point(&self) -> Point<'_> {
+        Point {
+            view: &self.view,
+            ids: &self.ids,
+            now: self.now,
+            instance: self.instance,
+        }
     }
 
-    /// One experience.
-    pub fn experience(&self, id: ExperienceId) -> Result<Experience> {
-        let (table, state) = self
-            .find(id)
-            .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))?;
-        self.assemble(table, &state)
+    /// What was read, or nothing where the record is damaged. Damage is confined to its record: an
+    /// answer of many leaves it out, and health lists it.
+    pub fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(PulseDBError::Corrupted { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Whether the body of an experience is in memory, so that reading it waits for no disk.
-    pub fn is_resident(&self, id: ExperienceId) -> bool {
-        self.find(id).is_none_or(|(_, state)| {
-            let place = state.row.place;
-            self.view
-                .segments
-                .locate(place)
-                .is_none_or(|(segment, unit)| {
-                    segment.is_resident(unit, u64::from(state.row.frame_bytes))
-                })
-        })
+    /// The vector of a row; `None` where the row is damaged.
+    pub fn vector<'s>(&'s self, table: &Table, row: &Visited<'_>) -> Result<Option<&'s [f32]>> {
+        Self::unless_damaged(body::vector(&self.view.segments, row, table.dimension))
     }
 
     /// Whether a row that a walk passes has expired.
     pub fn expired(&self, row: &Visited<'_>) -> bool {
-        if row.unchanged() {
-            !row.row.pinned && row.row.expires_at.is_some_and(|at| at <= self.now)
-        } else {
-            row.values().expired(self.now)
-        }
+        row.expired(self.now)
     }
 
     /// The same as far as the columns tell.
@@ -102,7 +91,7 @@ impl Reader {
     }
 
     /// Whether a row that a walk passes is there and passes the filter; the traits are read last,
-    /// and only where the filter asks for them.
+    /// and only where the filter asks for them. A row whose traits are damaged does not pass.
     pub fn passes(&self, filter: &Compiled<'_>, row: &Visited<'_>) -> Result<bool> {
         if !self.passes_columns(filter, row) {
             return Ok(false);
@@ -110,44 +99,12 @@ impl Reader {
         if !filter.needs_traits() {
             return Ok(true);
         }
-        let traits = replay::traits_at(&self.view.segments, row.row, &row.values())?;
-        Ok(filter.traits(&traits))
+        let traits = body::traits(&self.view.segments, row, &row.values(), filter.dimension());
+        Ok(Self::unless_damaged(traits)?.is_some_and(|traits| filter.traits(&traits)))
     }
 
-    /// The experience that a row stands for.
-    pub fn assemble(&self, table: &Table, state: &RowState) -> Result<Experience> {
-        self.assemble_values(table, state, &state.values)
-    }
-
-    fn assemble_values(
-        &self,
-        table: &Table,
-        state: &RowState,
-        values: &Values,
-    ) -> Result<Experience> {
-        if let Some(place) = values.damaged_place {
-            return Err(replay::damage(&self.view.segments, place));
-        }
-        let frame = self.view.segments.frame(state.row.place)?;
-        let payload = frame.verified_payload()?;
-        let corrupted = |error: crate::format::DecodeError| frame.corrupted(error.to_string());
-        let body = BodyView::parse(frame.header.dimension, payload).map_err(corrupted)?;
-        let traits: Traits = if values.traits_place.is_none() {
-            body.traits().map_err(corrupted)?
-        } else {
-            replay::traits_at(&self.view.segments, &state.row, values)?
-        };
-        let mut vitals = Vitals::initial(values.importance, values.confidence);
-        vitals.applications = values.applications;
-        vitals.last_reinforced = Some(values.last_reinforced);
-        vitals.archived = values.archived;
-        let head = ExperienceHead {
-            id: ExperienceId::from_u128(state.row.id),
-            collective_id: CollectiveId::from_u128(table.id),
-            timestamp: state.row.time,
-            updated_at: values.updated_at,
-            instance_id: self.instance,
-        };
-        assemble(&head, &body, &vitals, &traits).map_err(corrupted)
+    /// The experience that a row stands for; `None` where a record of it is damaged.
+    pub fn assemble(&self, table: &Table, row: &Visited<'_>) -> Result<Option<Experience>> {
+        Self::unless_damaged(self.point().assemble(table, row))
     }
 }

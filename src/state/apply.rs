@@ -248,7 +248,7 @@ impl Applier {
         table.note_horizon(horizon);
         row.agent = table.agents.intern(agent);
         table.fill(at.row, row);
-        self.ids.insert(row.id, at);
+        self.ids.insert(row.id, at, row.place);
         if let Some(key) = key {
             self.keys.insert(at, key);
         }

@@ -141,6 +141,8 @@ pub struct Slot {
     /// Whether there are versions after the body. Every walk asks this of every row, and a flag
     /// costs it a plain load where the chain's cell costs an atomic exchange.
     changed: AtomicBool,
+    /// Whether this process wrote the body, or compared it with its checksums.
+    checked: AtomicBool,
     /// Versions after the body.
     versions: Chain<Values>,
 }
@@ -210,9 +212,29 @@ impl Slot {
         deleted_at != 0 && deleted_at <= horizon.get()
     }
 
-    /// Fills the slot. A slot that is already filled stays as it is.
-    pub fn fill(&self, row: Row) {
-        let _ = self.row.set(row);
+    /// Fills the slot. A slot that is already filled stays as it is. `checked` says whether this
+    /// process wrote the body, or compared it with its checksums.
+    pub fn fill(&self, row: Row, checked: bool) {
+        if self.row.set(row).is_ok() && checked {
+            self.note_checked();
+        }
+    }
+
+    /// Whether the body was compared with its checksums, so that nobody need do it again.
+    pub fn checked(&self) -> bool {
+        // The bytes never change: whoever reads an old `false` compares them once more.
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    /// The body was compared with its checksums.
+    pub fn note_checked(&self) {
+        self.checked.store(true, Ordering::Relaxed);
+    }
+
+    /// The body is to be compared again, as that of a row that was not read by this process.
+    #[cfg(test)]
+    pub fn forget_checked(&self) {
+        self.checked.store(false, Ordering::Relaxed);
     }
 
     /// Adds a version.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use crate::{
     format::Checkpoint,
+    log::Place,
     sync::{Arc, RwLock},
 };
 
@@ -21,12 +22,21 @@ pub struct RowRef {
     pub row: u32,
 }
 
+/// What is known of an id.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    row: RowRef,
+    /// Where the body was written. It fills what an entry would leave empty, and lets a point read ask for
+    /// the body before it has seen the row: two waits for memory in the time of one.
+    place: Place,
+}
+
 const SHARDS: usize = 64;
 
 /// Ids of experiences and their rows.
 #[derive(Debug)]
 pub struct IdIndex {
-    shards: Vec<RwLock<HashMap<u128, RowRef, IdHashing>>>,
+    shards: Vec<RwLock<HashMap<u128, Entry, IdHashing>>>,
     base: Option<Arc<Checkpoint>>,
 }
 
@@ -49,24 +59,31 @@ impl IdIndex {
         }
     }
 
-    fn shard(&self, id: u128) -> Option<&RwLock<HashMap<u128, RowRef, IdHashing>>> {
+    fn shard(&self, id: u128) -> Option<&RwLock<HashMap<u128, Entry, IdHashing>>> {
         // The low bits of a UUIDv7 are its random part.
         self.shards.get(id as usize % SHARDS)
     }
 
     /// The row that `id` was last given to.
     pub fn get(&self, id: u128) -> Option<RowRef> {
-        let fresh = self.shard(id)?.read().get(&id).copied();
-        fresh.or_else(|| {
-            let (collective, row) = self.base.as_ref()?.find_id(id)?;
-            Some(RowRef { collective, row })
-        })
+        self.find(id).map(|(row, _)| row)
     }
 
-    /// Points `id` to a row.
-    pub fn insert(&self, id: u128, row: RowRef) {
+    /// The row that `id` was last given to, and where its body was written, as a hint:
+    /// [`Place::NOWHERE`] where that is not known.
+    pub fn find(&self, id: u128) -> Option<(RowRef, Place)> {
+        let fresh = self.shard(id)?.read().get(&id).copied();
+        if let Some(Entry { row, place }) = fresh {
+            return Some((row, place));
+        }
+        let (collective, row) = self.base.as_ref()?.find_id(id)?;
+        Some((RowRef { collective, row }, Place::NOWHERE))
+    }
+
+    /// Points `id` to a row whose body stands at `place`.
+    pub fn insert(&self, id: u128, row: RowRef, place: Place) {
         if let Some(shard) = self.shard(id) {
-            shard.write().insert(id, row);
+            shard.write().insert(id, Entry { row, place });
         }
     }
 
@@ -74,7 +91,7 @@ impl IdIndex {
     pub fn remove(&self, id: u128, row: RowRef) {
         if let Some(shard) = self.shard(id) {
             let mut shard = shard.write();
-            if shard.get(&id) == Some(&row) {
+            if shard.get(&id).is_some_and(|entry| entry.row == row) {
                 shard.remove(&id);
             }
         }
@@ -83,7 +100,9 @@ impl IdIndex {
     /// Forgets every id of a collective, shard by shard.
     pub fn remove_collective(&self, collective: u32) {
         for shard in &self.shards {
-            shard.write().retain(|_, row| row.collective != collective);
+            shard
+                .write()
+                .retain(|_, entry| entry.row.collective != collective);
         }
     }
 }

@@ -12,6 +12,7 @@
 pub mod apply;
 pub mod base;
 pub mod bins;
+pub mod body;
 pub mod chain;
 pub mod chunk;
 pub mod filter_index;
@@ -30,5 +31,5 @@ pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
 pub use keys::KeyIndex;
 pub use snapshot::{Held, Newest, Snapshot};
-pub use table::{Kept, RowState, Rows, Table, Visited};
+pub use table::{Kept, Rows, Table, Visited};
 pub use values::Values;

@@ -11,6 +11,10 @@ use crate::{
     sync::Arc,
 };
 
+/// Why a record that the open could not read is not believed later: what was derived from it then is
+/// not what it says.
+pub const HEALED: &str = "a record that was damaged reads well again; reopen";
+
 const NEWEST: Lsn = Lsn::new(u64::MAX);
 
 /// What the record in `frame` changes; `payload` was compared with its checksum.
@@ -37,6 +41,15 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
         RecordKind::Body => {
             let body = BodyView::parse(header.dimension, payload)
                 .map_err(|error| fault(error.to_string()))?;
+            let table = applier.tables().get(header.collective);
+            if let Some(table) = table
+                && table.dimension != header.dimension
+            {
+                return Err(fault(format!(
+                    "the vector has {} components, those of the collective {}",
+                    header.dimension, table.dimension
+                )));
+            }
             body_mutation(header, frame.place, at, &body)
                 .map_err(|error| fault(error.to_string()))?
         }
@@ -98,20 +111,16 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
 
 /// The traits of a row with these values, read from the log.
 pub fn traits_at(segments: &SegmentSet, row: &Row, values: &Values) -> Result<Traits> {
-    match values.traits_place {
-        None => {
-            let frame = segments.frame(row.place)?;
-            let payload = frame.verified_payload()?;
-            BodyView::parse(frame.header.dimension, payload)
-                .and_then(|body| body.traits())
-                .map_err(|error| frame.corrupted(error.to_string()))
-        }
-        Some(place) => {
-            let frame = segments.frame(place)?;
-            let payload = frame.verified_payload()?;
-            Traits::decode(payload).map_err(|error| frame.corrupted(error.to_string()))
-        }
-    }
+    let read = |place: Place| {
+        let frame = segments.frame(place)?;
+        let payload = frame.verified_payload()?;
+        let traits = match values.traits_place {
+            None => BodyView::parse(frame.header.dimension, payload).and_then(|body| body.traits()),
+            Some(_) => Traits::decode(payload),
+        };
+        traits.map_err(|error| frame.corrupted(error.to_string()))
+    };
+    read(values.traits_place.unwrap_or(row.place)).inspect_err(|error| segments.note_damage(error))
 }
 
 /// The row of a body as far as its header tells.
@@ -142,6 +151,10 @@ fn body_mutation(
     let vitals = body.vitals()?;
     let traits = body.traits()?;
     let key = body.idempotency_key()?;
+    // Views hand these out without looking at them again.
+    body.content()?;
+    body.source_task()?;
+    body.content_hash()?;
     Ok(Mutation::Record {
         at,
         row: Row {
@@ -181,7 +194,10 @@ pub fn damage(segments: &SegmentSet, place: Place) -> PulseDBError {
         .frame(place)
         .and_then(|frame| frame.verified_payload().map(drop))
     {
-        Err(error) => error,
-        Ok(()) => PulseDBError::conflict("a record that was damaged reads well again; reopen"),
+        Err(error) => {
+            segments.note_damage(&error);
+            error
+        }
+        Ok(()) => PulseDBError::conflict(HEALED),
     }
 }

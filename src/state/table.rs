@@ -3,6 +3,7 @@
 use crate::{
     format::{Checkpoint, CheckpointCollective},
     model::{Collective, Lsn, Timestamp},
+    simd::prefetch,
     state::{
         base::Base,
         chain::Chain,
@@ -66,12 +67,23 @@ impl Visited<'_> {
         self.slot.values(self.row, self.lsn)
     }
 
-    /// The row with its values.
-    pub fn state(&self) -> RowState {
-        RowState {
-            row: *self.row,
-            values: self.values(),
+    /// Whether it has expired at `now`.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        if self.unchanged() {
+            !self.row.pinned && self.row.expires_at.is_some_and(|at| at <= now)
+        } else {
+            self.values().expired(now)
         }
+    }
+
+    /// Whether the body was compared with its checksums; see [`crate::state::body`].
+    pub(super) fn checked(&self) -> bool {
+        self.slot.checked()
+    }
+
+    /// The body was compared with its checksums.
+    pub(super) fn note_checked(&self) {
+        self.slot.note_checked();
     }
 }
 
@@ -128,14 +140,19 @@ impl Rows {
     }
 
     /// The row, whoever may see it; `None` where nobody can any more.
-    pub fn filled(&self, number: u32) -> Option<&Row> {
-        self.slot(number)?.row()
+    pub fn filled(&self, number: u32) -> Option<Visited<'_>> {
+        let slot = self.slot(number)?;
+        Some(Visited {
+            number,
+            row: slot.row()?,
+            slot,
+            lsn: self.lsn,
+        })
     }
 
     /// The row, unless nobody at or above `horizon` can see it.
-    pub fn needed(&self, number: u32, horizon: Lsn) -> Option<&Row> {
-        let slot = self.slot(number)?;
-        slot.row().filter(|_| !slot.gone(horizon))
+    pub fn needed(&self, number: u32, horizon: Lsn) -> Option<Visited<'_>> {
+        self.filled(number).filter(|row| !row.slot.gone(horizon))
     }
 
     /// Whether somebody at or above `horizon` can see the row. Asks nothing more of it, and so
@@ -252,7 +269,7 @@ impl Table {
         let rows = self.rows(lsn);
         (0..count)
             .rev()
-            .take_while(|number| rows.filled(*number).is_none_or(|row| row.lsn > lsn))
+            .take_while(|number| rows.filled(*number).is_none_or(|row| row.row.lsn > lsn))
             .last()
             .unwrap_or(count)
     }
@@ -262,7 +279,7 @@ impl Table {
         let count = self.row_count();
         let rows = self.rows(lsn);
         // A row above the LSN of a snapshot that is held cannot be gone.
-        let newer = |number: &u32| rows.filled(*number).is_some_and(|row| row.lsn > lsn);
+        let newer = |number: &u32| rows.filled(*number).is_some_and(|row| row.row.lsn > lsn);
         (0..count).rev().take_while(newer).last().unwrap_or(count)
     }
 
@@ -276,11 +293,32 @@ impl Table {
 
     /// The row as of `lsn`.
     pub fn row(&self, number: u32, lsn: Lsn) -> Option<RowState> {
+        let state = |row: &Visited<'_>| RowState {
+            row: *row.row,
+            values: row.values(),
+        };
+        self.with_row(number, lsn, || (), state)
+    }
+
+    /// Looks at the row as of `lsn`, if it is visible. `meanwhile` runs while the row is on its way from
+    /// memory.
+    pub fn with_row<R>(
+        &self,
+        number: u32,
+        lsn: Lsn,
+        meanwhile: impl FnOnce(),
+        look: impl FnOnce(&Visited<'_>) -> R,
+    ) -> Option<R> {
         self.with_slot(number, |slot| {
-            let row = *slot.visible(lsn)?;
-            Some(RowState {
-                row,
-                values: slot.values(&row, lsn),
+            prefetch(std::slice::from_ref(slot));
+            meanwhile();
+            slot.visible(lsn).map(|row| {
+                look(&Visited {
+                    number,
+                    row,
+                    slot,
+                    lsn,
+                })
             })
         })?
     }
@@ -422,7 +460,10 @@ impl Table {
             chunks = Arc::new(grown);
             self.chunks.store(Some(Arc::clone(&chunks)));
         }
-        self.with_slot(number, |slot| slot.fill(row));
+        // Whoever commits has just written the body, and whoever replays has compared it with its
+        // checksums. Of one that could not be read nothing is known but its identity: it is
+        // compared again whenever somebody asks for it.
+        self.with_slot(number, |slot| slot.fill(row, row.kind.is_some()));
         self.note_row(number);
     }
 

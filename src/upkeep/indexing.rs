@@ -29,7 +29,7 @@ use crate::{
     model::{InstanceId, Lsn},
     protocol::stop::Latch,
     simd::squared_norm,
-    state::{Rows, Snapshot, Table},
+    state::{Rows, Snapshot, Table, body},
     sync::{Arc, OnceLock},
     vector::{
         Expected, Graph, GraphBuilder,
@@ -196,7 +196,9 @@ impl Indexing {
         // are never given twice, so the last row tells.
         let last = graph.rows().last().copied();
         let rows = table.rows(view.lsn());
-        let lsn = last.and_then(|last| rows.filled(last)).map(|row| row.lsn);
+        let lsn = last
+            .and_then(|last| rows.filled(last))
+            .map(|row| row.row.lsn);
         let still_there = lsn.is_none_or(|lsn| lsn == graph.covered().last_lsn);
         if name == GraphFiles::name(graph.covered())
             && graph.covered().end <= table.row_count()
@@ -416,7 +418,10 @@ impl Indexing {
             collective: table.number,
             first: job.rows.start,
             end: job.rows.end,
-            last_lsn: source.rows.filled(last).map_or(Lsn::ZERO, |row| row.lsn),
+            last_lsn: source
+                .rows
+                .filled(last)
+                .map_or(Lsn::ZERO, |row| row.row.lsn),
             horizon: source.horizon,
         };
         let name = GraphFiles::name(&covered);
@@ -474,14 +479,20 @@ impl<'a> Source<'a> {
             return Ok(None);
         };
         // A damaged body passes no filter.
-        if row.kind.is_none() {
+        if row.row.kind.is_none() {
             return Ok(None);
         }
-        let vector = self.segments.vector(row.place, self.table.dimension)?;
+        let inverse_norm = row.row.inverse_norm;
+        let vector = match body::vector(&self.segments, &row, self.table.dimension) {
+            Ok(vector) => vector,
+            // It answers nobody; health lists it.
+            Err(PulseDBError::Corrupted { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let length = squared_norm(vector).sqrt();
-        let stated = f64::from(row.inverse_norm) * length;
+        let stated = f64::from(inverse_norm) * length;
         if (stated - 1.0).abs() <= TRUSTED_LENGTH {
-            return Ok(Some((Cow::Borrowed(vector), row.inverse_norm)));
+            return Ok(Some((Cow::Borrowed(vector), inverse_norm)));
         }
         // Too long or too short for f32 to say 1 / length.
         let normalised = vector

@@ -42,7 +42,7 @@ impl Source<'_> {
         let mut read = last;
         while let Some(frame) = frames.next() {
             // Whose record the damaged bytes were is not known, so nobody may skip them silently.
-            let frame = frame?;
+            let frame = frame.inspect_err(|error| self.view.segments.note_damage(error))?;
             if frame.header.collective != self.number {
                 continue;
             }
@@ -53,7 +53,9 @@ impl Source<'_> {
             if absorbed {
                 continue;
             }
-            if let Some(event) = self.event(&frame)? {
+            let event = self.event(&frame);
+            let event = event.inspect_err(|error| self.view.segments.note_damage(error))?;
+            if let Some(event) = event {
                 events.push(event);
             }
             if events.len() >= limit {
@@ -167,7 +169,7 @@ impl Source<'_> {
         let experience = BodyView::parse(frame.header.dimension, payload).and_then(|body| {
             let vitals = vitals.cloned().map_or_else(|| body.vitals(), Ok)?;
             let traits = traits.cloned().map_or_else(|| body.traits(), Ok)?;
-            assemble(&head, &body, &vitals, &traits)
+            assemble(&head, &body, &vitals, traits)
         });
         decoded(frame, experience)
     }

@@ -41,7 +41,8 @@ pub(crate) fn run(
         Contender::new("ours, 1 caller", || {
             work.with(|dir| {
                 let db = ours::Blocking::open(dir, config(), &records.texts())?;
-                let outcome = drive::with_caller(load, |n| db.record_batch(n * BATCH, BATCH));
+                let outcome =
+                    drive::with_caller(load, |n| db.record_batch(n * BATCH, BATCH).map(drop));
                 db.close()?;
                 outcome
             })

@@ -21,10 +21,11 @@ use anyhow::Result;
 
 use crate::{machine, report::Report, settings::Settings, workdir::WorkDir};
 use drive::Load;
-use records::Records;
+pub(crate) use drive::runtime;
+pub(crate) use records::{DIMENSION, Records};
 
 /// Size of ours' log segments and of the files of the ceiling.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Runs the bench and leaves its table.
 pub(crate) fn run(settings: &Settings) -> Result<()> {

@@ -243,20 +243,21 @@ fn told(applier: &Applier, story: &[(Lsn, Mutation)]) -> Vec<String> {
         told.push(format!("{}: {definition:?}, {count} rows", table.number));
         let mut upwards = Vec::new();
         table.for_each_from(0, NEWEST, |row| {
-            upwards.push(format!("{} {:?}", row.number, row.state()));
+            upwards.push(format!("{} {:?}", row.number, (*row.row, row.values())));
             true
         });
         let mut downwards = Vec::new();
         table.for_each_below(count, NEWEST, |row| {
-            downwards.push(format!("{} {:?}", row.number, row.state()));
+            downwards.push(format!("{} {:?}", row.number, (*row.row, row.values())));
             true
         });
         downwards.reverse();
         assert_eq!(upwards, downwards);
         let rows = table.rows(NEWEST);
         for number in (0..count + 20).step_by(3) {
-            let alone = rows.visible(number).map(|row| row.state());
-            assert_eq!(alone, table.row(number, NEWEST));
+            let alone = rows.visible(number).map(|row| (*row.row, row.values()));
+            let row = table.row(number, NEWEST);
+            assert_eq!(alone, row.map(|state| (state.row, state.values)));
             let needed = rows.is_needed(number, NEWEST);
             assert_eq!(needed, alone.is_some(), "row {number}");
             assert_eq!(needed, rows.needed(number, NEWEST).is_some());
@@ -379,7 +380,7 @@ proptest! {
                 let rows = |table: &crate::state::Table| {
                     let mut rows = Vec::new();
                     table.for_each_from(0, lsn, |row| {
-                        rows.push((row.number, row.state().row, row.values()));
+                        rows.push((row.number, *row.row, row.values()));
                         true
                     });
                     (rows, table.definition(lsn))

@@ -10,9 +10,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    format::{FrameHeader, RecordKind},
+    format::{CollectiveRecord, FrameHeader, RecordKind},
     log::{Frame, Segment, SegmentSet},
-    model::Lsn,
+    model::{CollectiveId, Lsn},
     state::{Held, Row, Table, Values},
     sync::Arc,
 };
@@ -77,7 +77,9 @@ impl<'a> Judge<'a> {
             return true;
         };
         match header.kind {
-            RecordKind::Collective => self.keeps_definition(table, header.lsn),
+            RecordKind::Collective => {
+                is_first_definition(frame) || self.keeps_definition(table, header.lsn)
+            }
             RecordKind::Body => self.with_row(table, header, |_, _| ()).is_some(),
             RecordKind::Vitals | RecordKind::Traits => self.keeps_version(table, frame),
             RecordKind::ExperienceDeleted => {
@@ -147,6 +149,19 @@ impl<'a> Judge<'a> {
             };
             (!slot.gone(horizon)).then(|| look(row, &versions))
         })?
+    }
+}
+
+/// Whether the record made its collective. It stays as long as the collective, in front of the rows:
+/// who replays the log would not know where they belong.
+fn is_first_definition(frame: &Frame<'_>) -> bool {
+    let id = CollectiveId::from_u128(frame.header.entity);
+    let record = frame
+        .verified_payload()
+        .map(|payload| CollectiveRecord::decode(id, payload));
+    match record {
+        Ok(Ok(record)) => record.collective.created_at == frame.header.time,
+        _ => true,
     }
 }
 
