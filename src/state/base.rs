@@ -64,7 +64,7 @@ impl Base {
         for run in self.runs(rows.clone()) {
             for (number, record) in self.checkpoint.rows(run) {
                 if let Some(slot) = slot(number) {
-                    slot.fill(row_of(&record));
+                    slot.restore(row_of(&record));
                 }
             }
         }
