@@ -99,5 +99,8 @@ impl Engine {
 
 /// Nothing is lost, and it is tried again later.
 fn warn(error: &PulseDBError) {
+    if matches!(error, PulseDBError::Closed) {
+        return;
+    }
     tracing::warn!(%error, "a checkpoint could not be written");
 }

@@ -64,7 +64,7 @@ impl Base {
         for run in self.runs(rows.clone()) {
             for (number, record) in self.checkpoint.rows(run) {
                 if let Some(slot) = slot(number) {
-                    slot.fill(row_of(&record), false);
+                    slot.restore(row_of(&record));
                 }
             }
         }
@@ -110,7 +110,7 @@ fn row_of(record: &CheckpointRow) -> Row {
 
 /// A row for a checkpoint, its body at `place`.
 #[must_use]
-pub fn record_of(row: &Row, place: Place) -> CheckpointRow {
+pub(crate) fn record_of(row: &Row, place: Place) -> CheckpointRow {
     CheckpointRow {
         lsn: row.lsn,
         id: row.id,
@@ -147,7 +147,7 @@ fn values_of(version: &CheckpointVersion) -> Values {
 }
 
 /// A version for a checkpoint; `resolve` says where a place is now.
-pub fn version_of(
+pub(crate) fn version_of(
     collective: u32,
     row: u32,
     lsn: Lsn,

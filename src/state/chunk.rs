@@ -237,6 +237,11 @@ impl Slot {
         self.checked.store(false, Ordering::Relaxed);
     }
 
+    /// Fills the slot with a row that a checkpoint holds: nobody has read its body since the open.
+    pub fn restore(&self, row: Row) {
+        let _ = self.row.set(row);
+    }
+
     /// Adds a version.
     pub fn push(&self, lsn: Lsn, values: Values, horizon: Lsn) {
         self.versions.push(lsn, values, horizon);

@@ -40,8 +40,13 @@ const UNFINISHED: &str = ".tmp";
 /// checkpoints stays a fraction of writing the log however large they are.
 const TIMES_ITS_SIZE: u64 = 2;
 
-/// A close makes a checkpoint if the next open would have to read more than this: some milliseconds.
+/// A close makes a checkpoint if the next open would have to read more of the log than this: about a
+/// millisecond.
 const CLOSE_BYTES: u64 = 1024 * 1024;
+
+/// And more than this part of the checkpoint's size: replaying it takes less than half of what the
+/// checkpoint takes to check, and sessions that change little do not rewrite much.
+const CLOSE_PART: u64 = 8;
 
 /// How often a look for what is due passes by after a checkpoint failed: ten seconds.
 const PASSES_AFTER_FAILURE: u32 = 100;
@@ -291,13 +296,11 @@ fn is_due(state: &State, view: &View, when: When) -> bool {
         Some(newest) => view.segments.bytes_behind(&newest.covered),
         None => view.segments.segments().iter().map(|one| one.end()).sum(),
     };
+    let size = state.newest.map_or(0, |newest| newest.bytes);
     match when {
         When::Now => true,
-        When::Behind(least) => {
-            let size = state.newest.map_or(0, |newest| newest.bytes);
-            behind() >= least.max(size.saturating_mul(TIMES_ITS_SIZE))
-        }
-        When::Close => behind() >= CLOSE_BYTES,
+        When::Behind(least) => behind() >= least.max(size.saturating_mul(TIMES_ITS_SIZE)),
+        When::Close => behind() >= CLOSE_BYTES.max(size / CLOSE_PART),
     }
 }
 
