@@ -32,6 +32,7 @@ impl Residency {
 
     /// Is `range` of `map` in memory at `now`, as far as was seen in this moment? Behind `end`, where
     /// nothing is read, it need not be.
+    #[inline]
     pub(super) fn covers(&self, map: &Map, range: Range<u64>, end: u64, now: Timestamp) -> bool {
         let moment = (now.as_millis() / MOMENT_MILLIS) as u64;
         let mut blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);

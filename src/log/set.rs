@@ -70,6 +70,7 @@ impl SegmentSet {
     }
 
     /// The segment with this id.
+    #[inline]
     pub(crate) fn segment(&self, id: u32) -> Option<&Arc<Segment>> {
         // The newest segment is asked for most.
         if let Some(last) = self.segments.last()
@@ -83,11 +84,13 @@ impl SegmentSet {
     }
 
     /// Where the frame that was written at `place` stands now.
+    #[inline]
     pub(crate) fn resolve(&self, place: Place) -> Place {
         place
     }
 
     /// The segment that holds the frame that was written at `place`, and its unit there.
+    #[inline]
     pub(crate) fn holder(&self, place: Place) -> Result<(&Arc<Segment>, u32)> {
         let place = self.resolve(place);
         match self.segment(place.segment) {

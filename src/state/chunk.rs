@@ -110,6 +110,7 @@ impl Row {
     }
 
     /// The values that the body itself states.
+    #[inline]
     #[must_use]
     pub fn initial_values(&self) -> Values {
         Values {
@@ -146,6 +147,7 @@ pub struct Slot {
 
 impl Slot {
     /// The row, if the slot is filled and visible at `lsn`.
+    #[inline]
     pub fn visible(&self, lsn: Lsn) -> Option<&Row> {
         let row = self.row.get()?;
         if row.lsn > lsn {
@@ -161,11 +163,13 @@ impl Slot {
     }
 
     /// Whether the row still has the values of its body, at every LSN.
+    #[inline]
     pub fn unchanged(&self) -> bool {
         !self.changed.load(Ordering::Acquire)
     }
 
     /// The values as of `lsn`.
+    #[inline]
     pub fn values(&self, row: &Row, lsn: Lsn) -> Values {
         let version = if self.unchanged() {
             None
@@ -202,6 +206,7 @@ impl Slot {
     }
 
     /// Whether the body was compared with its checksums, so that nobody need do it again.
+    #[inline]
     pub fn checked(&self) -> bool {
         // The bytes never change: whoever reads an old `false` compares them once more.
         self.checked.load(Ordering::Relaxed)
