@@ -312,7 +312,7 @@ impl Engine {
         }
         self.published.with(|view| {
             Ok(look(&Point {
-                view: view.ok_or_else(|| PulseDBError::Closed)?,
+                view: view.ok_or(PulseDBError::Closed)?,
                 ids: &self.ids,
                 now: self.env.now(),
                 instance: self.instance,

@@ -4,13 +4,12 @@
 //! and for [`MOMENT_MILLIS`]: what was in memory then, and is being read, is not what the system
 //! evicts first. Where it is wrong, one read waits for the medium on a thread that should not.
 
-use std::ops::Range;
-
-use crate::{
-    model::Timestamp,
+use std::{
+    ops::Range,
     sync::atomic::{AtomicU64, Ordering},
-    vfs::Map,
 };
+
+use crate::{model::Timestamp, vfs::Map};
 
 /// Bytes of a block: small enough that the first reads after a cold start soon find whole ones, large
 /// enough that what is known of a GiB stays in the first-level cache.
