@@ -49,10 +49,12 @@ pub(crate) fn config(dimension: usize, segment_bytes: u64, sync_mode: SyncMode) 
     }
 }
 
-/// A database as its users have it, in files that nobody has written before.
+/// A database as its users have it, in files that nobody has written before. Who records faster than graphs are
+/// built waits for them.
 pub(crate) fn fresh_config(dimension: usize) -> Config {
     Config {
         segment_pool: 0,
+        write_timeout: Duration::from_secs(600),
         ..Config::external(EmbeddingDimension::Custom(dimension))
     }
 }

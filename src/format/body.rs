@@ -177,6 +177,7 @@ impl BodyParts {
 
 impl<'a> BodyView<'a> {
     /// Where its fields stand.
+    #[inline]
     #[must_use]
     pub fn parts(&self) -> BodyParts {
         let absent_or = |field: &Option<Field<'_>>| field.map_or(ABSENT, |field| field.offset);
@@ -203,6 +204,7 @@ impl<'a> BodyView<'a> {
     }
 
     /// Splits a payload into its vector of this dimension and its fields.
+    #[inline]
     pub fn parse(dimension: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (vector, bytes) = payload
             .split_at_checked(usize::from(dimension) * 4)

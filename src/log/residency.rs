@@ -4,13 +4,12 @@
 //! and for [`MOMENT_MILLIS`]: what was in memory then, and is being read, is not what the system
 //! evicts first. Where it is wrong, one read waits for the medium on a thread that should not.
 
-use std::ops::Range;
-
-use crate::{
-    model::Timestamp,
+use std::{
+    ops::Range,
     sync::atomic::{AtomicU64, Ordering},
-    vfs::Map,
 };
+
+use crate::{model::Timestamp, vfs::Map};
 
 /// Bytes of a block: small enough that the first reads after a cold start soon find whole ones, large
 /// enough that what is known of a GiB stays in the first-level cache.
@@ -32,6 +31,7 @@ impl Residency {
 
     /// Is `range` of `map` in memory at `now`, as far as was seen in this moment? Behind `end`, where
     /// nothing is read, it need not be.
+    #[inline]
     pub(super) fn covers(&self, map: &Map, range: Range<u64>, end: u64, now: Timestamp) -> bool {
         let moment = (now.as_millis() / MOMENT_MILLIS) as u64;
         let mut blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);

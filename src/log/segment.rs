@@ -146,6 +146,7 @@ impl Segment {
     }
 
     /// Offset behind the last frame.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
@@ -247,6 +248,7 @@ impl Segment {
     }
 
     /// Bytes of frames, in place.
+    #[inline]
     pub(crate) fn bytes(&self, range: Range<u64>) -> Result<&[u8]> {
         let at = range.start;
         if at >= SEGMENT_HEADER_LEN as u64
@@ -259,6 +261,7 @@ impl Segment {
     }
 
     /// The vector of the frame at `unit`, which was checked before, without looking at its header.
+    #[inline]
     pub(crate) fn vector(&self, unit: u32, dimension: u16) -> Result<&[f32]> {
         let at = u64::from(unit) * UNIT_BYTES;
         let start = at + FRAME_HEADER_LEN as u64;
@@ -272,6 +275,7 @@ impl Segment {
     }
 
     /// The payload of the frame at `unit`, which was checked before.
+    #[inline]
     pub(crate) fn payload(&self, unit: u32) -> Result<&[u8]> {
         let at = u64::from(unit) * UNIT_BYTES;
         let start = at + FRAME_HEADER_LEN as u64;
@@ -280,6 +284,7 @@ impl Segment {
     }
 
     /// Asks the CPU for the frame at `unit`, of so many bytes, which is read soon.
+    #[inline]
     pub(crate) fn prefetch(&self, unit: u32, bytes: u32) {
         let at = u64::from(unit) * UNIT_BYTES;
         let frame = self.map().get(at..at + u64::from(bytes));
@@ -288,6 +293,7 @@ impl Segment {
 
     /// Would reading the frame at `unit`, of so many bytes, not wait for the medium, as far as was seen
     /// a moment before `now`?
+    #[inline]
     pub(crate) fn is_resident(&self, unit: u32, bytes: u64, now: Timestamp) -> bool {
         let (at, end) = (u64::from(unit) * UNIT_BYTES, self.end());
         let range = at..at.saturating_add(bytes).min(end);

@@ -154,6 +154,7 @@ impl SegmentSet {
     }
 
     /// The segment with this id.
+    #[inline]
     pub(crate) fn segment(&self, id: u32) -> Option<&Arc<Segment>> {
         // The newest segment is asked for most.
         if let Some(last) = self.segments.last()
@@ -167,6 +168,7 @@ impl SegmentSet {
     }
 
     /// The segment that holds the frame that was written at `place`, and its unit there.
+    #[inline]
     pub(crate) fn holder(&self, place: Place) -> Result<(&Arc<Segment>, u32)> {
         match self.locate(place) {
             Some(found) => Ok(found),

@@ -113,6 +113,7 @@ impl Row {
     }
 
     /// The values that the body itself states.
+    #[inline]
     #[must_use]
     pub fn initial_values(&self) -> Values {
         Values {
@@ -149,6 +150,7 @@ pub struct Slot {
 
 impl Slot {
     /// The row, if the slot is filled and visible at `lsn`.
+    #[inline]
     pub fn visible(&self, lsn: Lsn) -> Option<&Row> {
         let row = self.row.get()?;
         if row.lsn > lsn {
@@ -164,11 +166,13 @@ impl Slot {
     }
 
     /// Whether the row still has the values of its body, at every LSN.
+    #[inline]
     pub fn unchanged(&self) -> bool {
         !self.changed.load(Ordering::Acquire)
     }
 
     /// The values as of `lsn`.
+    #[inline]
     pub fn values(&self, row: &Row, lsn: Lsn) -> Values {
         let version = if self.unchanged() {
             None
@@ -221,6 +225,7 @@ impl Slot {
     }
 
     /// Whether the body was compared with its checksums, so that nobody need do it again.
+    #[inline]
     pub fn checked(&self) -> bool {
         // The bytes never change: whoever reads an old `false` compares them once more.
         self.checked.load(Ordering::Relaxed)

@@ -71,6 +71,7 @@ impl IdIndex {
 
     /// The row that `id` was last given to, and where its body was written, as a hint:
     /// [`Place::NOWHERE`] where that is not known.
+    #[inline]
     pub fn find(&self, id: u128) -> Option<(RowRef, Place)> {
         let fresh = self.shard(id)?.read().get(&id).copied();
         if let Some(Entry { row, place }) = fresh {

@@ -49,6 +49,7 @@ impl<T> Swap<T> {
     }
 
     /// Looks at the value without counting a reference.
+    #[inline]
     pub fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
         look(self.0.load().as_ref())
     }

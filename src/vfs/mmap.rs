@@ -54,6 +54,7 @@ impl Map {
     }
 
     /// The bytes of `range`, which must never change again; `None` if it leaves the map.
+    #[inline]
     #[must_use]
     pub fn get(&self, range: Range<u64>) -> Option<&[u8]> {
         self.bytes.get(indices(range)?)

@@ -72,15 +72,16 @@ pub(super) fn written_by_process() -> Result<u64> {
     Ok(field.parse()?)
 }
 
-/// Bytes written to the device that `dir` is on, by everybody; `None` where the system does not tell.
-pub(super) fn written_to_device(dir: &Path) -> Option<u64> {
+/// Bytes written to the device that `dir` is on, by everybody.
+pub(super) fn written_to_device(dir: &Path) -> Result<u64> {
     /// Sectors written is the seventh number; they have 512 bytes whatever the device says.
     const SECTORS_WRITTEN: usize = 6;
-    let device = fs::metadata(dir).ok()?.dev();
+    let device = fs::metadata(dir)?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
-    let sectors: u64 = stat.split_whitespace().nth(SECTORS_WRITTEN)?.parse().ok()?;
-    Some(512 * sectors)
+    let path = format!("/sys/dev/block/{major}:{minor}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let sectors = stat.split_whitespace().nth(SECTORS_WRITTEN).context(path)?;
+    Ok(512 * sectors.parse::<u64>()?)
 }
 
 /// Watches a folder whose files are written once: the greatest length of each that was ever there, by its
