@@ -71,6 +71,7 @@ fn fail_everywhere(mode: SyncMode, stride: usize, fail: fn(&SimVfs, u64, FaultKi
                     // compaction that failed.
                     let harmless = failed.contains("remove")
                         || failed.contains(".ckpt")
+                        || failed.contains("/index")
                         || run.checkpoint_failed
                         || run.compactions_failed > 0;
                     assert!(harmless, "{failed}");
@@ -97,11 +98,12 @@ fn check_failure(run: &Run, kind: FaultKind) -> bool {
     if kind == FaultKind::Enospc {
         assert_eq!(source.kind(), ErrorKind::StorageFull, "{what}: {error}");
     }
-    assert_eq!(
-        run.vfs.op_count(),
-        run.ops_at_failure,
-        "after {what}: {:#?}",
-        run.vfs.trace()
+    let trace = run.vfs.trace();
+    let mut later = trace.iter().skip(run.ops_at_failure as usize);
+    // What is of no use any more may still go.
+    assert!(
+        later.all(|line| line.contains(": remove ")),
+        "after {what}: {trace:#?}"
     );
     true
 }
