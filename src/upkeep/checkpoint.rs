@@ -304,6 +304,11 @@ fn is_due(state: &State, view: &View, when: When) -> bool {
     }
 }
 
+/// The file of the checkpoint as of `lsn`, of the database in `db`.
+pub(crate) fn path(db: &Path, lsn: Lsn) -> PathBuf {
+    db.join(DIR).join(checkpoint_file_name(lsn))
+}
+
 /// Reads the checkpoint that a manifest names; `None` if it names none, and why where it cannot be
 /// used.
 pub(crate) fn load(
@@ -315,7 +320,7 @@ pub(crate) fn load(
     if lsn == Lsn::ZERO {
         return None;
     }
-    let file_path = path.join(DIR).join(checkpoint_file_name(lsn));
+    let file_path = self::path(path, lsn);
     let map = || {
         let file = vfs.open(&file_path, OpenMode::Read)?;
         file.map(file.len()?)

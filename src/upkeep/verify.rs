@@ -7,6 +7,7 @@
 //! runs. Memory: a piece of a file and about a bit per row, and some tens of bytes per row that was
 //! changed. Called by the surface, on a thread of its own.
 
+mod checkpoint;
 mod graphs;
 mod references;
 
@@ -324,6 +325,7 @@ impl Pass<'_> {
 
     /// Files that are made of the log, and can be made again.
     fn derived(&mut self) -> Result<()> {
+        self.checkpoint();
         self.graphs()
     }
 }

@@ -236,3 +236,34 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
     let report: SalvageReport = serde_json::from_slice(&rescued.stdout).unwrap();
     assert_eq!(report.experiences, 3, "{report:?}");
 }
+
+#[test]
+fn compact_gives_space_back_and_refuses_beside_a_writer() {
+    let (_dir, path) = sample();
+    let db = PulseDB::open(&path, config()).unwrap();
+    let team = db.list_collectives().unwrap()[0].id;
+    let mut ids = Vec::new();
+    for number in 0..2_000 {
+        let content = format!("{number} {}", "words ".repeat(60));
+        ids.push(db.record_experience(draft(team, &content)).unwrap());
+    }
+    for id in &ids {
+        db.delete_experience(*id).unwrap();
+    }
+    let beside = pulsedb(&["compact"], &path);
+    assert_eq!(beside.status.code(), Some(4), "{beside:?}");
+    db.close().unwrap();
+    let done = pulsedb(&["compact", "--json"], &path);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let bytes = |name: &str| report[name].as_u64().unwrap();
+    assert!(bytes("segments_rewritten") > 0);
+    assert!(bytes("bytes_after") < bytes("bytes_before"), "{report}");
+    let db = PulseDB::open(&path, config()).unwrap();
+    assert_eq!(db.get_collective_stats(team).unwrap().experience_count, 3);
+    assert!(db.verify().unwrap().is_clean());
+    db.close().unwrap();
+    let nowhere = pulsedb(&["compact"], &path.join("none"));
+    assert_eq!(nowhere.status.code(), Some(3), "{nowhere:?}");
+    assert!(!path.join("none").exists());
+}

@@ -15,8 +15,8 @@ use std::{
 };
 
 use pulsedb::{
-    Config, EmbeddingDimension, Experience, ExperienceId, ExperienceUpdate, NewExperience, PulseDB,
-    PulseDBError, Timestamp, blocking,
+    CompactionConfig, Config, EmbeddingDimension, Experience, ExperienceId, ExperienceUpdate,
+    NewExperience, PulseDB, PulseDBError, Timestamp, blocking,
     model::{Health, HealthStatus},
     sim::{SimEnv, SimVfs, Survival},
 };
@@ -32,6 +32,10 @@ fn small() -> Config {
         segment_bytes: Config::MIN_SEGMENT_BYTES,
         max_commit_bytes: 16 * 1024,
         read_threads: 1,
+        compaction: CompactionConfig {
+            automatic: false,
+            ..CompactionConfig::default()
+        },
         ..Config::external(EmbeddingDimension::Custom(4))
     }
 }

@@ -47,6 +47,12 @@ pub(crate) enum Command {
         /// A directory that does not exist or is empty.
         dest: PathBuf,
     },
+    /// Give the space of what is deleted or replaced back to the file system. Takes the database for
+    /// itself; an application that has it open compacts by itself.
+    Compact {
+        /// Its directory.
+        db: PathBuf,
+    },
     /// Write the records of the log as JSON, one per line.
     Dump(Dump),
 }

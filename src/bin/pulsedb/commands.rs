@@ -153,6 +153,46 @@ fn print_damage(out: &mut dyn Write, kind: &str, list: &[Damage]) -> io::Result<
     Ok(())
 }
 
+pub(crate) fn compact(path: &Path, output: &Output) -> Result<Exit, Failure> {
+    // Only a reader refuses to make a database where there is none.
+    drop(open(path)?);
+    let config = Config {
+        read_threads: 1,
+        ..Config::external(EmbeddingDimension::D384)
+    };
+    let opened = PulseDB::open(path, config);
+    let db = opened.map_err(|error| Failure::Open(path.to_owned(), error))?;
+    let before = db.fragmentation().map_err(Failure::Command)?;
+    let report = db.compact().map_err(Failure::Command)?;
+    db.close().map_err(Failure::Command)?;
+    output.print(&report, |out| {
+        writeln!(
+            out,
+            "{} of {} bytes of records were needed by nobody",
+            before.bytes - before.live_bytes,
+            before.bytes
+        )?;
+        writeln!(
+            out,
+            "{} segments rewritten, {} bytes of files before, {} now",
+            report.segments_rewritten, report.bytes_before, report.bytes_after
+        )?;
+        for (file, at, what) in &report.damaged {
+            writeln!(
+                out,
+                "left as it is: {} at byte {at}: {what}",
+                file.display()
+            )?;
+        }
+        Ok(())
+    })?;
+    Ok(if report.damaged.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Damage
+    })
+}
+
 pub(crate) fn salvage(path: &Path, dest: &Path, output: &Output) -> Result<Exit, Failure> {
     let progress = output.progress("salvage");
     let bar = progress.clone();

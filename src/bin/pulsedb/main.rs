@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Info { db } => commands::info(db, &output),
         Command::Verify { db } => commands::verify(db, &output),
         Command::Salvage { db, dest } => commands::salvage(db, dest, &output),
+        Command::Compact { db } => commands::compact(db, &output),
         Command::Dump(dump) => commands::dump(dump, &output),
     };
     let exit = done.unwrap_or_else(|failure| {
