@@ -121,9 +121,11 @@ impl SegmentSet {
         self.segments.split_last().map_or(&[], |(_, sealed)| sealed)
     }
 
-    /// Bytes of all files.
+    /// Bytes of all files, without what the active one reserves for frames to come.
     pub(crate) fn bytes_on_disk(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.capacity()).sum()
+        let active = self.segments.last().map_or(0, |active| active.end());
+        let sealed = self.sealed().iter().map(|segment| segment.capacity());
+        sealed.sum::<u64>() + active
     }
 
     /// The segment that a frame of this LSN is in, if there is one.

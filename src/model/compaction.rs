@@ -79,9 +79,9 @@ pub struct CompactionReport {
     pub segments_rewritten: u64,
     /// Bytes that were copied.
     pub bytes_rewritten: u64,
-    /// Bytes of the log's files before.
+    /// Bytes of the log's files before, without what is reserved for records to come.
     pub bytes_before: u64,
-    /// Bytes of the log's files afterwards. Files that a snapshot still reads are not counted.
+    /// The same afterwards. Files that a snapshot still reads are not counted.
     pub bytes_after: u64,
     /// What could not be read, and so was left where it is: (file, offset, what was found).
     pub damaged: Vec<(PathBuf, u64, String)>,
