@@ -195,9 +195,6 @@ impl Engine {
             recovered.instance_id,
             covered,
         );
-        if committer.is_some() {
-            checkpoints.remove_unnamed();
-        }
         let engine = Arc::new(Self {
             path: path.to_owned(),
             admission: Admission::new(config.max_queue_bytes, config.write_timeout),
