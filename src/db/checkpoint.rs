@@ -77,23 +77,23 @@ impl Engine {
         }
     }
 
-    /// Makes a checkpoint if the next open would take noticeably longer without it. For the
-    /// committer, when everything is committed.
+    /// Makes a checkpoint if the next open would take noticeably longer without it, and removes those
+    /// of no use. For the committer, when everything is committed.
     pub(super) fn checkpoint_at_close(&self) {
         let Some(view) = self.published.load() else {
             return;
         };
-        if !self.checkpoints.is_due(&view, When::Close) {
-            return;
+        if self.checkpoints.is_due(&view, When::Close) {
+            let damage = &self.report.damaged;
+            let made = self.flush_beside_commits().and_then(|()| {
+                self.checkpoints
+                    .make(&view, &self.keys, damage, When::Close)
+            });
+            if let Err(error) = made {
+                warn(&error);
+            }
         }
-        let damage = &self.report.damaged;
-        let made = self.flush_beside_commits().and_then(|()| {
-            self.checkpoints
-                .make(&view, &self.keys, damage, When::Close)
-        });
-        if let Err(error) = made {
-            warn(&error);
-        }
+        self.checkpoints.remove_unnamed();
     }
 }
 

@@ -232,9 +232,6 @@ impl Engine {
             recovered.instance_id,
             covered,
         );
-        if committer.is_some() {
-            checkpoints.remove_unnamed();
-        }
         let engine = Arc::new(Self {
             path: path.to_owned(),
             vfs: Arc::clone(vfs),

@@ -211,7 +211,8 @@ impl Checkpoints {
         self.state.lock().ended = true;
     }
 
-    /// Removes the files that no manifest names. One that stays costs space until the next time.
+    /// Removes the files that no manifest names. One that stays costs space until the next time. Not
+    /// done at an open, which would wait for the file system to free them.
     pub(crate) fn remove_unnamed(&self) {
         if let Err(error) = self.try_remove_unnamed() {
             tracing::warn!(%error, "a checkpoint that is not needed could not be removed");
@@ -273,6 +274,8 @@ impl Checkpoints {
             instance_id: self.instance_id,
             damage: &damage,
         };
+        // What a crash left is gone before there is more.
+        self.remove_unnamed();
         write(&*self.vfs, &self.path, &source)
     }
 }
