@@ -13,10 +13,11 @@ use crate::{
     embed::Embedder,
     error::Result,
     model::{
-        Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
-        Experience, ExperienceId, ExperienceUpdate, Health, InstanceId, NewExperience, Page,
-        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId, WatchEvent,
-        WatchFilter,
+        Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
+        DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
+        ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
+        Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -100,6 +101,26 @@ impl PulseDB {
         block_on(db::PulseDB::open_with_embedder(path, config, embedder)).map(Self::from)
     }
 
+    /// See [`crate::PulseDB::salvage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn salvage(source: impl AsRef<Path>, dest: impl AsRef<Path>) -> Result<SalvageReport> {
+        block_on(db::PulseDB::salvage(source, dest))
+    }
+
+    /// See [`crate::PulseDB::salvage_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn salvage_with(
+        source: impl AsRef<Path>,
+        dest: impl AsRef<Path>,
+        tell: impl FnMut(VerifyProgress) + Send + 'static,
+    ) -> Result<SalvageReport> {
+        block_on(db::PulseDB::salvage_with(source, dest, tell))
+    }
+
     /// The configuration it was opened with.
     pub fn config(&self) -> &Config {
         self.0.config()
@@ -167,6 +188,7 @@ macro_rules! waiting {
 waiting! {
     close() -> ();
     flush() -> ();
+    checkpoint() -> Cursor;
     metadata() -> DatabaseMetadata;
     health_check() -> Health;
     current_cursor() -> Cursor;
@@ -219,4 +241,12 @@ waiting! {
         options: SearchOptions
     ) -> SearchExplanation;
     rebuild_index(collective: CollectiveId) -> ();
+    compact() -> CompactionReport;
+    compact_with(observe: impl Fn(CompactionProgress) + Send + 'static) -> CompactionReport;
+    fragmentation() -> Fragmentation;
+    erase(id: ExperienceId) -> ErasureReport;
+    diagnose() -> Diagnosis;
+    read_log(options: LogOptions) -> LogPage;
+    verify() -> VerifyReport;
+    verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
 }

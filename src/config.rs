@@ -27,6 +27,10 @@ pub struct Config {
     pub sync_mode: SyncMode,
     /// In-process watching.
     pub watch_config: WatchConfig,
+    /// How far back `PulseDB::snapshot_at` reaches; by default not beyond what somebody holds.
+    pub retention: RetentionConfig,
+    /// When deleted experiences give their bytes back.
+    pub compaction: CompactionConfig,
     /// The vector index.
     pub hnsw: HnswConfig,
     /// Decay of new collectives.
@@ -41,6 +45,10 @@ pub struct Config {
     pub max_queue_bytes: usize,
     /// Size of one log segment in bytes. 64 MiB keep rolls rare and replays of one segment short.
     pub segment_bytes: u64,
+    /// A checkpoint is made by itself when the log has grown by so many bytes since the last one, or by
+    /// twice that one's size if that is more. It is what an open after a crash has to read: 64 MiB
+    /// take some 20 ms.
+    pub checkpoint_bytes: u64,
     /// How many segment files with already written blocks are kept ready; syncs into them cost
     /// about half. Each takes `segment_bytes` of disk; they are written while nothing is committed.
     /// 0 keeps none, and segments are preallocated when they are needed.
@@ -63,12 +71,15 @@ impl Default for Config {
             default_collective: None,
             sync_mode: SyncMode::Normal,
             watch_config: WatchConfig::default(),
+            retention: RetentionConfig::default(),
+            compaction: CompactionConfig::default(),
             hnsw: HnswConfig::default(),
             decay: DecayConfig::default(),
             write_timeout: Duration::from_secs(10),
             max_commit_bytes: 16 * MIB as usize,
             max_queue_bytes: 64 * MIB as usize,
             segment_bytes: 64 * MIB,
+            checkpoint_bytes: 64 * MIB,
             segment_pool: 0,
             flush_interval: Duration::from_millis(200),
             read_threads: 0,
@@ -136,11 +147,50 @@ pub struct WatchConfig {
     /// Events that a channel holds for its slowest subscriber; one that falls further behind is
     /// caught up from the log.
     pub buffer_size: usize,
+    /// Bytes of the log that compaction spares for a subscriber that has to catch up. One that falls
+    /// further behind is told so. A quarter of a gigabyte is some 100,000 experiences.
+    pub max_lag_bytes: u64,
 }
 
 impl Default for WatchConfig {
     fn default() -> Self {
-        Self { buffer_size: 1000 }
+        Self {
+            buffer_size: 1000,
+            max_lag_bytes: 256 * MIB,
+        }
+    }
+}
+
+/// How much of the past is kept, whichever of the two reaches further back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetentionConfig {
+    /// So many bytes of the log.
+    pub bytes: u64,
+    /// So much time.
+    pub time: Duration,
+}
+
+/// When the log is rewritten without what is deleted or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CompactionConfig {
+    /// Whether it happens by itself; `PulseDB::compact` works in any case.
+    pub automatic: bool,
+    /// Share of a segment, in percent, that nobody needs any more before it is rewritten. Less saves
+    /// disk and writes more: at 25, three bytes are copied for one that is gained.
+    pub dead_percent: u8,
+    /// Bytes that are rewritten per second while something is committed; in quiet there is no limit.
+    pub bytes_per_second: u64,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            dead_percent: 25,
+            bytes_per_second: 32 * MIB,
+        }
     }
 }
 
@@ -214,6 +264,8 @@ impl VectorElement {
 impl Config {
     /// Smallest segment: a header block and a few large records.
     pub const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+    /// Smallest growth of the log that is worth a checkpoint.
+    pub const MIN_CHECKPOINT_BYTES: u64 = 64 * 1024;
     /// Largest segment: places count 64-byte units in 32 bits.
     pub const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * MIB;
     /// Most pre-written segments, so that a typo does not fill the disk.
@@ -245,6 +297,12 @@ impl Config {
                 self.segment_bytes,
                 Self::MIN_SEGMENT_BYTES,
                 Self::MAX_SEGMENT_BYTES,
+            ),
+            (
+                "checkpoint_bytes",
+                self.checkpoint_bytes,
+                Self::MIN_CHECKPOINT_BYTES,
+                u64::MAX,
             ),
             (
                 "segment_pool",
@@ -318,6 +376,18 @@ impl Config {
                 self.hnsw.build_threads as u64,
                 0,
                 Self::MAX_THREADS as u64,
+            ),
+            (
+                "compaction.dead_percent",
+                self.compaction.dead_percent.into(),
+                1,
+                100,
+            ),
+            (
+                "compaction.bytes_per_second",
+                self.compaction.bytes_per_second,
+                1 << 16,
+                u64::MAX,
             ),
             (
                 "flush_interval",

@@ -4,13 +4,19 @@
 //! a request, and hand the work to the flow that does it. Follow a write into `write/`, a question into
 //! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
 
+mod checkpoint;
 mod collectives;
+mod compaction;
 pub(crate) mod engine;
 mod experiences;
 mod search;
+mod snapshot;
+mod tail;
+mod upkeep;
 mod vectors;
 mod watching;
 
+pub use snapshot::Snapshot;
 #[cfg(test)]
 mod damage_tests;
 
@@ -25,7 +31,7 @@ use crate::{
     error::{PulseDBError, Result},
     format::FORMAT_VERSION,
     model::{DatabaseMetadata, Health, HealthStatus, InstanceId},
-    read::reader::Reader,
+    read::{point::Point, reader::Reader},
     vfs::{OsVfs, Vfs},
     write::request::{Change, Reply, Request},
 };
@@ -67,6 +73,8 @@ pub struct PulseDB {
     handle: Arc<Handle>,
     /// Whether this handle's calls may block the thread they are made on.
     may_block: bool,
+    /// What its reads see, if that is not what is newest.
+    fixed: Option<Arc<Reader>>,
 }
 
 /// The last of these to go starts the end.
@@ -199,6 +207,7 @@ impl PulseDB {
         let db = Self {
             handle: Arc::new(Handle(engine)),
             may_block: false,
+            fixed: None,
         };
         if let Some(name) = default_collective
             && !db.is_read_only()
@@ -353,12 +362,28 @@ impl PulseDB {
         Ok(replies.into_iter().next().unwrap_or(Reply::Done))
     }
 
+    /// What a call sees.
+    fn reader(&self) -> Result<Reader> {
+        match &self.fixed {
+            Some(reader) => Ok(Reader::clone(reader)),
+            None => self.engine().reader(),
+        }
+    }
+
+    /// The same for a read of one experience, which only looks at it.
+    fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+        match &self.fixed {
+            Some(reader) => Ok(look(&reader.point())),
+            None => self.engine().with_point(look),
+        }
+    }
+
     /// Answers a question that may take its time.
     async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let reader = self.engine().reader()?;
+        let reader = self.reader()?;
         if self.may_block {
             question(&reader)
         } else {

@@ -30,6 +30,7 @@ mod embed;
 mod env;
 mod error;
 mod format;
+#[cfg(not(pulsedb_loom))]
 mod log;
 mod manifest;
 pub mod model;
@@ -41,13 +42,15 @@ mod simd;
 mod state;
 mod sync;
 mod upkeep;
-#[cfg(not(pulsedb_loom))]
 mod vector;
 mod vfs;
 mod watch;
 mod write;
 
 // The models of `loom-tests/` drive the cores directly.
+#[cfg(pulsedb_loom)]
+#[allow(private_interfaces, reason = "the models drive the bin alone")]
+pub mod log;
 #[cfg(pulsedb_loom)]
 pub mod protocol;
 #[cfg(pulsedb_loom)]
@@ -56,28 +59,32 @@ pub mod protocol;
     reason = "the models reach what they need by `Row::example`, and never name a place in the log"
 )]
 pub mod state;
-#[cfg(pulsedb_loom)]
-#[allow(private_interfaces, reason = "the models drive the slots alone")]
-pub mod vector;
 
 pub use config::{
-    Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, VectorElement, WatchConfig,
+    CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,
+    VectorElement, WatchConfig,
 };
-pub use db::PulseDB;
+pub use db::{PulseDB, Snapshot};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
-    AgentId, Collective, CollectiveId, CollectiveStats, Cursor, DatabaseMetadata, DecayConfig,
-    Direction, EntityId, EntityKind, EventType, Experience, ExperienceId, ExperienceKind,
-    ExperienceType, ExperienceUpdate, Health, HealthStatus, InstanceId, Lsn, NewExperience,
-    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, SearchExplanation,
-    SearchFilter, SearchHit, SearchOptions, SearchPlan, Severity, SyncMode, TaskId, Timestamp,
-    UserId, WatchEvent, WatchFilter,
+    AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
+    Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, EntityId, EntityKind,
+    ErasureReport, EventType, Experience, ExperienceId, ExperienceKind, ExperienceType,
+    ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem, LogOptions,
+    LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
+    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+    SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
+    VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;
+
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// The simulated file system and clock that crash tests run on. Not part of the semver contract.
 #[cfg(feature = "sim")]

@@ -43,6 +43,7 @@ fn config(mode: SyncMode) -> Config {
         sync_mode: mode,
         segment_bytes: 1 << 20,
         max_commit_bytes: 1 << 19,
+        checkpoint_bytes: Config::MIN_CHECKPOINT_BYTES,
         segment_pool: 1,
         read_threads: 1,
         ..Config::external(EmbeddingDimension::Custom(DIMENSION))

@@ -5,6 +5,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{Collective, CollectiveId, CollectiveStats, DecayConfig, UserId},
     read::stats,
+    sync::Arc,
     write::{
         request::{Change, Reply},
         validate,
@@ -47,7 +48,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Closed`].
     pub async fn get_collective(&self, id: CollectiveId) -> Result<Option<Collective>> {
-        match self.engine().reader()?.collective(id) {
+        match self.reader()?.collective(id) {
             Ok(collective) => Ok(Some(Collective::clone(&collective))),
             Err(PulseDBError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -59,7 +60,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Closed`].
     pub async fn list_collectives(&self) -> Result<Vec<Collective>> {
-        Ok(self.engine().reader()?.collectives())
+        Ok(self.reader()?.collectives())
     }
 
     /// The collectives of one owner, oldest first.
@@ -77,7 +78,12 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn get_collective_stats(&self, id: CollectiveId) -> Result<CollectiveStats> {
-        self.read(move |reader| stats::collective(reader, id)).await
+        let indexing = Arc::clone(&self.engine().indexing);
+        self.read(move |reader| {
+            indexing.make_loaded(&reader.view);
+            stats::collective(reader, id)
+        })
+        .await
     }
 
     /// Changes how energy fades in a collective, from now on and for what is there.

@@ -1,7 +1,7 @@
 //! What does an open database consist of, and how does it start and end?
 //!
-//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → replay →
-//! threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
+//! The wiring: recovered files, tables, committer, pools, hub. Start: lock → manifest → map → checkpoint
+//! → replay of what is behind it → threads. End: the queue stops, the committer's thread drains it, ends the log and releases the
 //! lock last; whoever closes or reopens waits for its latch. Dropping the last handle starts the same
 //! end and waits for nothing.
 
@@ -12,12 +12,13 @@ use std::{
 };
 
 use crate::{
-    config::Config,
+    config::{Config, RetentionConfig},
+    db::tail::CommitterTail,
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
     error::{PulseDBError, Result},
-    log::{Frame, Replayed},
+    log::{Frame, Replayed, SegmentSet},
     manifest::ManifestStore,
     model::{Cursor, InstanceId, Lsn, RecoveryReport},
     protocol::{
@@ -27,11 +28,16 @@ use crate::{
         stop::Latch,
     },
     read::{point::Point, reader::Reader},
-    state::{Applier, IdIndex, Mutation, replay},
-    sync::Arc,
+    state::{
+        Applier, IdIndex, KeyIndex, Mutation, Newest, replay,
+        retention::{Note, Retention},
+    },
+    sync::{Arc, Weak, atomic::AtomicU64},
     upkeep::{
-        background::Background,
-        indexing::{self, Indexing},
+        background::{Background, Duties},
+        checkpoint::{Checkpoints, Written},
+        compaction::{self, Compactor},
+        indexing::Indexing,
         recover,
     },
     vector::store::GraphFiles,
@@ -50,6 +56,7 @@ use crate::{
 /// Everything that the handles of one open database share.
 pub(crate) struct Engine {
     pub(crate) path: PathBuf,
+    pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) config: Config,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) instance: InstanceId,
@@ -58,12 +65,17 @@ pub(crate) struct Engine {
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
     pub(crate) ids: Arc<IdIndex>,
+    pub(crate) keys: Arc<KeyIndex>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) hub: Arc<Hub>,
     pub(crate) readers: Arc<Pool>,
     pub(crate) admission: Admission,
     /// `None` where the database was opened for reading.
     pub(crate) committer: Option<Committer<WritePipeline>>,
     background: Arc<Background>,
+    pub(crate) compactor: Arc<Compactor>,
+    compaction: Arc<compaction::Worker>,
+    pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
@@ -85,8 +97,9 @@ impl Engine {
     ) -> Result<Arc<Self>> {
         check(&config)?;
         let mut applier = Applier::default();
-        let mut last_id = 0;
+        let mut base = None;
         let mut undecodable = Vec::new();
+        let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
             read_only: config.read_only,
             sync_mode: config.sync_mode,
@@ -95,6 +108,11 @@ impl Engine {
         };
         let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
             let (header, mutation) = match replayed {
+                Replayed::Checkpoint(checkpoint) => {
+                    applier = Applier::over(checkpoint);
+                    base = Some(Arc::clone(checkpoint));
+                    return Ok(());
+                }
                 Replayed::Frame(frame) => (
                     frame.header,
                     replay_frame(&frame, &applier, &mut undecodable),
@@ -107,12 +125,21 @@ impl Engine {
                 // Nothing is known of the record; the report names the place.
                 Replayed::Damaged { header: None, .. } => return Ok(()),
             };
-            last_id = last_id.max(header.entity);
-            // Nobody holds a snapshot yet, so no version but the newest is needed.
-            applier.apply(header.lsn, mutation, header.lsn);
+            applier.note(&header);
+            // Nobody holds a snapshot yet, so where no history is kept only the newest version is needed.
+            let horizon = if keeps_history { Lsn::ZERO } else { header.lsn };
+            applier.apply(header.lsn, mutation, horizon);
             Ok(())
         })?;
-        applier.bury(Lsn::new(u64::MAX));
+        let trimmed = if keeps_history {
+            recovered.manifest.current().retained_from
+        } else {
+            applier.bury(Lsn::new(u64::MAX));
+            recovered.report.last_lsn
+        };
+        if base.is_none() {
+            applier.replayed();
+        }
         let _ = applier.take_purges();
         let mut report = recovered.report;
         for error in undecodable {
@@ -121,12 +148,18 @@ impl Engine {
             }
         }
         let ids = Arc::clone(applier.ids());
+        let keys = Arc::clone(applier.keys());
+        let newest = Newest {
+            time: recovered.last_time.max(applier.newest().time),
+            ..applier.newest()
+        };
         let published = Arc::new(Published::new(Arc::new(View {
             cursor: Cursor {
                 timeline: recovered.timeline,
                 lsn: report.last_lsn,
             },
             tables: Arc::clone(applier.tables()),
+            newest,
             segments: Arc::clone(&recovered.segments),
         })));
         let index_room = Arc::new(Gate::default());
@@ -134,20 +167,26 @@ impl Engine {
         let indexing = Arc::new(Indexing::new(
             GraphFiles::new(Arc::clone(vfs), path),
             recovered.instance_id,
-            indexing::Options {
-                hnsw: config.hnsw.clone(),
-                slots: search_slots(&config),
-            },
+            config.hnsw.clone(),
+            !config.read_only,
             Box::new(move || told.changed()),
         ));
-        if let Some(view) = published.load() {
-            indexing.load(&view, !config.read_only)?;
-        }
         let hub = Arc::new(Hub::new(
             config.watch_config.buffer_size,
             recovered.instance_id,
             Arc::clone(&published),
+            recovered.manifest.current().retained_from,
         ));
+        let compactor = Arc::new(Compactor::new(compaction::Parts {
+            vfs: Arc::clone(vfs),
+            env: Arc::clone(&env),
+            dir: recovered.log_dir,
+            manifest: Arc::clone(&recovered.manifest),
+            pool: recovered.pool.clone(),
+            segment_bytes: config.segment_bytes,
+            config: config.compaction,
+        }));
+        let deaths = Arc::clone(applier.deaths());
         let background = Arc::new(Background::new(
             Arc::clone(&ids),
             recovered.pool,
@@ -155,12 +194,8 @@ impl Engine {
             config.flush_interval,
         ));
         let committer = recovered.writer.map(|log| {
-            let sequencer = Sequencer::new(
-                log.next_lsn(),
-                recovered.last_time,
-                last_id,
-                Arc::clone(&env),
-            );
+            let sequencer =
+                Sequencer::new(log.next_lsn(), newest.time, newest.id, Arc::clone(&env));
             Committer::new(WritePipeline::new(Parts {
                 log,
                 sequencer,
@@ -168,12 +203,41 @@ impl Engine {
                 published: Arc::clone(&published),
                 timeline: recovered.timeline,
                 sync_mode: config.sync_mode,
+                retention: retained(&config.retention, &recovered.segments),
+                lag: retained(
+                    &RetentionConfig {
+                        bytes: config.watch_config.max_lag_bytes,
+                        ..RetentionConfig::default()
+                    },
+                    &recovered.segments,
+                ),
+                trimmed,
+                log_bytes: log_bytes(&recovered.segments),
                 broadcast: Box::new(TellHub(Arc::clone(&hub))),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
             }))
         });
+        let covered = base.as_ref().and_then(|base| {
+            let lsn = base.header().lsn;
+            Some(Written {
+                lsn,
+                bytes: base.len(),
+                covered: recovered.segments.covered(lsn)?,
+            })
+        });
+        let checkpoints = Checkpoints::new(
+            Arc::clone(vfs),
+            path,
+            Arc::clone(&recovered.manifest),
+            recovered.instance_id,
+            covered,
+        );
+        if committer.is_some() {
+            checkpoints.remove_unnamed();
+        }
         let engine = Arc::new(Self {
             path: path.to_owned(),
+            vfs: Arc::clone(vfs),
             admission: Admission::new(config.max_queue_bytes, config.write_timeout),
             readers: Arc::new(Pool::start("read", config.read_threads)?),
             config,
@@ -184,9 +248,14 @@ impl Engine {
             embedder,
             published,
             ids,
+            keys,
+            checkpoints,
             hub,
             committer,
             background,
+            compaction: Arc::new(compaction::Worker::new(Arc::clone(&compactor))),
+            compactor,
+            deaths,
             indexing,
             index_room,
             closing: AtomicBool::new(false),
@@ -203,23 +272,19 @@ impl Engine {
         }
         let background = Arc::clone(&self.background);
         let published = Arc::clone(&self.published);
-        let engine = Arc::downgrade(self);
-        let burying = Arc::downgrade(self);
+        let duties = BesideCommits(Arc::downgrade(self));
         pool::spawn("upkeep", move || {
-            background.run(
-                || published.load().map_or(Lsn::ZERO, |view| view.lsn()),
-                || {
-                    if let Some(engine) = engine.upgrade() {
-                        engine.flush_beside_commits();
-                    }
-                },
-                || {
-                    let engine = burying.upgrade();
-                    if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
-                        committer.with_pipeline(WritePipeline::bury);
-                    }
-                },
-            );
+            let newest = || published.load().map_or(Lsn::ZERO, |view| view.lsn());
+            background.run(newest, &duties);
+        })?;
+        let worker = Arc::clone(&self.compaction);
+        let tail = CommitterTail(Arc::downgrade(self));
+        pool::spawn_beside("compact", move || {
+            worker.run(&tail, &|| tail.look());
+        })
+        .inspect_err(|_| {
+            self.compaction.not_started();
+            self.end_beside();
         })?;
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
@@ -245,6 +310,7 @@ impl Engine {
             Some(Stopped::Poisoned(failure)) => Err(failure),
             // However this ends, nobody may wait for it for ever.
             _ => catch_unwind(AssertUnwindSafe(|| {
+                self.checkpoint_at_close();
                 committer.with_pipeline(|pipeline| pipeline.close(self.env.now()))
             }))
             .unwrap_or_else(|_| Err(WritePipeline::panicked())),
@@ -254,7 +320,10 @@ impl Engine {
             block_on(self.asked_to_end.wait());
         }
         block_on(self.background.ended());
+        self.checkpoints.end();
         block_on(self.indexing.ended());
+        block_on(self.compaction.ended());
+        self.compactor.end();
         self.hub.close();
         self.published.clear();
         drop(lock);
@@ -274,6 +343,7 @@ impl Engine {
                 committer.stop();
             }
             None => {
+                self.compactor.end();
                 self.hub.close();
                 self.published.clear();
                 self.ended.open(Ok(()));
@@ -285,6 +355,7 @@ impl Engine {
     fn end_beside(&self) {
         self.background.end();
         self.indexing.end();
+        self.compaction.end();
     }
 
     /// Waits for the end and says whether everything acknowledged is in the log.
@@ -332,25 +403,54 @@ impl Engine {
             })
     }
 
+    /// Whether the end was asked for.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
     /// Syncs what was written since the last time, while commits go on.
-    fn flush_beside_commits(&self) {
+    ///
+    /// # Errors
+    /// `Io`; the writer is poisoned then.
+    pub(super) fn flush_beside_commits(&self) -> Result<()> {
         let Some(committer) = &self.committer else {
-            return;
+            return Ok(());
         };
         let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
-            return;
+            return Ok(());
         };
-        match unsynced.sync() {
+        let synced = unsynced.sync();
+        match synced {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
-            Err(error) => committer.poison(error),
+            Err(ref error) => committer.poison(error.clone()),
         }
+        synced
     }
 }
 
-/// Searches that may be in one graph at once: the pool's threads, and as many blocking callers
-/// again; more wait for a moment.
-fn search_slots(config: &Config) -> usize {
-    2 * pool::threads_or_cores(config.read_threads)
+/// What the upkeep thread does with the engine, as long as there is one.
+struct BesideCommits(Weak<Engine>);
+
+impl Duties for BesideCommits {
+    fn flush(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            // Whoever commits next hears of it.
+            let _ = engine.flush_beside_commits();
+        }
+    }
+
+    fn bury(&self) {
+        let engine = self.0.upgrade();
+        if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
+            committer.with_pipeline(WritePipeline::bury);
+        }
+    }
+
+    fn checkpoint(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.checkpoint_if_due();
+        }
+    }
 }
 
 /// Threads that build graphs: half of the cores, so that the other half is left for the application.
@@ -359,6 +459,33 @@ fn build_threads(config: &Config) -> usize {
         0 => (pool::cores() / 2).max(1),
         threads => threads,
     }
+}
+
+/// A span of history, and what is known of its past at an open: where the segments begin.
+fn retained(config: &RetentionConfig, segments: &SegmentSet) -> Retention {
+    let ms = u64::try_from(config.time.as_millis()).unwrap_or(u64::MAX);
+    let mut retention = Retention::new(config.bytes, ms);
+    let mut bytes = 0;
+    for segment in segments.segments() {
+        let first = segment.frames_from_start().flatten().next();
+        if let Some(first) = first {
+            retention.note(Note {
+                lsn: segment.header().previous_lsn,
+                time: first.header.time,
+                bytes,
+            });
+        }
+        bytes += segment.end();
+    }
+    retention
+}
+
+fn log_bytes(segments: &SegmentSet) -> u64 {
+    segments
+        .segments()
+        .iter()
+        .map(|segment| segment.end())
+        .sum()
 }
 
 /// Refuses what cannot work, before a file is touched: also what new collectives would be made of.
@@ -386,9 +513,8 @@ fn replay_frame(
     applier: &Applier,
     undecodable: &mut Vec<PulseDBError>,
 ) -> Mutation {
-    let decoded = frame
-        .verified_payload()
-        .and_then(|payload| replay::mutation(frame, payload, applier));
+    // The replay has compared the payload with its checksum.
+    let decoded = replay::mutation(frame, frame.payload, applier);
     decoded.unwrap_or_else(|error| {
         undecodable.push(error);
         replay::damaged_mutation(&frame.header, frame.place, applier)
@@ -420,6 +546,14 @@ struct TellHub(Arc<Hub>);
 impl Broadcast for TellHub {
     fn committed(&mut self, view: &Arc<View>, first: Lsn) {
         self.0.committed(view, first);
+    }
+
+    fn heard_by_all(&self) -> Option<Lsn> {
+        self.0.lagging()
+    }
+
+    fn history_begins(&mut self, lsn: Lsn) {
+        self.0.history_begins(lsn);
     }
 }
 

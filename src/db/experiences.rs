@@ -153,8 +153,7 @@ impl PulseDB {
     /// Reads one experience: at once where its body is in memory or the caller may wait.
     async fn read_one<T: Send + 'static>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
         let mut answer = None;
-        self.engine()
-            .with_point(|point| point.read_one(id, self.may_block, read, &mut answer))??;
+        self.with_point(|point| point.read_one(id, self.may_block, read, &mut answer))??;
         match answer {
             Some(answer) => answer,
             None => {
@@ -196,7 +195,7 @@ impl PulseDB {
     /// [`PulseDBError::NotFound`].
     pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
         let mut energy = None;
-        self.engine().with_point(|point| {
+        self.with_point(|point| {
             point.with_row(id, |table, row| {
                 let values = row.values();
                 energy = table.definition(point.view.lsn()).map(|definition| {

@@ -97,7 +97,7 @@ impl PulseDB {
         options: SearchOptions,
     ) -> Result<Vec<SearchHit>> {
         // The vector first, then the snapshot: embedding takes longer than a commit.
-        let definition = self.engine().reader()?.collective(collective)?;
+        let definition = self.reader()?.collective(collective)?;
         check_weights(options.weights.as_ref())?;
         execute::check(&options, &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
@@ -118,8 +118,12 @@ impl PulseDB {
         self.check_search(collective, &[query], &options)?;
         let (query, ef) = (query.to_vec(), self.config().hnsw.ef_search);
         let clock = Arc::clone(&self.engine().env);
-        self.read(move |reader| execute::explain(reader, collective, &query, &options, ef, &*clock))
-            .await
+        let indexing = Arc::clone(&self.engine().indexing);
+        self.read(move |reader| {
+            indexing.make_loaded(&reader.view);
+            execute::explain(reader, collective, &query, &options, ef, &*clock)
+        })
+        .await
     }
 
     /// Builds the vector index of a collective anew, from the log, and answers when it is in place.
@@ -148,7 +152,9 @@ impl PulseDB {
         self.check_search(collective, &vectors, &options)?;
         drop(vectors);
         let ef = self.config().hnsw.ef_search;
+        let indexing = Arc::clone(&self.engine().indexing);
         self.read(move |reader| {
+            indexing.make_loaded(&reader.view);
             let vectors: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
             execute::search(reader, collective, &vectors, &options, ef)
         })
@@ -162,7 +168,7 @@ impl PulseDB {
         options: &SearchOptions,
     ) -> Result<()> {
         check_weights(options.weights.as_ref())?;
-        let dimension = usize::from(self.engine().reader()?.table(collective)?.dimension);
+        let dimension = usize::from(self.reader()?.table(collective)?.dimension);
         execute::check(options, queries, |field, vector| {
             validate::vector(field, vector, dimension)
         })

@@ -44,7 +44,7 @@ impl PulseDB {
         let number = engine.reader()?.table(collective)?.number;
         // Subscribe first, then look: what is committed in between is told twice and delivered
         // once; the other order would lose it.
-        let receiver = engine
+        let subscription = engine
             .hub
             .subscribe(number, collective)
             .ok_or(PulseDBError::Closed)?;
@@ -53,7 +53,7 @@ impl PulseDB {
         reader.table(collective)?;
         let seen = reader.lsn();
         Ok(WatchStream::new(
-            receiver,
+            subscription,
             seen,
             filter,
             number,

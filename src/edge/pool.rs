@@ -128,7 +128,7 @@ pub fn cores() -> usize {
 }
 
 /// So many threads as are configured, or one per core for 0.
-pub fn threads_or_cores(configured: usize) -> usize {
+fn threads_or_cores(configured: usize) -> usize {
     if configured == 0 { cores() } else { configured }
 }
 
@@ -145,6 +145,25 @@ where
     spawn(name, move || {
         // A caller that went away needs no result.
         let _ = sender.send(job());
+    })?;
+    Ok(async move { receiver.await.map_err(|_| PulseDBError::Closed) })
+}
+
+/// Runs one long job on a thread of its own that gives way to others. The job can ask whether its
+/// caller went away, and end early then.
+pub fn run_beside<T, F>(
+    name: &str,
+    job: F,
+) -> Result<impl Future<Output = Result<T>> + Send + use<T, F>>
+where
+    T: Send + 'static,
+    F: FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    spawn_beside(name, move || {
+        let done = job(&|| sender.is_closed());
+        // A caller that went away needs no result.
+        let _ = sender.send(done);
     })?;
     Ok(async move { receiver.await.map_err(|_| PulseDBError::Closed) })
 }

@@ -239,6 +239,19 @@ impl<'a> BodyView<'a> {
         })
     }
 
+    /// Looks at every field; [`BodyView::parse`] leaves most of them to whoever asks.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        self.content()?;
+        self.content_hash()?;
+        self.experience_type()?;
+        self.source_agent()?;
+        self.source_task()?;
+        self.idempotency_key()?;
+        self.vitals()?;
+        self.traits()?;
+        Ok(())
+    }
+
     /// The vector's components, copied; bit for bit what was given.
     #[must_use]
     pub fn vector_f32(&self) -> Vec<f32> {

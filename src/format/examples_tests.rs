@@ -7,7 +7,10 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::*;
+use super::{
+    checkpoint_tests::{Content, example_row, file},
+    *,
+};
 use crate::config::VectorElement;
 use crate::model::{
     Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType,
@@ -122,6 +125,7 @@ fn segment_header() {
         id: 1,
         cipher: 0,
         key: 0,
+        cleaned: Lsn::ZERO,
     };
     agree("segment-header", &header.encode());
     let decoded = SegmentHeader::decode(&example("segment-header")).unwrap();
@@ -323,4 +327,75 @@ fn graph_header() {
     assert_eq!(layout.rows, 5568..5608);
     assert_eq!(layout.errors, 5632..5672);
     assert_eq!(layout.len(), 5672);
+}
+
+/// After the third frame of section 6.
+#[test]
+fn checkpoint() {
+    let demo = CollectiveRecord::decode(
+        CollectiveId::from_u128(COLLECTIVE),
+        verify_frame(&example("frame-collective"), SEED).unwrap().1,
+    );
+    let mut content = Content::default();
+    content.rows.push(example_row());
+    content.keys.push((1, 0, "k-1".into()));
+    content.versions.push(CheckpointVersion {
+        collective: 1,
+        row: 0,
+        lsn: Lsn::new(3),
+        importance: 0.75,
+        confidence: 0.5,
+        applications: 1,
+        archived: false,
+        pinned: false,
+        last_reinforced: Timestamp::from_millis(START_MS + 3),
+        updated_at: Timestamp::from_millis(START_MS + 3),
+        expires_at: None,
+        vitals_lsn: Lsn::new(3),
+        traits_lsn: Lsn::ZERO,
+        traits_place: (0, 0),
+        damaged_place: (0, 0),
+    });
+    content.directory = CheckpointDirectory {
+        segments: vec![CheckpointSegment {
+            id: 1,
+            index: vec![(1, 64)],
+        }],
+        damage: Vec::new(),
+        collectives: vec![CheckpointCollective {
+            number: 1,
+            id: CollectiveId::from_u128(COLLECTIVE),
+            row_count: 1,
+            at: 0,
+            definitions: vec![(Lsn::new(1), demo.unwrap().collective)],
+            agents: vec!["agent-7".into()],
+            runs: vec![RowRun {
+                first: 0,
+                count: 1,
+                at: 0,
+            }],
+        }],
+    };
+    let header = CheckpointHeader {
+        instance_id: InstanceId::from_u128(INSTANCE),
+        timeline: Timeline::FIRST,
+        lsn: Lsn::new(3),
+        horizon: Lsn::new(2),
+        frame_segment: 1,
+        frame_at: 4608,
+        frame_lsn: Lsn::new(3),
+        next_collective: 2,
+        last_time: Timestamp::from_millis(START_MS + 3),
+        last_id: EXPERIENCE,
+        counts: CheckpointCounts::default(),
+        body_crc: 0,
+    };
+    agree("checkpoint", &file(header, &content));
+    let read = Checkpoint::parse(example("checkpoint").into()).unwrap();
+    let run = read.collective(1).unwrap().runs[0];
+    assert_eq!(read.rows(run).collect::<Vec<_>>(), [(0, example_row())]);
+    assert_eq!(read.versions(1, 0..1).collect::<Vec<_>>(), content.versions);
+    assert_eq!(read.directory(), &content.directory);
+    assert_eq!(read.find_id(EXPERIENCE), Some((1, 0)));
+    assert_eq!(read.find_key(1, "k-1"), Some(0));
 }

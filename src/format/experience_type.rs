@@ -232,7 +232,7 @@ const fn severity_code(severity: Severity) -> u8 {
     }
 }
 
-const fn experience_kind(code: u8) -> Option<ExperienceKind> {
+pub(super) const fn experience_kind(code: u8) -> Option<ExperienceKind> {
     Some(match code {
         1 => ExperienceKind::Difficulty,
         2 => ExperienceKind::Solution,

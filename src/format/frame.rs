@@ -25,6 +25,8 @@ pub const FRAME_HEADER_LEN: usize = 64;
 pub const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
 
 const CLOSES_COMMIT: u8 = 1;
+/// Of CRC-32, bits reversed.
+const CRC_POLYNOMIAL: u32 = 0xedb8_8320;
 
 /// What a record is about. Codes 8–14 are reserved, see `storage-format.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,6 +246,29 @@ pub fn verify_frame(bytes: &[u8], seed: u32) -> Result<(FrameHeader, &[u8]), Fra
         return Err(FrameFault::PayloadChecksum);
     }
     Ok((header, payload))
+}
+
+/// The one seed under which these bytes begin with a valid frame header, and that header; `None` where
+/// none could stand there. The payload's checksum has no seed: whoever calls compares it, and knows.
+/// For a segment whose header block is lost, and the seed with it.
+#[must_use]
+pub fn implied_seed(bytes: &[u8]) -> Option<(u32, FrameHeader)> {
+    let head: &[u8; FRAME_HEADER_LEN] = bytes.first_chunk()?;
+    // A checksum is a sequence of steps that can be taken back, from the last byte to the first.
+    let mut register = !u32::from_le_bytes(array_at(head, 0));
+    for &byte in head.get(4..)?.iter().rev() {
+        for _ in 0..8 {
+            register = if register >> 31 == 1 {
+                ((register ^ CRC_POLYNOMIAL) << 1) | 1
+            } else {
+                register << 1
+            };
+        }
+        register ^= u32::from(byte);
+    }
+    let seed = !register;
+    let header = FrameHeader::decode(head, seed).ok()?;
+    Some((seed, header))
 }
 
 /// Everything but the checksum itself, on top of the segment's seed.

@@ -11,6 +11,7 @@
 //! Whoever needs bytes calls this: the log, the manifest and the flows. It names `model` only.
 
 pub mod body;
+pub mod checkpoint;
 pub mod collective;
 pub mod decode_error;
 pub mod experience;
@@ -23,11 +24,14 @@ pub mod frame;
 )]
 pub mod graph;
 pub mod manifest;
+pub mod record;
 pub mod segment;
 pub mod tail;
 pub mod traits;
 pub mod vitals;
 
+#[cfg(test)]
+mod checkpoint_tests;
 #[cfg(test)]
 mod examples_tests;
 #[cfg(test)]
@@ -38,17 +42,24 @@ mod property_tests;
 #[cfg(test)]
 pub use body::Body;
 pub use body::{BodyFields, BodyParts, BodyView, encode_body};
+pub use checkpoint::{
+    CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointCollective, CheckpointCounts, CheckpointDamage,
+    CheckpointDirectory, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointRow,
+    CheckpointSegment, CheckpointVersion, FramePlace, RowRun, SlotTable, checkpoint_file_lsn,
+    checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+};
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_payload_len, payload_crc,
-    verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_payload_len, implied_seed,
+    payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
-pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name, segment_first_lsn};
+pub use record::Record;
+pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name, segment_file_name};
 pub use tail::{TAIL_LEN, Tail};
 pub use traits::Traits;
 pub use vitals::Vitals;
@@ -73,7 +84,7 @@ fn put_at(out: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
-/// What segment headers, graph headers and manifests of every version share: magic, then the version, and in the
+/// What the headers of segments, graphs and checkpoints, and manifests of every version share: magic, then the version, and in the
 /// last four bytes the checksum of all before.
 fn check_file(bytes: &[u8], magic: [u8; 8]) -> Result<(), FileFault> {
     let (covered, crc) = bytes.split_last_chunk().ok_or(FileFault::Length)?;

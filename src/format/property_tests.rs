@@ -255,14 +255,14 @@ prop_compose! {
 prop_compose! {
     fn segment()(
         (timeline, instance_id, first_lsn, previous_lsn) in any::<(u32, u128, u64, u64)>(),
-        (seed, id, cipher, key) in any::<(u32, u32, u32, u32)>(),
+        (seed, id, cipher, key, cleaned) in any::<(u32, u32, u32, u32, u64)>(),
     ) -> SegmentHeader {
         SegmentHeader {
             timeline: Timeline::new(timeline),
             instance_id: InstanceId::from_u128(instance_id),
             first_lsn: Lsn::new(first_lsn),
             previous_lsn: Lsn::new(previous_lsn),
-            seed, id, cipher, key,
+            seed, id, cipher, key, cleaned: Lsn::new(cleaned),
         }
     }
 }
@@ -494,18 +494,22 @@ fn a_newer_version_is_told_from_damage() {
 }
 
 #[test]
-fn segment_names_are_their_lsns() {
+fn segment_names_say_lsn_and_number() {
     for lsn in [0, 1, 0x1234_5678_9abc_def0, u64::MAX].map(Lsn::new) {
-        assert_eq!(segment_first_lsn(&segment_file_name(lsn)), Some(lsn));
+        for id in [1, 0xdead_beef] {
+            let name = segment_file_name(lsn, id);
+            assert_eq!(parse_segment_file_name(&name), Some((lsn, id)));
+        }
     }
     for name in [
         "",
-        "1.seg",
-        "00000000000000A1.seg",
-        "+000000000000001.seg",
+        "1-1.seg",
+        "0000000000000001.seg",
+        "00000000000000A1-00000001.seg",
+        "+000000000000001-00000001.seg",
         "LOCK",
     ] {
-        assert_eq!(segment_first_lsn(name), None);
+        assert_eq!(parse_segment_file_name(name), None);
     }
 }
 
@@ -566,4 +570,18 @@ fn applications_are_counted_for_the_instance() {
     assert_eq!(used.applications, BTreeMap::from([(head.instance_id, 3)]));
     assert_eq!(used.last_reinforced, Timestamp::from_millis(9));
     assert_eq!(used.updated_at, head.updated_at);
+}
+
+proptest! {
+    #[test]
+    fn a_frame_implies_its_seed(header in header(), seed: u32) {
+        let bytes = header.encode(seed);
+        prop_assert_eq!(super::frame::implied_seed(&bytes), Some((seed, header)));
+    }
+
+    #[test]
+    fn nothing_makes_a_record_decoder_panic(header in header(), bytes in vec(any::<u8>(), 0..256)) {
+        let _ = Record::decode(&header, &bytes);
+        let _ = super::frame::implied_seed(&bytes);
+    }
 }

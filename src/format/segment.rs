@@ -20,18 +20,21 @@ pub struct SegmentHeader {
     pub timeline: Timeline,
     /// The database that it belongs to.
     pub instance_id: InstanceId,
-    /// No record in it has a lower LSN; also its file name.
+    /// No record in it has a lower LSN; also in its file name.
     pub first_lsn: Lsn,
     /// The newest commit before this segment; durable when this file is published.
     pub previous_lsn: Lsn,
     /// Seeds the checksums of its frame headers; random.
     pub seed: u32,
-    /// Its number, never reused, never 0.
+    /// Its number, never reused, never 0; also in its file name.
     pub id: u32,
     /// How its frames are encrypted; 0 = not at all.
     pub cipher: u32,
     /// With which key; 0 = none.
     pub key: u32,
+    /// Nothing that was deleted or replaced at or below this LSN is in it; 0 in a segment as the
+    /// writer left it.
+    pub cleaned: Lsn,
 }
 
 impl SegmentHeader {
@@ -49,6 +52,7 @@ impl SegmentHeader {
         put_at(&mut out, 52, &self.id.to_le_bytes());
         put_at(&mut out, 56, &self.cipher.to_le_bytes());
         put_at(&mut out, 60, &self.key.to_le_bytes());
+        put_at(&mut out, 64, &self.cleaned.get().to_le_bytes());
         let crc = crc32fast::hash(out.get(..CRC_AT).unwrap_or_default());
         put_at(&mut out, CRC_AT, &crc.to_le_bytes());
         out
@@ -67,19 +71,22 @@ impl SegmentHeader {
             id: u32::from_le_bytes(array_at(block, 52)),
             cipher: u32::from_le_bytes(array_at(block, 56)),
             key: u32::from_le_bytes(array_at(block, 60)),
+            cleaned: Lsn::new(u64::from_le_bytes(array_at(block, 64))),
         })
     }
 }
 
-/// The name of the segment that starts with this LSN; names sort as their LSNs do.
+/// The name of a segment; names sort as their first LSNs do.
 #[must_use]
-pub fn segment_file_name(first_lsn: Lsn) -> String {
-    format!("{:016x}{SUFFIX}", first_lsn.get())
+pub fn segment_file_name(first_lsn: Lsn, id: u32) -> String {
+    format!("{:016x}-{id:08x}{SUFFIX}", first_lsn.get())
 }
 
-/// The LSN in a segment's name; `None` for every other name.
+/// First LSN and number of the segment of this name; `None` for every other name.
 #[must_use]
-pub fn segment_first_lsn(name: &str) -> Option<Lsn> {
-    let lsn = Lsn::new(u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?);
-    (segment_file_name(lsn) == name).then_some(lsn)
+pub fn parse_segment_file_name(name: &str) -> Option<(Lsn, u32)> {
+    let (lsn, id) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+    let lsn = Lsn::new(u64::from_str_radix(lsn, 16).ok()?);
+    let id = u32::from_str_radix(id, 16).ok()?;
+    (segment_file_name(lsn, id) == name).then_some((lsn, id))
 }

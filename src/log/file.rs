@@ -12,10 +12,10 @@ use std::{
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        FORMAT_VERSION, FileFault, SEGMENT_HEADER_LEN, SegmentHeader, segment_file_name,
-        segment_first_lsn,
+        FORMAT_VERSION, FileFault, SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name,
+        segment_file_name,
     },
-    model::Lsn,
+    model::{InstanceId, Lsn},
     vfs::{Map, OpenMode, Vfs, VfsFile},
 };
 
@@ -24,7 +24,7 @@ use super::{
     segment::{Segment, SegmentMeta},
 };
 
-const UNFINISHED: &str = ".tmp";
+pub(super) const UNFINISHED: &str = ".tmp";
 
 /// An existing segment file, its header checked, its frames not looked at.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub(super) struct OpenFile {
     pub(super) map: Map,
 }
 
-/// The file of the segment that begins with `first_lsn`, in the log directory `dir`.
-pub(crate) fn segment_path(dir: &Path, first_lsn: Lsn) -> PathBuf {
-    dir.join(segment_file_name(first_lsn))
+/// The file of the segment `id` that begins with `first_lsn`, in the log directory `dir`.
+pub(crate) fn segment_path(dir: &Path, first_lsn: Lsn, id: u32) -> PathBuf {
+    dir.join(segment_file_name(first_lsn, id))
 }
 
 /// Makes a segment file: header block, sync, final name, sync of the directory.
@@ -48,13 +48,13 @@ pub(super) fn create(
     segment_bytes: u64,
     spare: Option<Spare>,
 ) -> Result<Segment> {
-    let path = segment_path(dir, header.first_lsn);
+    let path = segment_path(dir, header.first_lsn, header.id);
     let (unfinished, file) = match spare {
         Some(spare) => (spare.path, spare.file),
         None => {
             let unfinished = dir.join(format!(
                 "{}{UNFINISHED}",
-                segment_file_name(header.first_lsn)
+                segment_file_name(header.first_lsn, header.id)
             ));
             let file = vfs
                 .open(&unfinished, OpenMode::CreateNew)
@@ -64,6 +64,7 @@ pub(super) fn create(
             (unfinished, file)
         }
     };
+    share(&file, &unfinished)?;
     file.write_all_at(&header.encode(), 0)
         .map_err(PulseDBError::io("write", &unfinished))?;
     file.sync_all()
@@ -83,15 +84,30 @@ pub(super) fn create(
     ))
 }
 
-/// Opens the segment that the manifest calls `meta`. A reader process holds a shared lock on it
-/// for as long as it is mapped, so that nobody recycles it.
+/// Takes the shared lock that is held for as long as a segment is mapped, so that no other process
+/// recycles its file: not under a reader, and not under a snapshot that outlives its database.
+pub(super) fn share(file: &Arc<dyn VfsFile>, path: &Path) -> Result<()> {
+    if file
+        .try_lock_shared()
+        .map_err(PulseDBError::io("lock", path))?
+    {
+        return Ok(());
+    }
+    Err(PulseDBError::corrupted(
+        path,
+        0,
+        "the segment is being recycled; open again",
+    ))
+}
+
+/// Opens the segment that the manifest calls `meta`.
 pub(super) fn open(
     vfs: &dyn Vfs,
     dir: &Path,
     meta: &SegmentMeta,
     read_only: bool,
 ) -> Result<OpenFile> {
-    let opened = open_unchecked(vfs, &segment_path(dir, meta.first_lsn), read_only)?;
+    let opened = open_unchecked(vfs, &segment_path(dir, meta.first_lsn, meta.id), read_only)?;
     if opened.header.id != meta.id || opened.header.first_lsn != meta.first_lsn {
         return Err(PulseDBError::corrupted(
             opened.path,
@@ -105,6 +121,47 @@ pub(super) fn open(
     Ok(opened)
 }
 
+/// Is there a file of the segment `id`, with a header block that says the same? Reads with pread.
+pub(crate) fn check_file(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    first_lsn: Lsn,
+    id: u32,
+    instance_id: InstanceId,
+) -> Result<()> {
+    let path = segment_path(dir, first_lsn, id);
+    let file = vfs
+        .open(&path, OpenMode::Read)
+        .map_err(PulseDBError::io("open", &path))?;
+    let header = read_header(&*file, &path)?;
+    if (header.id, header.first_lsn, header.instance_id) == (id, first_lsn, instance_id) {
+        return Ok(());
+    }
+    Err(PulseDBError::corrupted(
+        path,
+        0,
+        "the header is that of another segment",
+    ))
+}
+
+/// The header block of a segment, by pread.
+pub(super) fn read_header(file: &dyn VfsFile, path: &Path) -> Result<SegmentHeader> {
+    let mut block = vec![0; SEGMENT_HEADER_LEN];
+    file.read_exact_at(&mut block, 0)
+        .map_err(PulseDBError::io("read the header of", path))?;
+    decode_header(&block, path)
+}
+
+fn decode_header(block: &[u8], path: &Path) -> Result<SegmentHeader> {
+    SegmentHeader::decode(block).map_err(|error| match error {
+        FileFault::Version { found } => PulseDBError::Version {
+            found,
+            supported: FORMAT_VERSION,
+        },
+        error => PulseDBError::corrupted(path, 0, error.to_string()),
+    })
+}
+
 /// Opens any segment file.
 pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Result<OpenFile> {
     let mode = if read_only {
@@ -115,17 +172,7 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     let file = vfs
         .open(path, mode)
         .map_err(PulseDBError::io("open", path))?;
-    if read_only
-        && !file
-            .try_lock_shared()
-            .map_err(PulseDBError::io("lock", path))?
-    {
-        return Err(PulseDBError::corrupted(
-            path,
-            0,
-            "the segment is being recycled; open again",
-        ));
-    }
+    share(&file, path)?;
     let len = file.len().map_err(PulseDBError::io("look at", path))?;
     if len < SEGMENT_HEADER_LEN as u64 {
         return Err(PulseDBError::corrupted(
@@ -136,13 +183,7 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     }
     let map = file.map(len).map_err(PulseDBError::io("map", path))?;
     let block = map.get(0..SEGMENT_HEADER_LEN as u64).unwrap_or_default();
-    let header = SegmentHeader::decode(block).map_err(|error| match error {
-        FileFault::Version { found } => PulseDBError::Version {
-            found,
-            supported: FORMAT_VERSION,
-        },
-        error => PulseDBError::corrupted(path, 0, error.to_string()),
-    })?;
+    let header = decode_header(block, path)?;
     if header.cipher != 0 || header.key != 0 {
         return Err(PulseDBError::config(
             "path",
@@ -162,12 +203,12 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
     })
 }
 
-/// The first LSNs of the segment files in `dir`, ascending.
-pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Lsn>> {
+/// First LSNs and numbers of the segment files in `dir`, ascending.
+pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(Lsn, u32)>> {
     let names = vfs.list(dir).map_err(PulseDBError::io("list", dir))?;
     Ok(names
         .iter()
-        .filter_map(|name| segment_first_lsn(name))
+        .filter_map(|name| parse_segment_file_name(name))
         .collect())
 }
 
@@ -176,8 +217,8 @@ pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Lsn>> {
 pub(crate) fn remove_orphans(vfs: &dyn Vfs, dir: &Path, keep: &[SegmentMeta]) -> Result<()> {
     let mut removed = false;
     for name in vfs.list(dir).map_err(PulseDBError::io("list", dir))? {
-        let orphan = match segment_first_lsn(&name) {
-            Some(lsn) => !keep.iter().any(|meta| meta.first_lsn == lsn),
+        let orphan = match parse_segment_file_name(&name) {
+            Some((_, id)) => !keep.iter().any(|meta| meta.id == id),
             None => name.ends_with(UNFINISHED) && !is_spare(&name),
         };
         if orphan {

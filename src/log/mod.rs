@@ -6,24 +6,38 @@
 //! reaches through [`SegmentCatalog`], nor what a record means. The committer owns the one
 //! [`LogWriter`]; anybody may read through a [`SegmentSet`].
 
+mod build;
 mod damage;
 mod file;
+mod pieces;
 mod place;
 mod pool;
+mod raw;
 mod recover;
+mod relocation;
 mod residency;
+pub mod retire;
 mod scan;
 mod segment;
 mod set;
+mod start;
+mod summary;
 mod tail;
 mod walk;
 mod writer;
 
-pub(crate) use file::remove_orphans;
+pub(crate) use build::SegmentBuilder;
+pub(crate) use file::{check_file, list, remove_orphans, segment_path};
+pub(crate) use pieces::Pieces;
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;
-pub(crate) use recover::{Reach, RecoveredLog, Replayed, adopt, holds_records, open_log};
-pub(crate) use segment::{Frame, Segment, SegmentMeta};
-pub(crate) use set::SegmentSet;
-pub(crate) use tail::{TailFile, is_tail_file, read_tail};
+pub(crate) use raw::RawSegment;
+pub(crate) use recover::{OpenLog, Reach, RecoveredLog, Replayed, adopt, holds_records, open_log};
+pub(crate) use relocation::Relocation;
+#[cfg(feature = "sim")]
+pub(crate) use scan::{Terms, survey};
+pub(crate) use segment::{Frame, Mapped, Segment, SegmentMeta};
+pub(crate) use set::{Covered, SegmentSet};
+pub(crate) use tail::{TAIL_FILE, TailFile, is_tail_damaged, is_tail_file, read_tail};
+pub(crate) use walk::{Step, Walk};
 pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

@@ -7,6 +7,7 @@
 //! is used. A spare is no part of the database: losing one, or failing to write one, loses speed.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -91,6 +92,41 @@ impl SegmentPool {
     /// A spare file, if one is ready. Never waits for one.
     pub(crate) fn take(&self) -> Option<Spare> {
         self.ready.lock().spares.pop()
+    }
+
+    /// Takes the file of a segment that nobody uses any more; false where it is not wanted, or may be
+    /// used after all.
+    pub(crate) fn adopt(&self, path: &Path) -> bool {
+        if !self.is_short() {
+            return false;
+        }
+        let mut ready = self.ready.lock();
+        let spare = self.dir.join(format!("{PREFIX}{}{SUFFIX}", ready.next));
+        ready.next += 1;
+        let adopt = || -> io::Result<Option<Arc<dyn VfsFile>>> {
+            let file = self.vfs.open(path, OpenMode::Write)?;
+            if file.len()? != self.segment_bytes || !self.vfs.is_unshared(path)? {
+                return Ok(None);
+            }
+            self.vfs.rename(path, &spare)?;
+            Ok(Some(file))
+        };
+        match adopt() {
+            Ok(Some(file)) => {
+                ready.spares.push(Spare { path: spare, file });
+                true
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    /// Removes all spares.
+    pub(crate) fn clear(&self) {
+        for spare in std::mem::take(&mut self.ready.lock().spares) {
+            if let Err(error) = self.vfs.remove(&spare.path) {
+                tracing::warn!(%error, "a spare segment file could not be removed");
+            }
+        }
     }
 
     /// Are there fewer spares than wanted?

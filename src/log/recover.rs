@@ -1,7 +1,8 @@
 //! What does the log say after an open, and how far?
 //!
 //! Opens the segments of the manifest, decides for each which commits count (`scan`), and replays
-//! those in the order of their LSNs. Nothing is written, so a replay may be repeated. What a record
+//! those in the order of their LSNs. With a checkpoint that fits ([`start`]), only what is behind it.
+//! Nothing is written, so a replay may be repeated. What a record
 //! means is the visitor's business; it sees only records of whole commits, intact ones and damaged.
 //! Called by `upkeep::recover`.
 
@@ -13,7 +14,7 @@ use std::{
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
+    format::{Checkpoint, FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
     model::{InstanceId, Lsn},
     vfs::Vfs,
 };
@@ -24,12 +25,15 @@ use super::{
     scan::{Survey, Terms, survey},
     segment::{Frame, Segment, SegmentMeta},
     set::SegmentSet,
+    start,
     walk::{Step, Walk},
 };
 
 /// One record of the log, as the visitor of a replay gets it.
 #[derive(Debug)]
 pub(crate) enum Replayed<'a> {
+    /// The state that the records to come build on. Comes first, or not at all.
+    Checkpoint(&'a Arc<Checkpoint>),
     /// An intact record of a whole commit.
     Frame(Frame<'a>),
     /// Bytes that held at least one record of a whole commit, and no longer do.
@@ -72,6 +76,9 @@ pub(crate) struct RecoveredLog {
     pub(crate) last_time: Option<i64>,
     /// Records replayed, `Close` frames not counted.
     pub(crate) records: u64,
+    /// The checkpoint that the replay began with, or why it could not be used; `None` where none
+    /// was given.
+    pub(crate) checkpoint: Option<Result<Lsn, String>>,
     /// What was dropped: (file, offset of the cut, bytes).
     pub(crate) torn: Option<(PathBuf, u64, u64)>,
     /// What is damaged: (file, offset, what was found).
@@ -89,7 +96,26 @@ pub(crate) struct LastSegment {
     pub(crate) blank: bool,
 }
 
-/// Opens the segments `metas` in the log directory `dir`, ascending by LSN, and replays them.
+/// Which log to open, and how.
+pub(crate) struct OpenLog<'a> {
+    /// The file system.
+    pub(crate) vfs: &'a dyn Vfs,
+    /// The log directory.
+    pub(crate) dir: &'a Path,
+    /// The database.
+    pub(crate) instance_id: InstanceId,
+    /// The segments, ascending by LSN.
+    pub(crate) metas: &'a [SegmentMeta],
+    /// How far the last one counts.
+    pub(crate) reach: Reach,
+    /// Whether the files are opened for reading only.
+    pub(crate) read_only: bool,
+    /// State of this database that need not be replayed, or why there is none although there should
+    /// be.
+    pub(crate) checkpoint: Option<Result<Arc<Checkpoint>, String>>,
+}
+
+/// Opens the segments and replays them.
 ///
 /// A sealed segment that is missing or has no valid header is reported as damaged, like a record.
 ///
@@ -97,14 +123,10 @@ pub(crate) struct LastSegment {
 /// `Corrupted` where the last segment is missing or has no valid header, `Version` where a segment
 /// was written by a newer build, and what the visitor answers.
 pub(crate) fn open_log(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    instance_id: InstanceId,
-    metas: &[SegmentMeta],
-    reach: Reach,
-    read_only: bool,
+    source: OpenLog<'_>,
     visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<RecoveredLog> {
+    let metas = source.metas;
     let mut log = RecoveredLog {
         segments: Vec::with_capacity(metas.len()),
         metas: metas.to_vec(),
@@ -113,10 +135,27 @@ pub(crate) fn open_log(
         last: None,
         last_time: None,
         records: 0,
+        checkpoint: None,
         torn: None,
         damaged: Vec::new(),
     };
-    let opened = open_files(vfs, dir, instance_id, metas, read_only, &mut log.damaged)?;
+    let opened = open_files(&source, &mut log.damaged)?;
+    let mut start = None;
+    if let Some(given) = source.checkpoint {
+        let fits = given.and_then(|checkpoint| {
+            let start = start::of(&checkpoint, source.instance_id, metas, &opened)?;
+            Ok((checkpoint, start))
+        });
+        log.checkpoint = Some(match fits {
+            Ok((checkpoint, place)) => {
+                visitor(Replayed::Checkpoint(&checkpoint))?;
+                log.begin_with(&checkpoint, &opened);
+                start = Some(place);
+                Ok(checkpoint.header().lsn)
+            }
+            Err(why) => Err(why),
+        });
+    }
     let mut files = opened.into_iter().zip(0..).peekable();
     while let Some((open, position)) = files.next() {
         let Some(open) = open else {
@@ -124,19 +163,38 @@ pub(crate) fn open_log(
         };
         let is_last = position + 1 == metas.len();
         let sealed_end = metas.get(position).map_or(0, |meta| meta.end);
+        let known = start.as_mut().and_then(|start| start.known(position));
+        if let Some(index) = known {
+            let end = sealed_end.min(open.map.len());
+            let segment = Segment::new(open.path, open.header, open.file, open.map, end, index);
+            log.segments.push(Arc::new(segment));
+            continue;
+        }
         // An older manifest may not know the end of a segment; the header of the next one says
         // what was durable before it.
         let next_previous = files
             .peek()
             .and_then(|(next, _)| next.as_ref())
             .map(|next| next.header.previous_lsn.get());
-        let terms = terms_of(&open, sealed_end, is_last, next_previous, reach);
+        let mut terms = terms_of(&open, sealed_end, is_last, next_previous, source.reach);
+        if sealed_end == 0 {
+            terms.limit = terms.limit.min(looked_at_end(&open)?);
+        }
+        let mut index = Vec::new();
+        if let Some(start) = start.as_mut()
+            && start.position == position
+        {
+            terms.from = start.offset;
+            terms.after = start.lsn.get();
+            index = start.index_of(position);
+        }
         let bytes = open.map.get(0..open.map.len()).unwrap_or_default();
-        let found = if terms.upto < terms.first_lsn {
+        let found = if terms.upto <= terms.after {
             Survey::nothing(&terms)
         } else {
             survey(bytes, &terms)
         };
+        index.extend_from_slice(&found.index);
         if let Some(meta) = log.metas.get_mut(position)
             && meta.end == 0
             && !is_last
@@ -154,7 +212,7 @@ pub(crate) fn open_log(
             open.file,
             open.map,
             end,
-            found.index.clone(),
+            index,
         ));
         log.records += replay(&segment, &terms, &found, visitor)?;
         if is_last {
@@ -180,18 +238,18 @@ pub(crate) fn adopt(
 ) -> Result<Vec<SegmentMeta>> {
     let mut all = metas.to_vec();
     let newest = metas.last().map_or(Lsn::ZERO, |meta| meta.first_lsn);
-    for first_lsn in file::list(vfs, dir)? {
+    for (first_lsn, id) in file::list(vfs, dir)? {
         if first_lsn <= newest {
             continue;
         }
-        let open = match file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true) {
+        let open = match file::open_unchecked(vfs, &file::segment_path(dir, first_lsn, id), true) {
             Ok(open) => open,
             Err(PulseDBError::Corrupted { .. }) => continue,
             Err(error) => return Err(error),
         };
         let header = &open.header;
         if header.instance_id != instance_id
-            || header.first_lsn != first_lsn
+            || (header.first_lsn, header.id) != (first_lsn, id)
             || header.id < next_segment
         {
             continue;
@@ -215,8 +273,8 @@ pub(crate) fn adopt(
 
 /// Is there anything in the segments in `dir` that a new database would bury?
 pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
-    for first_lsn in file::list(vfs, dir)? {
-        let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn), true)?;
+    for (first_lsn, id) in file::list(vfs, dir)? {
+        let open = file::open_unchecked(vfs, &file::segment_path(dir, first_lsn, id), true)?;
         let terms = terms_of(
             &open,
             0,
@@ -233,6 +291,24 @@ pub(crate) fn holds_records(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
 }
 
 impl RecoveredLog {
+    /// Notes what a checkpoint says of the log before it.
+    fn begin_with(&mut self, checkpoint: &Checkpoint, opened: &[Option<OpenFile>]) {
+        let header = checkpoint.header();
+        self.last_lsn = header.lsn;
+        self.highest_lsn = header.lsn;
+        self.last_time = Some(header.last_time.as_millis());
+        for damage in &checkpoint.directory().damage {
+            let files = opened.iter().flatten();
+            if let Some(open) = files
+                .into_iter()
+                .find(|open| open.header.id == damage.segment)
+            {
+                let known = (open.path.clone(), damage.offset, damage.what.clone());
+                self.damaged.push(known);
+            }
+        }
+    }
+
     /// The segments as a set.
     pub(crate) fn segment_set(&self) -> Arc<SegmentSet> {
         Arc::new(SegmentSet::new(self.segments.clone()))
@@ -258,17 +334,15 @@ impl RecoveredLog {
 
 /// Opens every file; `None` and a note for a sealed segment that cannot be read.
 fn open_files(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    instance_id: InstanceId,
-    metas: &[SegmentMeta],
-    read_only: bool,
+    source: &OpenLog<'_>,
     damaged: &mut Vec<(PathBuf, u64, String)>,
 ) -> Result<Vec<Option<OpenFile>>> {
+    let metas = source.metas;
     let mut files = Vec::with_capacity(metas.len());
     for (position, meta) in metas.iter().enumerate() {
-        let opened = file::open(vfs, dir, meta, read_only).and_then(|open| {
-            if open.header.instance_id == instance_id {
+        let opened = file::open(source.vfs, source.dir, meta, source.read_only);
+        let opened = opened.and_then(|open| {
+            if open.header.instance_id == source.instance_id {
                 return Ok(open);
             }
             Err(PulseDBError::corrupted(
@@ -307,6 +381,17 @@ fn missing_is_damage(error: PulseDBError) -> PulseDBError {
     }
 }
 
+/// How far a file has to be looked at whose end is not known: preallocated space that nobody wrote to
+/// costs as much to read as data, and a block of it says as much as all.
+fn looked_at_end(open: &OpenFile) -> Result<u64> {
+    const MORE: u64 = 4096;
+    let written = open
+        .file
+        .written_end()
+        .map_err(PulseDBError::io("look at", &open.path))?;
+    Ok(written.saturating_add(MORE))
+}
+
 fn terms_of(
     open: &OpenFile,
     sealed_end: u64,
@@ -316,7 +401,8 @@ fn terms_of(
 ) -> Terms {
     let open_ended = Terms {
         seed: open.header.seed,
-        first_lsn: open.header.first_lsn.get(),
+        from: SEGMENT_HEADER_LEN as u64,
+        after: open.header.first_lsn.get().saturating_sub(1),
         limit: open.map.len(),
         durable: 0,
         upto: u64::MAX,
@@ -356,11 +442,9 @@ fn replay(
     visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<u64> {
     let bytes = segment.map().get(0..found.end).unwrap_or_default();
-    let start = SEGMENT_HEADER_LEN as u64;
-    let before_first = terms.first_lsn.saturating_sub(1);
     let mut damage = found.damage.iter().peekable();
     let mut records = 0;
-    for step in Walk::new(bytes, terms.seed, start, found.end, before_first) {
+    for step in Walk::new(bytes, terms.seed, terms.from, found.end, terms.after) {
         let (at, header) = match step {
             Step::Frame { at, header } => (at, Some(header)),
             Step::Gap { at, .. } => (at, None),

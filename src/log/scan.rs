@@ -11,11 +11,12 @@
 //! fault: it can only exceed the LSN before a fault if its frame stands behind that fault. A sync
 //! covers whole commits only, so a commit that runs into damage was whole as well.
 
-use crate::format::{RecordKind, SEGMENT_HEADER_LEN};
+use crate::format::RecordKind;
 
 use super::{
+    pieces::Source,
     place::UNIT_BYTES,
-    walk::{Step, Walk, payload_is_intact},
+    walk::{Step, Walk},
 };
 
 /// A sparse index has one entry per so many bytes: a lookup walks that far at most.
@@ -26,8 +27,11 @@ pub(crate) const INDEX_STEP_BYTES: u64 = 64 * 1024;
 pub(crate) struct Terms {
     /// Seed of its checksums.
     pub(crate) seed: u32,
-    /// LSN that its header names: no frame has a lower one.
-    pub(crate) first_lsn: u64,
+    /// Where the first frame begins that is looked at.
+    pub(crate) from: u64,
+    /// The LSN of the newest record before that; one below the segment's first where that is its
+    /// first frame.
+    pub(crate) after: u64,
     /// No frame ends behind this offset.
     pub(crate) limit: u64,
     /// Everything up to this LSN is known to be durable.
@@ -43,7 +47,7 @@ pub(crate) struct Terms {
 pub(crate) struct Survey {
     /// Where its last whole commit ends; nothing behind counts.
     pub(crate) end: u64,
-    /// LSN of the last frame before `end`; one below the segment's first LSN if there is none.
+    /// LSN of the last frame before `end`; `Terms::after` if there is none.
     pub(crate) last_lsn: u64,
     /// Frames before `end`, damaged ones not counted.
     pub(crate) frames: u64,
@@ -100,25 +104,25 @@ struct Fault {
 impl Survey {
     /// The survey of a segment of which nothing is to be looked at.
     pub(crate) fn nothing(terms: &Terms) -> Self {
-        let before_first = terms.first_lsn.saturating_sub(1);
         Self {
-            end: SEGMENT_HEADER_LEN as u64,
-            last_lsn: before_first,
-            highest_lsn: before_first,
+            end: terms.from,
+            last_lsn: terms.after,
+            highest_lsn: terms.after,
             ..Self::default()
         }
     }
 }
 
-/// Looks at every frame of a segment. `bytes` is the file from its first byte.
-pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
-    let start = SEGMENT_HEADER_LEN as u64;
-    let before_first = terms.first_lsn.saturating_sub(1);
-    let mut walk = Walk::new(bytes, terms.seed, start, terms.limit, before_first);
+/// Looks at every frame of a segment that the terms do not exclude. `bytes` is the file from its
+/// first byte.
+pub(crate) fn survey<S: Source>(bytes: S, terms: &Terms) -> Survey {
+    let len = bytes.len();
+    let start = terms.from;
+    let mut walk = Walk::new(bytes, terms.seed, start, terms.limit, terms.after);
     // `seen` follows every frame, `whole` only closed commits.
     let mut seen = Mark {
         end: start,
-        last_lsn: before_first,
+        last_lsn: terms.after,
         frames: 0,
         last_time: None,
         closed: None,
@@ -131,7 +135,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
     let mut next_entry = start;
 
     let mut ended = false;
-    for step in walk.by_ref() {
+    while let Some(step) = walk.next() {
         match step {
             Step::Gap {
                 at,
@@ -147,7 +151,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
                 });
                 written = gap_end;
                 // Of a file that is too short, one report is enough.
-                ended = resume >= bytes.len() as u64;
+                ended = resume >= len;
                 seen.end = resume;
                 seen.closed = None;
                 whole = seen;
@@ -158,7 +162,7 @@ pub(crate) fn survey(bytes: &[u8], terms: &Terms) -> Survey {
                     ended = true;
                     break;
                 }
-                if payload_is_intact(bytes, at, &header) {
+                if walk.payload(at, &header).is_some() {
                     seen.frames += 1;
                 } else {
                     faults.push(Fault {

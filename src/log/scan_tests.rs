@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    format::{FrameHeader, payload_crc},
+    format::{FrameHeader, SEGMENT_HEADER_LEN, payload_crc},
     model::{Lsn, Timestamp},
 };
 
@@ -76,7 +76,7 @@ impl Log {
     }
 
     fn survey(&self) -> Survey {
-        survey(&self.bytes, &last())
+        survey(self.bytes.as_slice(), &last())
     }
 
     fn end_of(&self, frame: usize) -> u64 {
@@ -87,7 +87,8 @@ impl Log {
 fn last() -> Terms {
     Terms {
         seed: SEED,
-        first_lsn: FIRST,
+        from: SEGMENT_HEADER_LEN as u64,
+        after: FIRST - 1,
         limit: LEN as u64,
         durable: 0,
         upto: u64::MAX,
@@ -196,10 +197,10 @@ fn a_close_ends_the_log_of_its_session_only() {
         session: FIRST + 2,
         ..last()
     };
-    let found = survey(&log.bytes, &later);
+    let found = survey(log.bytes.as_slice(), &later);
     assert_eq!(found.closed, None, "somebody opened it since");
     log.commit(1, FIRST + 1);
-    let found = survey(&log.bytes, &later);
+    let found = survey(log.bytes.as_slice(), &later);
     assert_eq!((found.closed, found.frames), (None, 3));
 }
 
@@ -216,7 +217,7 @@ fn below_the_end_of_a_sealed_segment_everything_counts() {
             ..log
         };
         log.lose(frame);
-        let found = survey(&log.bytes, &terms);
+        let found = survey(log.bytes.as_slice(), &terms);
         assert_eq!(found.frames, 2, "frame {frame}");
         assert_eq!(found.damage.len(), 1);
         assert_eq!(found.damage[0].at, log.frames[frame] as u64);
@@ -256,7 +257,7 @@ fn what_is_beyond_the_reach_is_not_looked_at() {
         durable: FIRST + 1,
         ..last()
     };
-    let found = survey(&log.bytes, &terms);
+    let found = survey(log.bytes.as_slice(), &terms);
     assert_eq!((found.frames, found.last_lsn), (2, FIRST + 1));
     assert_eq!((found.end, found.torn), (log.end_of(1), None));
 }
@@ -272,7 +273,7 @@ fn the_index_is_sparse_and_stops_at_the_end() {
         limit: 4 * LEN as u64,
         ..last()
     };
-    let found = survey(&log.bytes, &terms);
+    let found = survey(log.bytes.as_slice(), &terms);
     assert_eq!(found.index.len(), 3);
     assert_eq!(found.index[0], (FIRST, 64));
     for (lsn, unit) in &found.index {
@@ -298,7 +299,7 @@ proptest! {
             log.bytes[at] = byte;
         }
         let terms = Terms { durable: if durable { u64::MAX } else { 0 }, ..last() };
-        let found = survey(&log.bytes, &terms);
+        let found = survey(log.bytes.as_slice(), &terms);
         prop_assert!(found.frames <= log.frames.len() as u64);
         prop_assert!(found.end <= LEN as u64);
         prop_assert!(found.last_lsn < log.lsn);

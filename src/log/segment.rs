@@ -11,7 +11,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -30,9 +30,13 @@ use crate::{
 };
 
 use super::{
+    file,
+    pieces::Pieces,
     place::{Place, UNIT_BYTES},
     residency::Residency,
+    retire::{Bin, Retiring},
     scan::INDEX_STEP_BYTES,
+    summary::Summary,
     walk::{Step, Walk},
 };
 
@@ -47,16 +51,24 @@ pub(crate) struct SegmentMeta {
     pub(crate) end: u64,
 }
 
+/// A file and its map.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn VfsFile>,
+    pub(crate) map: Map,
+}
+
 /// One mapped segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
     id: u32,
-    path: PathBuf,
     header: SegmentHeader,
-    file: Arc<dyn VfsFile>,
-    map: Map,
+    mapped: Retiring<Mapped>,
     residency: Residency,
     end: AtomicU64,
+    /// Of a sealed segment, from the first time it is asked for.
+    summary: OnceLock<Summary>,
     /// (LSN, unit) of a frame every so many bytes, ascending.
     index: RwLock<Vec<(u64, u32)>>,
     /// Why no sync of this file proves anything any more.
@@ -108,12 +120,11 @@ impl Segment {
     ) -> Self {
         Self {
             id: header.id,
-            path,
             header,
-            file,
             residency: Residency::new(map.len()),
-            map,
+            mapped: Retiring::new(Mapped { path, file, map }),
             end: AtomicU64::new(end),
+            summary: OnceLock::new(),
             index: RwLock::new(index),
             sync_failed: Mutex::new(None),
         }
@@ -126,7 +137,7 @@ impl Segment {
 
     /// Its file.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.mapped.path
     }
 
     /// Its header block.
@@ -142,7 +153,7 @@ impl Segment {
 
     /// Bytes that the file has room for, header block included.
     pub(crate) fn capacity(&self) -> u64 {
-        self.map.len()
+        self.mapped.map.len()
     }
 
     /// Makes durable what was written to it.
@@ -156,19 +167,19 @@ impl Segment {
             return Err(error.clone());
         }
         let synced = self
-            .file
+            .file()
             .sync_data()
-            .map_err(PulseDBError::io("sync", &self.path));
+            .map_err(PulseDBError::io("sync", self.path()));
         *failed = synced.clone().err();
         synced
     }
 
     pub(super) fn map(&self) -> &Map {
-        &self.map
+        &self.mapped.map
     }
 
     pub(super) fn file(&self) -> &Arc<dyn VfsFile> {
-        &self.file
+        &self.mapped.file
     }
 
     /// Admits readers to the frames that were written up to `end`; `index` are new entries of the
@@ -185,6 +196,30 @@ impl Segment {
         self.index.read().last().map_or(0, |&(_, unit)| {
             u64::from(unit) * UNIT_BYTES + INDEX_STEP_BYTES
         })
+    }
+
+    /// The bytes of its file, also those that mean nothing. For a sealed segment, whose file is
+    /// written no more.
+    pub(crate) fn whole_file(&self) -> &[u8] {
+        self.map().get(0..self.capacity()).unwrap_or_default()
+    }
+
+    /// What is in it; of a sealed segment, whose frames stay what they are.
+    pub(crate) fn summary(&self) -> &Summary {
+        self.summary
+            .get_or_init(|| Summary::of(self.frames_from_start()))
+    }
+
+    /// From now on, whoever drops the last reference leaves the unmapping to him who empties `bin`.
+    pub(crate) fn retire_into(&self, bin: &Arc<Bin<Mapped>>) {
+        self.mapped.retire_into(bin);
+    }
+
+    /// The entries of the sparse index below `end`.
+    pub(crate) fn index_below(&self, end: u64) -> Vec<(u64, u32)> {
+        let index = self.index.read();
+        let below = index.partition_point(|&(_, unit)| u64::from(unit) * UNIT_BYTES < end);
+        index.get(..below).unwrap_or_default().to_vec()
     }
 
     /// The frame that begins at `unit`.
@@ -218,7 +253,7 @@ impl Segment {
         let at = range.start;
         if at >= SEGMENT_HEADER_LEN as u64
             && range.end <= self.end()
-            && let Some(bytes) = self.map.get(range)
+            && let Some(bytes) = self.map().get(range)
         {
             return Ok(bytes);
         }
@@ -232,7 +267,7 @@ impl Segment {
         let start = at + FRAME_HEADER_LEN as u64;
         let end = start + u64::from(dimension) * size_of::<f32>() as u64;
         if end <= self.end()
-            && let Some(vector) = self.map.floats(start..end)
+            && let Some(vector) = self.map().floats(start..end)
         {
             return Ok(vector);
         }
@@ -252,7 +287,7 @@ impl Segment {
     #[inline]
     pub(crate) fn prefetch(&self, unit: u32, bytes: u32) {
         let at = u64::from(unit) * UNIT_BYTES;
-        let frame = self.map.get(at..at + u64::from(bytes));
+        let frame = self.map().get(at..at + u64::from(bytes));
         prefetch(frame.unwrap_or_default());
     }
 
@@ -262,7 +297,7 @@ impl Segment {
     pub(crate) fn is_resident(&self, unit: u32, bytes: u64, now: Timestamp) -> bool {
         let (at, end) = (u64::from(unit) * UNIT_BYTES, self.end());
         let range = at..at.saturating_add(bytes).min(end);
-        self.residency.covers(&self.map, range, end, now)
+        self.residency.covers(self.map(), range, end, now)
     }
 
     /// The frames from the one at `unit` on, as far as they are written now. Damage is an item.
@@ -289,12 +324,29 @@ impl Segment {
 
     fn frames(&self, at: u64, last_lsn: u64) -> Frames<'_> {
         let end = self.end();
-        let bytes = self.map.get(0..end).unwrap_or_default();
+        let bytes = self.map().get(0..end).unwrap_or_default();
         Frames {
             segment: self,
             walk: Walk::new(bytes, self.header.seed, at, end, last_lsn),
             end,
         }
+    }
+
+    /// Compares the header block in the file with the one that was read when it was opened.
+    pub(crate) fn check_header(&self) -> Result<()> {
+        if file::read_header(&**self.file(), self.path())? == self.header {
+            return Ok(());
+        }
+        Err(self.corrupted(0, "the header changed"))
+    }
+
+    /// A walk over all frames up to `end`, read with pread. None of them has an LSN up to `last_lsn`.
+    pub(crate) fn walk_pieces(&self, end: u64, last_lsn: Lsn) -> Walk<Pieces> {
+        let pieces = Pieces::new(Arc::clone(self.file()), end);
+        let before_first = self.header.first_lsn.get().saturating_sub(1);
+        let last_lsn = last_lsn.get().max(before_first);
+        let start = SEGMENT_HEADER_LEN as u64;
+        Walk::new(pieces, self.header.seed, start, end, last_lsn)
     }
 
     /// What is wrong with the frame at `unit`, as an error that names file and offset.
@@ -304,7 +356,7 @@ impl Segment {
 
     /// What is wrong with the bytes at `offset`, as an error that names the file.
     pub(crate) fn corrupted(&self, offset: u64, what: impl Into<String>) -> PulseDBError {
-        PulseDBError::corrupted(&self.path, offset, what)
+        PulseDBError::corrupted(self.path(), offset, what)
     }
 }
 
@@ -312,7 +364,7 @@ impl Segment {
 #[derive(Debug)]
 pub(crate) struct Frames<'a> {
     segment: &'a Segment,
-    walk: Walk<'a>,
+    walk: Walk<&'a [u8]>,
     end: u64,
 }
 

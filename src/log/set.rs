@@ -1,20 +1,37 @@
 //! Which segments make up the log, and where in them is an LSN?
 //!
 //! A set is an immutable value: a snapshot holds one and reads through it while the writer goes on
-//! to the next. Segments stand in the order of their LSNs, which need not be that of their ids.
+//! to the next. Segments stand in the order of their LSNs, which need not be that of their ids. A place
+//! that was given out stays good when its segment is rewritten: the set that holds the new segment
+//! knows the way (`relocation`).
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     error::{PulseDBError, Result},
-    model::Lsn,
+    format::SEGMENT_HEADER_LEN,
+    model::{Lsn, Timestamp},
 };
 
 use super::{
     damage::DamageRegistry,
     place::Place,
+    relocation::Relocation,
     segment::{Frame, Frames, Segment},
 };
+
+/// How far the log is known to somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// The segment of the last frame that is.
+    pub(crate) segment: u32,
+    /// Where that frame starts in its file; 0 where the segment has none.
+    pub(crate) at: u64,
+    /// Its LSN.
+    pub(crate) lsn: Lsn,
+    /// Where it ends.
+    pub(crate) end: u64,
+}
 
 /// The segments of the log, by LSN.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +39,8 @@ pub(crate) struct SegmentSet {
     segments: Vec<Arc<Segment>>,
     /// (id, index into `segments`), by id.
     by_id: Vec<(u32, u32)>,
+    /// Ids of segments that were rewritten, and where their frames are, by id.
+    moved: Vec<(u32, Arc<Relocation>)>,
     /// Shared with all sets that come from this one.
     damage: Arc<DamageRegistry>,
 }
@@ -39,6 +58,7 @@ impl SegmentSet {
         Self {
             segments,
             by_id,
+            moved: Vec::new(),
             damage: Arc::default(),
         }
     }
@@ -48,6 +68,33 @@ impl SegmentSet {
         let mut segments = self.segments.clone();
         segments.push(segment);
         Self {
+            moved: self.moved.clone(),
+            damage: Arc::clone(&self.damage),
+            ..Self::new(segments)
+        }
+    }
+
+    /// This set with one segment in the place of some: `moved` leads from each of them to it. Where
+    /// nothing was left of them there is none.
+    pub(crate) fn rewritten(
+        &self,
+        segment: Option<Arc<Segment>>,
+        moved: &[(u32, Arc<Relocation>)],
+    ) -> Self {
+        let is_old = |id: u32| moved.iter().any(|(old, _)| *old == id);
+        let kept = self.segments.iter().filter(|old| !is_old(old.id()));
+        let segments = kept.cloned().chain(segment).collect();
+        // Places of earlier rewritings lead to the end at once.
+        let earlier = self.moved.iter().map(|(id, way)| {
+            let onward = moved.iter().find(|(old, _)| *old == way.to());
+            let way =
+                onward.map_or_else(|| Arc::clone(way), |(_, onward)| Arc::new(way.then(onward)));
+            (*id, way)
+        });
+        let mut moved: Vec<_> = earlier.chain(moved.iter().cloned()).collect();
+        moved.sort_unstable_by_key(|(id, _)| *id);
+        Self {
+            moved,
             damage: Arc::clone(&self.damage),
             ..Self::new(segments)
         }
@@ -69,6 +116,43 @@ impl SegmentSet {
         &self.segments
     }
 
+    /// All but the last, which the writer appends to.
+    pub(crate) fn sealed(&self) -> &[Arc<Segment>] {
+        self.segments.split_last().map_or(&[], |(_, sealed)| sealed)
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.capacity()).sum()
+    }
+
+    /// The segment that a frame of this LSN is in, if there is one.
+    pub(crate) fn holding(&self, lsn: Lsn) -> Option<&Arc<Segment>> {
+        self.segments.get(self.behind(lsn).checked_sub(1)?)
+    }
+
+    /// The segment that holds what was at `place`, and where in it.
+    pub(crate) fn locate(&self, place: Place) -> Option<(&Arc<Segment>, u32)> {
+        if let Some(segment) = self.segment(place.segment) {
+            return Some((segment, place.unit));
+        }
+        let place = self.resolve(place);
+        Some((self.segment(place.segment)?, place.unit))
+    }
+
+    /// Where that which was at `place` is now.
+    pub(crate) fn resolve(&self, place: Place) -> Place {
+        let moved = self
+            .moved
+            .binary_search_by_key(&place.segment, |(id, _)| *id)
+            .ok()
+            .and_then(|found| self.moved.get(found));
+        match moved.and_then(|(_, way)| Some((way.to(), way.unit(place.unit)?))) {
+            Some((segment, unit)) => Place { segment, unit },
+            None => place,
+        }
+    }
+
     /// The segment with this id.
     #[inline]
     pub(crate) fn segment(&self, id: u32) -> Option<&Arc<Segment>> {
@@ -83,18 +167,11 @@ impl SegmentSet {
         self.segments.get(*index as usize)
     }
 
-    /// Where the frame that was written at `place` stands now.
-    #[inline]
-    pub(crate) fn resolve(&self, place: Place) -> Place {
-        place
-    }
-
     /// The segment that holds the frame that was written at `place`, and its unit there.
     #[inline]
     pub(crate) fn holder(&self, place: Place) -> Result<(&Arc<Segment>, u32)> {
-        let place = self.resolve(place);
-        match self.segment(place.segment) {
-            Some(segment) => Ok((segment, place.unit)),
+        match self.locate(place) {
+            Some(found) => Ok(found),
             None => Err(PulseDBError::corrupted(
                 format!("segment {}", place.segment),
                 place.offset(),
@@ -117,14 +194,54 @@ impl SegmentSet {
 
     /// Where the frame with this LSN stands, if there is one whose header is intact.
     pub(crate) fn find(&self, lsn: Lsn) -> Option<Place> {
-        let behind = self.behind(lsn);
-        let segment = self.segments.get(behind.checked_sub(1)?)?;
-        segment
+        self.holding(lsn)?
             .frames_near(lsn.get())
             .flatten()
             .take_while(|frame| frame.header.lsn <= lsn)
             .find(|frame| frame.header.lsn == lsn)
             .map(|frame| frame.place)
+    }
+
+    /// The last frame at or below `lsn`, if it is beyond doubt that there is none between: a stretch of
+    /// damage could hide one.
+    pub(crate) fn covered(&self, lsn: Lsn) -> Option<Covered> {
+        let segment = self.segments.get(self.behind(lsn).checked_sub(1)?)?;
+        let mut covered = Covered {
+            segment: segment.id(),
+            at: 0,
+            lsn: Lsn::ZERO,
+            end: SEGMENT_HEADER_LEN as u64,
+        };
+        let mut sure = true;
+        for frame in segment.frames_near(lsn.get()) {
+            match frame {
+                Ok(frame) if frame.header.lsn > lsn => break,
+                Ok(frame) => {
+                    covered.at = frame.place.offset();
+                    covered.lsn = frame.header.lsn;
+                    covered.end = covered.at + frame.header.frame_len();
+                    sure = true;
+                    if covered.lsn == lsn {
+                        break;
+                    }
+                }
+                Err(_) => sure = false,
+            }
+        }
+        sure.then_some(covered)
+    }
+
+    /// Bytes of frames behind what is covered.
+    pub(crate) fn bytes_behind(&self, covered: &Covered) -> u64 {
+        let header = SEGMENT_HEADER_LEN as u64;
+        let behind = self.segments.iter().rev();
+        behind
+            .take_while(|segment| segment.id() != covered.segment)
+            .map(|segment| segment.end().saturating_sub(header))
+            .sum::<u64>()
+            + self
+                .segment(covered.segment)
+                .map_or(0, |segment| segment.end().saturating_sub(covered.end))
     }
 
     /// The frames with `from <= lsn <= upto`, in order. A stretch of damage among them is one
@@ -141,6 +258,31 @@ impl SegmentSet {
             held: VecDeque::new(),
             arrived: false,
         }
+    }
+
+    /// The end of the last commit at or before `lsn`.
+    pub(crate) fn commit_at(&self, lsn: Lsn) -> Option<Lsn> {
+        let behind = self.behind(lsn);
+        let before = self.segments.get(..behind).unwrap_or_default();
+        before.iter().rev().find_map(|segment| {
+            let last = |frames: Frames<'_>| {
+                let upto = frames.flatten().take_while(|frame| frame.header.lsn <= lsn);
+                let ends = upto.filter(|frame| frame.header.closes_commit);
+                ends.last().map(|frame| frame.header.lsn)
+            };
+            // A commit may begin in front of the indexed frame.
+            last(segment.frames_near(lsn.get())).or_else(|| last(segment.frames_from_start()))
+        })
+    }
+
+    /// The end of the last commit made at or before `time`.
+    pub(crate) fn commit_at_time(&self, time: Timestamp) -> Option<Lsn> {
+        self.segments.iter().rev().find_map(|segment| {
+            let frames = segment.frames_from_start().flatten();
+            let upto = frames.take_while(|frame| frame.header.time <= time);
+            let ends = upto.filter(|frame| frame.header.closes_commit);
+            ends.last().map(|frame| frame.header.lsn)
+        })
     }
 
     /// How many segments begin at or before `lsn`.

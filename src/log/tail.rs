@@ -14,7 +14,8 @@ use crate::{
     vfs::{OpenMode, Vfs, VfsFile},
 };
 
-const NAME: &str = "TAIL";
+/// The file, in the database's directory.
+pub(crate) const TAIL_FILE: &str = "TAIL";
 
 /// The open file, for the writer.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct TailFile {
 impl TailFile {
     /// Opens the file in the database directory `db`, or makes it.
     pub(crate) fn open(vfs: &dyn Vfs, db: &Path) -> Result<Self> {
-        let path = db.join(NAME);
+        let path = db.join(TAIL_FILE);
         let mode = match vfs.exists(&path) {
             Ok(true) => OpenMode::Write,
             Ok(false) => OpenMode::CreateNew,
@@ -48,7 +49,7 @@ impl TailFile {
 
 /// Is `name`, in a database directory, the file of this module?
 pub(crate) fn is_tail_file(name: &str) -> bool {
-    name == NAME
+    name == TAIL_FILE
 }
 
 /// What `TAIL` in the database directory `db` says; `None` if there is nothing that can be believed.
@@ -56,11 +57,16 @@ pub(crate) fn read_tail(vfs: &dyn Vfs, db: &Path) -> Option<Tail> {
     // Another process overwrites it while it is read, so that one look may see half of each.
     for _ in 0..3 {
         let mut bytes = [0; TAIL_LEN];
-        let file = vfs.open(&db.join(NAME), OpenMode::Read).ok()?;
+        let file = vfs.open(&db.join(TAIL_FILE), OpenMode::Read).ok()?;
         file.read_exact_at(&mut bytes, 0).ok()?;
         if let Ok(tail) = Tail::decode(&bytes) {
             return Some(tail);
         }
     }
     None
+}
+
+/// Is there a `TAIL` that cannot be believed? Nothing is lost by that: readers wait for the next one.
+pub(crate) fn is_tail_damaged(vfs: &dyn Vfs, db: &Path) -> bool {
+    vfs.exists(&db.join(TAIL_FILE)).unwrap_or(false) && read_tail(vfs, db).is_none()
 }

@@ -8,7 +8,7 @@
 
 use crate::format::{FRAME_HEADER_LEN, FrameHeader, payload_crc};
 
-use super::place::UNIT_BYTES;
+use super::{pieces::Source, place::UNIT_BYTES};
 
 /// Runs of zeros are compared in blocks of this size: preallocated space is mostly zeros.
 const BLOCK: usize = 4096;
@@ -39,25 +39,37 @@ pub(crate) enum Step {
 
 /// A walk over the frames in `bytes[at..limit]`.
 #[derive(Debug)]
-pub(crate) struct Walk<'a> {
-    bytes: &'a [u8],
+pub(crate) struct Walk<S> {
+    bytes: S,
     seed: u32,
     at: u64,
     limit: u64,
     last_lsn: u64,
 }
 
-impl<'a> Walk<'a> {
+impl<S: Source> Walk<S> {
     /// Starts at `at`, which must be where a frame begins; frames with an LSN up to `last_lsn`
     /// are no frames of this walk.
-    pub(crate) fn new(bytes: &'a [u8], seed: u32, at: u64, limit: u64, last_lsn: u64) -> Self {
+    pub(crate) fn new(bytes: S, seed: u32, at: u64, limit: u64, last_lsn: u64) -> Self {
         Self {
+            limit: limit.min(bytes.len()),
             bytes,
             seed,
             at,
-            limit: limit.min(bytes.len() as u64),
             last_lsn,
         }
+    }
+
+    /// What it walks over.
+    pub(crate) fn source(&mut self) -> &mut S {
+        &mut self.bytes
+    }
+
+    /// The payload of the frame at `at`, if it is what was written.
+    pub(crate) fn payload(&mut self, at: u64, header: &FrameHeader) -> Option<&[u8]> {
+        let len = u64::from(header.payload_len);
+        let payload = self.bytes.slice(at + FRAME_HEADER_LEN as u64, len)?;
+        (payload_crc(payload) == header.payload_crc).then_some(payload)
     }
 
     /// Where the walk stands.
@@ -71,8 +83,9 @@ impl<'a> Walk<'a> {
     }
 
     /// The frame at `at`, or what is wrong with it.
-    fn header_at(&self, at: u64) -> Result<FrameHeader, String> {
-        let bytes = slice(self.bytes, at, FRAME_HEADER_LEN as u64)
+    fn header_at(&mut self, at: u64) -> Result<FrameHeader, String> {
+        let bytes = (self.bytes)
+            .slice(at, FRAME_HEADER_LEN as u64)
             .filter(|_| at + FRAME_HEADER_LEN as u64 <= self.limit)
             .ok_or_else(|| "the segment ends inside a frame header".to_owned())?;
         let header = FrameHeader::decode(bytes, self.seed).map_err(|fault| fault.to_string())?;
@@ -91,11 +104,11 @@ impl<'a> Walk<'a> {
     /// The next unit at or behind `from` where a whole valid frame begins, or the limit; and the
     /// end of the last unit before it that is not all zero. The payload is checked as well, so
     /// that the one chance in 2^32 per unit of a header that passes by accident is squared.
-    fn search(&self, from: u64) -> (u64, u64) {
+    fn search(&mut self, from: u64) -> (u64, u64) {
         let mut at = from;
         let mut written = from;
         while at < self.limit {
-            if let Some(block) = slice(self.bytes, at, BLOCK as u64)
+            if let Some(block) = self.bytes.slice(at, BLOCK as u64)
                 && block == ZEROS
             {
                 at += BLOCK as u64;
@@ -105,9 +118,10 @@ impl<'a> Walk<'a> {
             let block_end = (at + BLOCK as u64).min(self.limit);
             while at < block_end {
                 let unit = UNIT_BYTES.min(self.limit - at);
-                if slice(self.bytes, at, unit).is_some_and(|unit| !is_zero(unit)) {
+                let written_to = self.bytes.slice(at, unit);
+                if written_to.is_some_and(|unit| !is_zero(unit)) {
                     if let Ok(header) = self.header_at(at)
-                        && payload_is_intact(self.bytes, at, &header)
+                        && self.payload(at, &header).is_some()
                     {
                         return (at, written);
                     }
@@ -120,7 +134,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Iterator for Walk<'_> {
+impl<S: Source> Iterator for Walk<S> {
     type Item = Step;
 
     /// Ends where nothing but zeros follow.
@@ -151,16 +165,6 @@ impl Iterator for Walk<'_> {
             }
         }
     }
-}
-
-/// Whether the payload of the frame at `at` is what was written.
-pub(crate) fn payload_is_intact(bytes: &[u8], at: u64, header: &FrameHeader) -> bool {
-    slice(
-        bytes,
-        at + FRAME_HEADER_LEN as u64,
-        u64::from(header.payload_len),
-    )
-    .is_some_and(|payload| payload_crc(payload) == header.payload_crc)
 }
 
 /// `len` bytes from `at`, if there are so many.

@@ -28,6 +28,7 @@ use super::{
     file,
     place::{Place, UNIT_BYTES},
     pool::SegmentPool,
+    relocation::Relocation,
     scan::INDEX_STEP_BYTES,
     segment::{Segment, SegmentMeta},
     set::SegmentSet,
@@ -141,6 +142,7 @@ impl LogContext {
             id,
             cipher: 0,
             key: 0,
+            cleaned: Lsn::ZERO,
         };
         let spare = self.pool.as_ref().and_then(|pool| pool.take());
         file::create(&*self.vfs, &self.dir, header, self.segment_bytes, spare).map(Arc::new)
@@ -186,6 +188,28 @@ impl LogWriter {
     /// The segments as of the last append.
     pub(crate) fn segments(&self) -> &Arc<SegmentSet> {
         &self.segments
+    }
+
+    /// Puts a rewritten segment into the place of those that `moved` leads from.
+    pub(crate) fn rewritten(
+        &mut self,
+        segment: Option<Arc<Segment>>,
+        moved: &[(u32, Arc<Relocation>)],
+    ) {
+        self.segments = Arc::new(self.segments.rewritten(segment, moved));
+    }
+
+    /// Seals the active segment, unless nothing is in it, and goes on in a new one.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(crate) fn seal(&mut self) -> Result<()> {
+        self.usable()?;
+        if self.end == SEGMENT_HEADER_LEN as u64 {
+            return Ok(());
+        }
+        let rolled = self.roll(self.next_lsn);
+        self.note_failure(rolled)
     }
 
     /// Bytes of the largest commit that fits into a segment, headers and padding included.

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::{
     error::{PulseDBError, Result},
     format::{FORMAT_VERSION, FileFault, Manifest},
+    model::Lsn,
     vfs::{OpenMode, Vfs},
 };
 
@@ -94,6 +95,38 @@ pub(crate) fn load(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Option<Loaded>> {
     }
 }
 
+/// What is wrong with the files of the manifest in `dir`, beside what an open would tell.
+pub(crate) fn faults(vfs: &dyn Vfs, dir: &Path) -> Vec<PulseDBError> {
+    let newest = match read(vfs, &dir.join(NAME)) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(PulseDBError::corrupted(
+            dir.join(NAME),
+            0,
+            "the file is missing",
+        )),
+        Err(error) => Some(error),
+    };
+    // There is none before the first change.
+    let older = read(vfs, &dir.join(OLD)).err();
+    newest.into_iter().chain(older).collect()
+}
+
+/// The manifests in `dir` that can be read, the newest first.
+///
+/// # Errors
+/// `Version` where a newer build wrote one.
+pub(crate) fn readable(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Manifest>> {
+    let mut found = Vec::new();
+    for name in [NAME, OLD] {
+        match read(vfs, &dir.join(name)) {
+            Ok(manifest) => found.extend(manifest.map(|(manifest, _)| manifest)),
+            Err(error @ PulseDBError::Version { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Writes the first manifest of a database.
 pub(crate) fn create(vfs: Arc<dyn Vfs>, dir: &Path, manifest: Manifest) -> Result<ManifestStore> {
     let store = ManifestStore::new(vfs, dir, manifest, Vec::new());
@@ -113,6 +146,20 @@ impl ManifestStore {
     /// The manifest as it stands.
     pub(crate) fn current(&self) -> Manifest {
         self.state.lock().manifest.clone()
+    }
+
+    /// The checkpoints that this manifest and the one before it name.
+    ///
+    /// # Errors
+    /// `Corrupted` where the one before cannot be read: then it may name any.
+    pub(crate) fn named_checkpoints(&self) -> Result<Vec<Lsn>> {
+        let state = self.state.lock();
+        let older = read(&*self.vfs, &self.dir.join(OLD))?;
+        let older = older.map(|(manifest, _)| manifest.checkpoint);
+        Ok(older
+            .into_iter()
+            .chain([state.manifest.checkpoint])
+            .collect())
     }
 
     /// An id that no segment had. An id that was given out is not given out again by this handle,

@@ -6,7 +6,9 @@
 
 mod activity;
 mod collective;
+mod compaction;
 mod cursor;
+mod diagnosis;
 mod energy;
 mod event;
 mod experience;
@@ -15,16 +17,23 @@ mod filter;
 mod id;
 mod insight;
 pub mod limits;
+mod log_entry;
 mod page;
 mod relation;
+mod salvage;
 mod search;
 mod stats;
 mod sync_mode;
 mod time;
+mod verify;
 
 pub use activity::{Activity, NewActivity};
 pub use collective::{Collective, DecayConfig, EmbedderIdentity};
+pub use compaction::{
+    CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
+};
 pub use cursor::{Cursor, Lsn, Timeline};
+pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
@@ -33,9 +42,14 @@ pub use id::{
     AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
 };
 pub use insight::{DerivedInsight, InsightType, NewInsight};
+pub use log_entry::{
+    LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+};
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{ExperienceRelation, NewRelation, RelationType};
+pub use salvage::SalvageReport;
 pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
+pub use verify::{Damage, VerifyProgress, VerifyReport};

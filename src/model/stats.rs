@@ -87,8 +87,12 @@ pub struct RecoveryReport {
     pub clean: bool,
     /// The newest commit found.
     pub last_lsn: Lsn,
-    /// Records replayed.
+    /// Records replayed: all of them, or those behind the checkpoint.
     pub records: u64,
+    /// The checkpoint that the state came from; `None` where all of it came from the log.
+    pub checkpoint: Option<Lsn>,
+    /// Why the newest checkpoint was of no use, if there was one. That costs time and nothing else.
+    pub checkpoint_unusable: Option<String>,
     /// Torn bytes behind the last whole commit: (file, offset of the cut, bytes dropped).
     pub torn: Option<(PathBuf, u64, u64)>,
     /// Damaged records: (file, offset, what was found).

@@ -34,8 +34,7 @@ use crate::{
     state::{Rows, Table, Visited},
     sync::Arc,
     vector::{
-        CodeMatrix, Graph,
-        codes::Measure,
+        Graph,
         index::IndexState,
         tail::{BLOCK_ROWS, Block, RowVector},
     },
@@ -353,36 +352,29 @@ impl<'a> Search<'a> {
             self.scan_graph(graph, pass)?;
             return Ok(true);
         }
-        let asked = Cell::new(0_u32);
-        let most = self.count / MOST_ASKED_PARTS;
-        let passes = |row: u32| {
-            asked.set(asked.get() + 1);
-            // A walk that finds nothing would visit the whole graph, and usearch remembers what it
-            // visited for good. What is let through here is refused when it is checked.
-            asked.get() > most
-                || match &self.matches {
-                    Some(matches) => matches.contains(row),
-                    None => matches!(self.energy(row), Ok(Some(_))),
-                }
-        };
-        let accept: Option<&dyn Fn(u32) -> bool> = if filtered { Some(&passes) } else { None };
-        let matrix = graph.codes();
-        let codes = matrix.as_ref().map(CodeMatrix::codes);
         let mut found = Vec::new();
         for sieve in &mut pass.sieves {
-            let query = sieve.query.unit();
-            asked.set(0);
-            graph.search(query, 1.0, self.ef, accept, &mut found)?;
+            let ended = if filtered {
+                let mut left = self.count / MOST_ASKED_PARTS;
+                let passes = |row: u32| {
+                    left = left.checked_sub(1)?;
+                    Some(match &self.matches {
+                        Some(matches) => matches.contains(row),
+                        None => matches!(self.energy(row), Ok(Some(_))),
+                    })
+                };
+                graph.search(&sieve.code, self.ef, passes, &mut found)?
+            } else {
+                graph.search(&sieve.code, self.ef, |_| Some(true), &mut found)?
+            };
+            if !ended {
+                return Ok(false);
+            }
             pass.codes_compared += found.len() as u64;
             let before = sieve.checked();
             let mut counted = 0;
-            for (row, distance) in &found {
-                let measure = matrix
-                    .as_ref()
-                    .and_then(|matrix| codes.as_ref()?.row(matrix.slot(*row)?))
-                    .map_or(Measure::GONE, |(_, measure)| measure);
-                let interval = (-distance, sieve.code.off(measure));
-                sieve.offer(*row, interval, |row| {
+            for near in &found {
+                sieve.offer(near.row, (near.similarity, near.off), |row| {
                     let energy = self.energy(row)?;
                     counted += u64::from(energy.is_some());
                     Ok(energy)
@@ -538,7 +530,8 @@ impl<'a> Search<'a> {
 /// graph is asked again for such as do.
 const MOST_REFUSED_PARTS: u64 = 4;
 
-/// A filtered walk that has asked about more than a quarter of the rows costs more than their scan.
+/// A filtered walk that asks about more than a quarter of the rows costs more than their scan: it is
+/// given up.
 const MOST_ASKED_PARTS: u32 = 4;
 
 /// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in

@@ -76,10 +76,12 @@ impl<'a> Pass<'a> {
         rows: &[(u32, &[i8], Measure)],
         energy: impl Fn(u32) -> Result<Option<f32>>,
     ) -> Result<()> {
+        let codes: Vec<&[i8]> = rows.iter().map(|(_, code, _)| *code).collect();
         for sieve in &mut self.sieves {
-            for (row, code, measure) in rows {
-                let dot = simd::dot_i8(sieve.code.codes(), code);
-                let interval = sieve.code.interval(dot, *measure);
+            self.dots.clear();
+            simd::dot_i8_each(sieve.code.codes(), &codes, &mut self.dots);
+            for ((row, _, measure), dot) in rows.iter().zip(&self.dots) {
+                let interval = sieve.code.interval(*dot, *measure);
                 sieve.offer(*row, interval, &energy)?;
             }
         }

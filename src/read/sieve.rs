@@ -14,6 +14,7 @@ use crate::{
         rank::{Best, Candidate, weighted},
         similarity::Query,
     },
+    simd,
     vector::codes::QueryCode,
 };
 
@@ -99,7 +100,7 @@ impl<'a> Sieve<'a> {
     pub fn new(query: &'a [f32], k: usize, scoring: Scoring) -> Self {
         let query = Query::new(query);
         Self {
-            code: QueryCode::new(query.unit()),
+            code: QueryCode::new(query.direction()),
             query,
             k,
             scoring,
@@ -175,6 +176,12 @@ impl<'a> Sieve<'a> {
         let mut compared = 0;
         self.kept
             .sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.row.cmp(&b.row)));
+        // So many are compared in any case, so all are fetched at once.
+        for kept in self.kept.iter().take(self.k) {
+            if let Some(row) = vector(kept.row)? {
+                simd::prefetch(row.vector);
+            }
+        }
         for kept in &self.kept {
             if kept.most < best.threshold() {
                 break;

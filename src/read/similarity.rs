@@ -15,28 +15,24 @@ const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
 pub struct Query<'a> {
     vector: &'a [f32],
     inverse_norm: f64,
-    /// The vector with length 1.
-    unit: Vec<f32>,
 }
 
 impl<'a> Query<'a> {
     /// A query whose vector was checked: finite and not zero.
     pub fn new(vector: &'a [f32]) -> Self {
-        let norm = squared_norm(vector).sqrt();
         Self {
             vector,
-            inverse_norm: 1.0 / norm,
-            // In f64, because a query may be too short or too long for f32 to say 1 / ‖q‖.
-            unit: vector
-                .iter()
-                .map(|value| (f64::from(*value) / norm) as f32)
-                .collect(),
+            inverse_norm: 1.0 / squared_norm(vector).sqrt(),
         }
     }
 
     /// The vector with length 1.
-    pub fn unit(&self) -> &[f32] {
-        &self.unit
+    pub fn direction(&self) -> Vec<f32> {
+        // In f64, because a query may be too short or too long for f32 to say 1 / ‖q‖.
+        let values = self.vector.iter();
+        values
+            .map(|value| (f64::from(*value) * self.inverse_norm) as f32)
+            .collect()
     }
 
     /// Similarity to a stored vector of the same length, in [−1, 1].

@@ -13,10 +13,10 @@ pub type PairMetric = unsafe extern "C" fn(usize, usize, usize) -> f32;
 /// Rows of codes are padded to multiples of this many.
 pub(super) const PADDING: usize = 64;
 
-/// An f32 that need not be aligned.
-pub(super) type F32 = [u8; 4];
-/// A half-precision number that need not be aligned.
-pub(super) type F16 = [u8; 2];
+/// An f32 in native bytes, which need not be aligned.
+pub type F32 = [u8; 4];
+/// A half-precision number in native bytes, which need not be aligned.
+pub type F16 = [u8; 2];
 
 /// The functions of one instruction set. Slices that are compared have the same length.
 pub(super) struct Kernels {
@@ -33,8 +33,11 @@ pub(super) struct Kernels {
 /// instructions that it was compiled for, and for no other reason.
 pub(super) struct Parts {
     pub dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
+    pub dot_four_i8: unsafe fn(&[i8], [&[i8]; 4]) -> [i32; 4],
     pub dot_rows_i8: unsafe fn(&[i8], &[i8], &mut [i32]),
     pub dot_queries_i8: unsafe fn(&[i8], usize, &[i8], &mut [i32]),
+    pub dot_f32: unsafe fn(&[F32], &[F32]) -> f32,
+    pub dot_f16: unsafe fn(&[F16], &[F16]) -> f32,
     pub quantise: unsafe fn(&[f32], f32, &mut [i8]),
     pub f32_to_f16: unsafe fn(&[f32], &mut [u16]),
 }
@@ -44,6 +47,12 @@ impl Kernels {
     pub fn dot_i8(&self, a: &[i8], b: &[i8]) -> i32 {
         // SAFETY: this table was handed out, so the CPU has its instructions.
         unsafe { (self.parts.dot_i8)(a, b) }
+    }
+
+    /// Of a query and rows of the same length, a multiple of [`PADDING`].
+    pub fn dot_four_i8(&self, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_four_i8)(query, rows) }
     }
 
     /// `rows` are as many rows of the query's length, a multiple of [`PADDING`] and not 0, as there
@@ -60,6 +69,18 @@ impl Kernels {
         unsafe { (self.parts.dot_queries_i8)(queries, width, rows, dots) }
     }
 
+    /// Of vectors of the same length.
+    pub fn dot_f32(&self, a: &[F32], b: &[F32]) -> f32 {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_f32)(a, b) }
+    }
+
+    /// Of vectors of the same length.
+    pub fn dot_f16(&self, a: &[F16], b: &[F16]) -> f32 {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_f16)(a, b) }
+    }
+
     /// Of as many values as there are codes.
     pub fn quantise(&self, vector: &[f32], factor: f32, codes: &mut [i8]) {
         // SAFETY: this table was handed out, so the CPU has its instructions.
@@ -71,6 +92,15 @@ impl Kernels {
         // SAFETY: this table was handed out, so the CPU has its instructions.
         unsafe { (self.parts.f32_to_f16)(values, out) }
     }
+}
+
+/// The first four vectors of `width` codes, which follow each other.
+#[inline(always)]
+pub(super) fn four(vectors: &[i8], width: usize) -> [&[i8]; 4] {
+    let (a, vectors) = vectors.split_at(width);
+    let (b, vectors) = vectors.split_at(width);
+    let (c, vectors) = vectors.split_at(width);
+    [a, b, c, vectors.split_at(width).0]
 }
 
 /// Elements of a [`PairMetric`]: plain bytes that need no alignment.

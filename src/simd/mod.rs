@@ -29,7 +29,7 @@ const CACHE_LINE: usize = 64;
 
 pub use aligned::AlignedCodes;
 use kernels::Kernels;
-pub use kernels::PairMetric;
+pub use kernels::{F16, F32, PairMetric};
 
 /// The dot product of two vectors of codes. Of vectors of different lengths the shorter one rules.
 #[must_use]
@@ -62,16 +62,51 @@ pub fn dot_i8_queries(queries: &[i8], width: usize, rows: &[i8], dots: &mut Vec<
     }
 }
 
-/// Asks the CPU to fetch what is read soon: what stands anywhere is waited for one cache line after the
-/// other otherwise.
+/// Appends the dot products of `query` and each of `rows`, which stand anywhere. Fast for vectors of
+/// the same length, a multiple of 64.
+pub fn dot_i8_each(query: &[i8], rows: &[&[i8]], dots: &mut Vec<i32>) {
+    let whole = query.len().is_multiple_of(kernels::PADDING);
+    let (fours, last) = rows.as_chunks::<4>();
+    for four in fours {
+        if whole && four.iter().all(|row| row.len() == query.len()) {
+            dots.extend(chosen().dot_four_i8(query, *four));
+        } else {
+            dots.extend(four.map(|row| dot_i8(query, row)));
+        }
+    }
+    dots.extend(last.iter().map(|row| dot_i8(query, row)));
+}
+
+/// The dot product of two vectors of f32, in f32. Of vectors of different lengths the shorter one
+/// rules.
+#[must_use]
+pub fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
+    let (a, b) = common(a, b);
+    chosen().dot_f32(a, b)
+}
+
+/// The same of half-precision numbers.
+#[must_use]
+pub fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
+    let (a, b) = common(a, b);
+    chosen().dot_f16(a, b)
+}
+
+/// Asks the CPU to fetch `values`, which are read soon: what stands anywhere is waited for one after
+/// the other otherwise.
+#[inline]
 pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for offset in (0..size_of_val(values)).step_by(CACHE_LINE) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let line = values.as_ptr().cast::<i8>().wrapping_add(offset);
-        // SAFETY: a hint that reads nothing and cannot fault, whatever the address; SSE, which has
-        // it, is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
+        let start = values.as_ptr().cast::<i8>();
+        // Counted from the start of its first line, or the last one might be left out.
+        let before = start.addr() % CACHE_LINE;
+        for line in (0..before + size_of_val(values)).step_by(CACHE_LINE) {
+            // SAFETY: a hint that reads nothing and cannot fault, whatever the address; SSE, which
+            // has it, is part of x86-64.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_sub(before).wrapping_add(line)) }
+        }
     }
     // Elsewhere there is no stable hint, and nothing depends on it.
     #[cfg(not(target_arch = "x86_64"))]

@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 
 use super::{
-    kernels::{F16, F32, Kernels, Parts, pair},
+    kernels::{F16, F32, Kernels, Parts, four, pair},
     scalar,
 };
 
@@ -16,8 +16,11 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
         name: "NEON",
         parts: Parts {
             dot_i8,
+            dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_f32,
+            dot_f16,
             quantise,
             f32_to_f16: scalar::f32_to_f16,
         },
@@ -46,7 +49,7 @@ fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     vaddvq_s32(vaddq_s32(even, odd)) + scalar::dot_i8(a_rest, b_rest)
 }
 
-/// Four rows together: each part of the query is loaded once for all of them.
+/// Rows that follow each other, four at a time.
 #[target_feature(enable = "neon")]
 fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     let width = query.len();
@@ -54,14 +57,14 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     let last = fours.remainder().chunks_exact(width);
     let (dots, last_dots) = dots.as_chunks_mut::<4>();
     for (rows, dots) in fours.zip(dots) {
-        *dots = dot_four(rows, query);
+        *dots = dot_four_i8(query, four(rows, width));
     }
     for (row, dot) in last.zip(last_dots) {
         *dot = dot_i8(query, row);
     }
 }
 
-/// Four queries together: each part of a row is loaded once for all of them.
+/// Four queries at a time to each row.
 #[target_feature(enable = "neon")]
 fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
     let asked = queries.len() / width;
@@ -70,7 +73,7 @@ fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
         let groups = queries.chunks(4 * width);
         for (queries, dots) in groups.zip(dots.chunks_mut(4)) {
             match dots.first_chunk_mut() {
-                Some(dots) => *dots = dot_four(queries, row),
+                Some(dots) => *dots = dot_four_i8(row, four(queries, width)),
                 None => {
                     for (query, dot) in queries.chunks_exact(width).zip(dots) {
                         *dot = dot_i8(row, query);
@@ -81,13 +84,10 @@ fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
     }
 }
 
-/// The products of `one` and each of `four` vectors that follow one another.
+/// The products of `one` and each of four vectors. Each part of `one` is loaded once for all of them.
 #[inline]
 #[target_feature(enable = "neon")]
-fn dot_four(four: &[i8], one: &[i8]) -> [i32; 4] {
-    let (a, four) = four.split_at(one.len());
-    let (b, four) = four.split_at(one.len());
-    let (c, d) = four.split_at(one.len());
+fn dot_four_i8(one: &[i8], [a, b, c, d]: [&[i8]; 4]) -> [i32; 4] {
     let four = a.as_chunks().0.iter().zip(b.as_chunks().0);
     let four = four.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
     let mut sums = [vdupq_n_s32(0); 4];

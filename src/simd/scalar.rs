@@ -9,8 +9,11 @@ pub(super) fn kernels() -> &'static Kernels {
         name: "scalar",
         parts: Parts {
             dot_i8,
+            dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_f32,
+            dot_f16,
             quantise,
             f32_to_f16,
         },
@@ -26,6 +29,10 @@ pub(super) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).fold(0, |sum, (a, b)| {
         sum + i32::from(i16::from(*a) * i16::from(*b))
     })
+}
+
+fn dot_four_i8(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
+    rows.map(|row| dot_i8(query, row))
 }
 
 fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {

@@ -105,10 +105,34 @@ proptest! {
             for (at, query) in queries.chunks_exact(width).enumerate() {
                 let mut dots = vec![-1; stored];
                 table.dot_rows_i8(query, rows, &mut dots);
-                let expected = expected.iter().copied().skip(at).step_by(asked);
-                prop_assert!(dots.iter().copied().eq(expected), "{}", table.name);
+                let expected: Vec<i32> = expected.iter().copied().skip(at).step_by(asked).collect();
+                prop_assert_eq!(&dots, &expected, "{}", table.name);
+                // The same rows one by one, as if they stood anywhere.
+                let rows: Vec<&[i8]> = rows.chunks_exact(width).collect();
+                for (four, expected) in rows.as_chunks().0.iter().zip(expected.as_chunks().0) {
+                    prop_assert_eq!(&table.dot_four_i8(query, *four), expected, "{}", table.name);
+                }
+                let mut dots = vec![7];
+                dot_i8_each(query, &rows, &mut dots);
+                prop_assert_eq!(&dots[1..], expected.as_slice());
             }
         }
+    }
+
+    #[test]
+    fn rows_of_any_lengths(
+        query in vec(code(), 60..70), rows in vec(vec(code(), 0..130), 0..9), whole in any::<bool>(),
+    ) {
+        // The shorter of two rules, also where some are as long as the kernels want them.
+        let rows: Vec<&[i8]> = rows
+            .iter()
+            .map(|row| if whole { &row[..row.len().min(64)] } else { row.as_slice() })
+            .collect();
+        let query = if whole { &query[..query.len().min(64)] } else { query.as_slice() };
+        let expected: Vec<i32> = rows.iter().map(|row| dot_in_i64(query, row)).collect();
+        let mut dots = Vec::new();
+        dot_i8_each(query, &rows, &mut dots);
+        prop_assert_eq!(dots, expected);
     }
 
     #[test]
@@ -123,10 +147,15 @@ proptest! {
         };
         let (a_bytes, b_bytes) = (bytes(&a), bytes(&b));
         for table in tables() {
-            let distance = call(table.metric_f32, &a_bytes[shift..], &b_bytes[shift..], a.len());
+            let (a_bytes, b_bytes) = (&a_bytes[shift..], &b_bytes[shift..]);
+            let distance = call(table.metric_f32, a_bytes, b_bytes, a.len());
             let dot = f64::from(-distance);
             prop_assert!((dot - expected).abs() <= tolerance, "{} {dot} {expected}", table.name);
+            let dot = table.dot_f32(a_bytes.as_chunks().0, b_bytes.as_chunks().0);
+            prop_assert_eq!(dot, -distance, "{}", table.name);
         }
+        let dot = dot_f32(a_bytes[shift..].as_chunks().0, b_bytes[shift..].as_chunks().0);
+        prop_assert!((f64::from(dot) - expected).abs() <= tolerance);
     }
 
     #[test]
@@ -146,10 +175,15 @@ proptest! {
         };
         let (a_bytes, b_bytes) = (bytes(&a), bytes(&b));
         for table in tables() {
-            let distance = call(table.metric_f16, &a_bytes[shift..], &b_bytes[shift..], a.len());
+            let (a_bytes, b_bytes) = (&a_bytes[shift..], &b_bytes[shift..]);
+            let distance = call(table.metric_f16, a_bytes, b_bytes, a.len());
             let dot = f64::from(-distance);
             prop_assert!((dot - expected).abs() <= tolerance, "{} {dot} {expected}", table.name);
+            let dot = table.dot_f16(a_bytes.as_chunks().0, b_bytes.as_chunks().0);
+            prop_assert_eq!(dot, -distance, "{}", table.name);
         }
+        let dot = dot_f16(a_bytes[shift..].as_chunks().0, b_bytes[shift..].as_chunks().0);
+        prop_assert!((f64::from(dot) - expected).abs() <= tolerance);
     }
 
     #[test]

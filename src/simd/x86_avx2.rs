@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    kernels::{F16, F32, Kernels, Parts, pair},
+    kernels::{F16, F32, Kernels, Parts, four, pair},
     scalar,
 };
 
@@ -21,8 +21,11 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
         name: "AVX2",
         parts: Parts {
             dot_i8,
+            dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_f32,
+            dot_f16,
             quantise,
             f32_to_f16,
         },
@@ -56,39 +59,42 @@ fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     sum_i32(_mm256_add_epi32(even, odd)) + scalar::dot_i8(a_rest, b_rest)
 }
 
-/// Four rows together: each part of the query is loaded and made positive once for all of them,
-/// and their sums are added up across lanes together.
+/// Rows that follow each other, four at a time.
 #[target_feature(enable = "avx2")]
 fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     let width = query.len();
-    let (query_chunks, _) = query.as_chunks::<32>();
     let fours = rows.chunks_exact(4 * width);
     let last = fours.remainder().chunks_exact(width);
     let (dots, last_dots) = dots.as_chunks_mut::<4>();
     for (rows, dots) in fours.zip(dots) {
         prefetch_behind(rows);
-        let (a, rows) = rows.split_at(width);
-        let (b, rows) = rows.split_at(width);
-        let (c, d) = rows.split_at(width);
-        let rows = a.as_chunks().0.iter().zip(b.as_chunks().0);
-        let rows = rows.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
-        let mut sums = [_mm256_setzero_si256(); 4];
-        for (query, ((a, b), (c, d))) in query_chunks.iter().zip(rows) {
-            let query = load(query);
-            let positive = _mm256_abs_epi8(query);
-            sums[0] = add_products(sums[0], positive, query, load(a));
-            sums[1] = add_products(sums[1], positive, query, load(b));
-            sums[2] = add_products(sums[2], positive, query, load(c));
-            sums[3] = add_products(sums[3], positive, query, load(d));
-        }
-        *dots = sum_four(sums);
+        *dots = dot_four_i8(query, four(rows, width));
     }
     for (row, dot) in last.zip(last_dots) {
         *dot = dot_i8(query, row);
     }
 }
 
-/// Four queries together: each part of a row is loaded and made positive once for all of them.
+/// Each part of the query is loaded and made positive once for all four rows, and their sums are
+/// added up across lanes together.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_four_i8(query: &[i8], [a, b, c, d]: [&[i8]; 4]) -> [i32; 4] {
+    let rows = a.as_chunks().0.iter().zip(b.as_chunks().0);
+    let rows = rows.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for (query, ((a, b), (c, d))) in query.as_chunks().0.iter().zip(rows) {
+        let query = load(query);
+        let positive = _mm256_abs_epi8(query);
+        sums[0] = add_products(sums[0], positive, query, load(a));
+        sums[1] = add_products(sums[1], positive, query, load(b));
+        sums[2] = add_products(sums[2], positive, query, load(c));
+        sums[3] = add_products(sums[3], positive, query, load(d));
+    }
+    sum_four(sums)
+}
+
+/// Four queries at a time to each row.
 #[target_feature(enable = "avx2")]
 fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
     let asked = queries.len() / width;
@@ -98,7 +104,7 @@ fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
         let groups = queries.chunks(4 * width);
         for (queries, dots) in groups.zip(dots.chunks_mut(4)) {
             match dots.first_chunk_mut() {
-                Some(dots) => *dots = dot_four_queries(queries, row),
+                Some(dots) => *dots = dot_four_i8(row, four(queries, width)),
                 None => {
                     for (query, dot) in queries.chunks_exact(width).zip(dots) {
                         *dot = dot_i8(row, query);
@@ -107,26 +113,6 @@ fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
             }
         }
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn dot_four_queries(queries: &[i8], row: &[i8]) -> [i32; 4] {
-    let (a, queries) = queries.split_at(row.len());
-    let (b, queries) = queries.split_at(row.len());
-    let (c, d) = queries.split_at(row.len());
-    let queries = a.as_chunks().0.iter().zip(b.as_chunks().0);
-    let queries = queries.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
-    let mut sums = [_mm256_setzero_si256(); 4];
-    for (row, ((a, b), (c, d))) in row.as_chunks().0.iter().zip(queries) {
-        let row = load(row);
-        let positive = _mm256_abs_epi8(row);
-        sums[0] = add_products(sums[0], positive, row, load(a));
-        sums[1] = add_products(sums[1], positive, row, load(b));
-        sums[2] = add_products(sums[2], positive, row, load(c));
-        sums[3] = add_products(sums[3], positive, row, load(d));
-    }
-    sum_four(sums)
 }
 
 #[inline]

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    kernels::{F16, F32, Kernels, Parts, pair},
+    kernels::{F16, F32, Kernels, Parts, four, pair},
     scalar, x86_avx2,
 };
 
@@ -17,8 +17,11 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
         name: "AVX-512",
         parts: Parts {
             dot_i8,
+            dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_f32,
+            dot_f16,
             quantise,
             f32_to_f16,
         },
@@ -49,36 +52,46 @@ fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     _mm512_reduce_add_epi32(dot) + scalar::dot_i8(a_rest, b_rest)
 }
 
-/// Four rows together: each part of the query is loaded once for all of them, and their sums are
-/// added up across lanes together.
+/// Rows that follow each other, four at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     let width = query.len();
-    let (query_chunks, _) = query.as_chunks();
     let offset = offset(query);
     let fours = rows.chunks_exact(4 * width);
     let last = fours.remainder().chunks_exact(width);
     let (dots, last_dots) = dots.as_chunks_mut::<4>();
     for (rows, dots) in fours.zip(dots) {
         x86_avx2::prefetch_behind(rows);
-        let (a, rows) = rows.split_at(width);
-        let (b, rows) = rows.split_at(width);
-        let (c, d) = rows.split_at(width);
-        let rows = a.as_chunks().0.iter().zip(b.as_chunks().0);
-        let rows = rows.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
-        let mut sums = [_mm512_setzero_si512(); 4];
-        for (query, ((a, b), (c, d))) in query_chunks.iter().zip(rows) {
-            let query = load(query);
-            sums[0] = _mm512_dpbusd_epi32(sums[0], unsigned(load(a)), query);
-            sums[1] = _mm512_dpbusd_epi32(sums[1], unsigned(load(b)), query);
-            sums[2] = _mm512_dpbusd_epi32(sums[2], unsigned(load(c)), query);
-            sums[3] = _mm512_dpbusd_epi32(sums[3], unsigned(load(d)), query);
-        }
-        *dots = sum_four(sums).map(|dot| dot.wrapping_sub(offset));
+        *dots = dot_unsigned_four(query, four(rows, width)).map(|dot| dot.wrapping_sub(offset));
     }
     for (row, dot) in last.zip(last_dots) {
         *dot = dot_i8(row, query);
     }
+}
+
+/// Rows that stand anywhere. What the query's offset costs is little beside the wait for them.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dot_four_i8(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
+    let offset = offset(query);
+    dot_unsigned_four(query, rows).map(|dot| dot.wrapping_sub(offset))
+}
+
+/// The products of the query and each row plus 128. Each part of the query is loaded once for all of
+/// them, and their sums are added up across lanes together.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dot_unsigned_four(query: &[i8], [a, b, c, d]: [&[i8]; 4]) -> [i32; 4] {
+    let rows = a.as_chunks().0.iter().zip(b.as_chunks().0);
+    let rows = rows.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for (query, ((a, b), (c, d))) in query.as_chunks().0.iter().zip(rows) {
+        let query = load(query);
+        sums[0] = _mm512_dpbusd_epi32(sums[0], unsigned(load(a)), query);
+        sums[1] = _mm512_dpbusd_epi32(sums[1], unsigned(load(b)), query);
+        sums[2] = _mm512_dpbusd_epi32(sums[2], unsigned(load(c)), query);
+        sums[3] = _mm512_dpbusd_epi32(sums[3], unsigned(load(d)), query);
+    }
+    sum_four(sums)
 }
 
 /// Four queries together: each part of a row is loaded and made unsigned once for all of them.
@@ -112,9 +125,7 @@ fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_four_queries(queries: &[i8], offsets: &[i32; 4], row: &[i8]) -> [i32; 4] {
-    let (a, queries) = queries.split_at(row.len());
-    let (b, queries) = queries.split_at(row.len());
-    let (c, d) = queries.split_at(row.len());
+    let [a, b, c, d] = four(queries, row.len());
     let queries = a.as_chunks().0.iter().zip(b.as_chunks().0);
     let queries = queries.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
     let mut sums = [_mm512_setzero_si512(); 4];

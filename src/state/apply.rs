@@ -4,18 +4,23 @@
 //! through [`Applier::apply`], so that an open rebuilds exactly what the writer had. Applying cannot
 //! fail: everything that could be refused was refused before the record was written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::{
+    format::{Checkpoint, FrameHeader},
     model::{Collective, Lsn},
     state::{
         chunk::Row,
         ids::{IdIndex, RowRef},
-        snapshot::Tables,
+        keys::KeyIndex,
+        snapshot::{Newest, Tables},
         table::Table,
         values::Values,
     },
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// What one record changes.
@@ -62,7 +67,7 @@ pub enum Mutation {
 
 enum Grave {
     Row(RowRef),
-    Collective(u32),
+    Collective(Arc<Table>),
 }
 
 /// The committer's side of the tables.
@@ -70,15 +75,51 @@ enum Grave {
 pub struct Applier {
     tables: Arc<Tables>,
     ids: Arc<IdIndex>,
-    keys: HashMap<(u32, Arc<str>), RowRef>,
-    key_of: HashMap<RowRef, Arc<str>>,
-    next_collective: u32,
+    keys: Arc<KeyIndex>,
+    newest: Newest,
     /// What is deleted but may still be seen by an older snapshot, oldest first.
     graves: VecDeque<(Lsn, Grave)>,
     purges: Vec<u32>,
+    /// Records so far that made others useless.
+    deaths: Arc<AtomicU64>,
 }
 
 impl Applier {
+    /// The tables as a checkpoint has them.
+    #[must_use]
+    pub fn over(base: &Arc<Checkpoint>) -> Self {
+        let header = base.header();
+        let mut tables = Tables::after(header.horizon, header.next_collective);
+        for collective in &base.directory().collectives {
+            if let Some(table) = Table::over(base, collective) {
+                tables.insert(Arc::new(table));
+            }
+        }
+        let mut graves: Vec<_> = base.graves().collect();
+        graves.sort_unstable_by_key(|grave| grave.deleted_at);
+        Self {
+            tables: Arc::new(tables),
+            ids: Arc::new(IdIndex::over(Arc::clone(base))),
+            keys: Arc::new(KeyIndex::over(Arc::clone(base))),
+            newest: Newest {
+                time: header.last_time,
+                id: header.last_id,
+            },
+            graves: graves
+                .into_iter()
+                .map(|grave| {
+                    let at = RowRef {
+                        collective: grave.collective,
+                        row: grave.row,
+                    };
+                    (grave.deleted_at, Grave::Row(at))
+                })
+                .collect(),
+            purges: Vec::new(),
+            deaths: Arc::default(),
+        }
+    }
+
     /// The collectives after everything applied so far.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
@@ -89,30 +130,73 @@ impl Applier {
         &self.ids
     }
 
-    /// The number that the next collective gets. Numbers are never reused.
-    pub fn next_collective(&self) -> u32 {
-        self.next_collective.max(1)
+    /// The collectives that were there at `lsn`, which nothing was buried above.
+    pub fn tables_at(&self, lsn: Lsn) -> Arc<Tables> {
+        let mut tables = Arc::clone(&self.tables);
+        for (deleted_at, grave) in &self.graves {
+            if let Grave::Collective(table) = grave
+                && *deleted_at > lsn
+            {
+                Arc::make_mut(&mut tables).insert(Arc::clone(table));
+            }
+        }
+        let unborn: Vec<u32> = tables
+            .iter()
+            .filter(|table| table.definition(lsn).is_none())
+            .map(|table| table.number)
+            .collect();
+        for number in unborn {
+            Arc::make_mut(&mut tables).remove(number, Lsn::ZERO);
+        }
+        tables
+    }
+
+    /// Counts the records that made others useless: superseding ones and tombstones.
+    pub fn deaths(&self) -> &Arc<AtomicU64> {
+        &self.deaths
+    }
+
+    /// The index of idempotency keys.
+    pub fn keys(&self) -> &Arc<KeyIndex> {
+        &self.keys
+    }
+
+    /// Time and id that no later record may be below.
+    pub fn newest(&self) -> Newest {
+        self.newest
+    }
+
+    /// Notes time and id of a record; [`Applier::apply`] is told what it changes.
+    pub fn note(&mut self, header: &FrameHeader) {
+        self.newest.time = self.newest.time.max(header.time);
+        self.newest.id = self.newest.id.max(header.entity);
     }
 
     /// The living row that has this idempotency key.
     pub fn keyed(&self, collective: u32, key: &Arc<str>) -> Option<RowRef> {
-        let at = *self.keys.get(&(collective, Arc::clone(key)))?;
+        let at = self.keys.get(collective, key)?;
         let table = self.tables.get(collective)?;
-        let alive = table.with_slot(at.row, |slot| !slot.deleted())?;
+        let alive = table.with_slot(at.row, |slot| slot.row().is_some() && !slot.deleted())?;
         alive.then_some(at)
     }
 
     /// Brings the tables up to date with the record `lsn`. Versions that no snapshot at or above
     /// `horizon` can see are dropped.
     pub fn apply(&mut self, lsn: Lsn, mutation: Mutation, horizon: Lsn) {
+        if !matches!(mutation, Mutation::Record { .. } | Mutation::Nothing) {
+            self.deaths.fetch_add(1, Ordering::Relaxed);
+        }
         match mutation {
             Mutation::Define {
                 collective,
                 definition,
             } => self.define(lsn, collective, definition, horizon),
             Mutation::DeleteCollective { collective } => {
-                Arc::make_mut(&mut self.tables).remove(collective);
-                self.graves.push_back((lsn, Grave::Collective(collective)));
+                if let Some(table) = Arc::make_mut(&mut self.tables).remove(collective, lsn) {
+                    let rows = u64::from(table.row_count());
+                    self.deaths.fetch_add(rows, Ordering::Relaxed);
+                    self.graves.push_back((lsn, Grave::Collective(table)));
+                }
             }
             Mutation::Record {
                 at,
@@ -129,6 +213,8 @@ impl Applier {
             Mutation::Delete { at } => {
                 if let Some(table) = self.tables.get(at.collective) {
                     table.note_horizon(horizon);
+                    // Also where compaction has left nothing but the tombstone: a number is given once.
+                    table.note_row(at.row);
                     if table.delete(at.row, lsn) {
                         self.graves.push_back((lsn, Grave::Row(at)));
                     }
@@ -142,7 +228,6 @@ impl Applier {
         if self.tables.get(collective).is_none() {
             let table = Table::new(collective, &definition);
             Arc::make_mut(&mut self.tables).insert(Arc::new(table));
-            self.next_collective = self.next_collective.max(collective.saturating_add(1));
         }
         if let Some(table) = self.tables.get(collective) {
             table.define(lsn, definition, horizon);
@@ -165,8 +250,14 @@ impl Applier {
         table.fill(at.row, row);
         self.ids.insert(row.id, at, row.place);
         if let Some(key) = key {
-            self.keys.insert((at.collective, Arc::clone(&key)), at);
-            self.key_of.insert(at, key);
+            self.keys.insert(at, key);
+        }
+    }
+
+    /// Ends a replay: what the log does not know any more takes no memory.
+    pub fn replayed(&mut self) {
+        for table in self.tables.iter() {
+            table.forget_missing();
         }
     }
 
@@ -177,9 +268,9 @@ impl Applier {
         {
             match self.graves.pop_front() {
                 Some((lsn, Grave::Row(at))) => self.forget(at, lsn),
-                Some((_, Grave::Collective(number))) => {
-                    self.keys.retain(|(collective, _), _| *collective != number);
-                    self.key_of.retain(|at, _| at.collective != number);
+                Some((_, Grave::Collective(table))) => {
+                    let number = table.number;
+                    self.keys.remove_collective(number);
                     self.purges.push(number);
                 }
                 None => {}
@@ -188,17 +279,14 @@ impl Applier {
     }
 
     fn forget(&mut self, at: RowRef, lsn: Lsn) {
-        if let Some(key) = self.key_of.remove(&at) {
-            let key = (at.collective, key);
-            if self.keys.get(&key) == Some(&at) {
-                self.keys.remove(&key);
-            }
-        }
         let Some(table) = self.tables.get(at.collective) else {
             return;
         };
-        if let Some(Some(id)) = table.with_slot(at.row, |slot| slot.row().map(|row| row.id)) {
-            self.ids.remove(id, at);
+        if let Some(Some(row)) = table.with_slot(at.row, |slot| slot.row().copied()) {
+            self.ids.remove(row.id, at);
+            if row.keyed {
+                self.keys.remove(at);
+            }
         }
         table.forget(at.row, lsn);
     }

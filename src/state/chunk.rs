@@ -5,14 +5,17 @@
 //! one write-once `deleted_at` and the chain of versions.
 //!
 //! Chunks start small and double, so that a collective of ten rows costs kilobytes, and stop
-//! doubling at [`LARGEST`], so that freeing is fine-grained.
+//! doubling at [`LARGEST`], so that freeing is fine-grained. A chunk that a checkpoint holds makes its
+//! slots when the first of them is asked for.
+
+use std::ops::Range;
 
 use crate::{
     log::Place,
     model::{ExperienceKind, Lsn, Timestamp},
-    state::{chain::Chain, values::Values},
+    state::{base::Base, chain::Chain, values::Values},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -191,6 +194,22 @@ impl Slot {
         }
     }
 
+    /// Shows the versions after the body that somebody at or above `horizon` may see, newest first,
+    /// and since when each holds.
+    pub fn revisions(&self, horizon: Lsn, mut look: impl FnMut(Lsn, &Values)) {
+        if !self.unchanged() {
+            self.versions.since(horizon, &mut look);
+        }
+    }
+
+    /// The record that deleted the row.
+    pub fn deleted_at(&self) -> Option<Lsn> {
+        match self.deleted_at.load(Ordering::Acquire) {
+            0 => None,
+            lsn => Some(Lsn::new(lsn)),
+        }
+    }
+
     /// Whether nobody at or above `horizon` can see the row.
     pub fn gone(&self, horizon: Lsn) -> bool {
         let deleted_at = self.deleted_at.load(Ordering::Acquire);
@@ -223,17 +242,24 @@ impl Slot {
         self.checked.store(false, Ordering::Relaxed);
     }
 
+    /// Fills the slot with a row that a checkpoint holds: nobody has read its body since the open.
+    pub fn restore(&self, row: Row) {
+        let _ = self.row.set(row);
+    }
+
     /// Adds a version.
     pub fn push(&self, lsn: Lsn, values: Values, horizon: Lsn) {
         self.versions.push(lsn, values, horizon);
         self.changed.store(true, Ordering::Release);
     }
 
-    /// Marks the row as deleted; false where it already was.
+    /// Marks the row as deleted; false where it already was, or there is none.
     pub fn delete(&self, lsn: Lsn) -> bool {
-        self.deleted_at
-            .compare_exchange(0, lsn.get(), Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.row.get().is_some()
+            && self
+                .deleted_at
+                .compare_exchange(0, lsn.get(), Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
     }
 
     /// Whether the row was deleted at any LSN.
@@ -245,7 +271,12 @@ impl Slot {
 /// A run of slots.
 #[derive(Debug)]
 pub struct Chunk {
-    slots: Box<[Slot]>,
+    /// Number of its first row.
+    first: u32,
+    rows: u32,
+    slots: OnceLock<Box<[Slot]>>,
+    /// What the slots are made from, where they were not made at once.
+    base: Option<Arc<Base>>,
     /// Slots that still may be seen by somebody, or filled.
     needed: AtomicU32,
 }
@@ -254,17 +285,79 @@ impl Chunk {
     /// An empty chunk, the `index`th of its table.
     #[must_use]
     pub fn new(index: usize) -> Self {
-        let (_, rows) = extent(index);
+        let (first, rows) = extent(index);
+        let slots = OnceLock::new();
+        let _ = slots.set((0..rows).map(|_| Slot::default()).collect());
         Self {
-            slots: (0..rows).map(|_| Slot::default()).collect(),
+            first,
+            rows,
+            slots,
+            base: None,
             needed: AtomicU32::new(rows),
         }
     }
 
-    /// The slots in row order.
+    /// The `index`th chunk of a table of `row_count` rows, as a checkpoint has it; `None` if it has
+    /// nothing of it and no row will come.
+    #[must_use]
+    pub fn over(base: &Arc<Base>, index: usize, row_count: u32) -> Option<Self> {
+        let (first, rows) = extent(index);
+        let given_out = rows.min(row_count.saturating_sub(first));
+        let needed = rows - given_out + base.count(first..first + rows);
+        (needed > 0).then(|| Self {
+            first,
+            rows,
+            slots: OnceLock::new(),
+            base: Some(Arc::clone(base)),
+            needed: AtomicU32::new(needed),
+        })
+    }
+
+    /// The slots in row order, made if nobody has asked for one before.
     #[must_use]
     pub fn slots(&self) -> &[Slot] {
-        &self.slots
+        match self.slots.get() {
+            Some(slots) => slots,
+            None => self.slots.get_or_init(|| self.made()),
+        }
+    }
+
+    /// Shows the slots, without keeping them where nobody has asked for one before.
+    pub fn with_slots<R>(&self, look: impl FnOnce(&[Slot]) -> R) -> R {
+        match self.slots.get() {
+            Some(slots) => look(slots),
+            None => look(&self.made()),
+        }
+    }
+
+    /// The first row that there is, without making slots.
+    #[must_use]
+    pub fn first_row(&self) -> Option<Row> {
+        match (self.slots.get(), &self.base) {
+            (None, Some(base)) => base.first(self.rows()),
+            (slots, _) => slots?.iter().find_map(Slot::row).copied(),
+        }
+    }
+
+    /// Whether somebody at or above `horizon` may see the row in this slot, without making slots.
+    #[must_use]
+    pub fn is_needed(&self, slot: usize, horizon: Lsn) -> bool {
+        match (self.slots.get(), &self.base) {
+            (None, Some(base)) => base.is_needed(self.first + slot as u32, horizon),
+            (slots, _) => slots
+                .and_then(|slots| slots.get(slot))
+                .is_some_and(|slot| slot.row().is_some() && !slot.gone(horizon)),
+        }
+    }
+
+    const fn rows(&self) -> Range<u32> {
+        self.first..self.first + self.rows
+    }
+
+    fn made(&self) -> Box<[Slot]> {
+        self.base
+            .as_ref()
+            .map_or_else(Box::default, |base| base.slots(self.rows()))
     }
 
     /// One slot is beyond everybody's sight; true where that was the last.

@@ -2,11 +2,16 @@
 //!
 //! One index for all collectives, split into shards so that the committer's insert holds up few
 //! readers. It may lie by excess, never by omission: an entry may point to a row that is deleted or
-//! newer than the reader's snapshot; the row decides.
+//! newer than the reader's snapshot; the row decides. Ids that a checkpoint holds are looked up there,
+//! in place; the shards have those given since.
 
 use std::collections::HashMap;
 
-use crate::{log::Place, sync::RwLock};
+use crate::{
+    format::Checkpoint,
+    log::Place,
+    sync::{Arc, RwLock},
+};
 
 /// A row and its collective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,17 +37,28 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct IdIndex {
     shards: Vec<RwLock<HashMap<u128, Entry, IdHashing>>>,
+    base: Option<Arc<Checkpoint>>,
 }
 
 impl Default for IdIndex {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            base: None,
         }
     }
 }
 
 impl IdIndex {
+    /// The ids of a checkpoint.
+    #[must_use]
+    pub fn over(base: Arc<Checkpoint>) -> Self {
+        Self {
+            base: Some(base),
+            ..Self::default()
+        }
+    }
+
     fn shard(&self, id: u128) -> Option<&RwLock<HashMap<u128, Entry, IdHashing>>> {
         // The low bits of a UUIDv7 are its random part.
         self.shards.get(id as usize % SHARDS)
@@ -57,8 +73,12 @@ impl IdIndex {
     /// [`Place::NOWHERE`] where that is not known.
     #[inline]
     pub fn find(&self, id: u128) -> Option<(RowRef, Place)> {
-        let Entry { row, place } = *self.shard(id)?.read().get(&id)?;
-        Some((row, place))
+        let fresh = self.shard(id)?.read().get(&id).copied();
+        if let Some(Entry { row, place }) = fresh {
+            return Some((row, place));
+        }
+        let (collective, row) = self.base.as_ref()?.find_id(id)?;
+        Some((RowRef { collective, row }, Place::NOWHERE))
     }
 
     /// Points `id` to a row whose body stands at `place`.

@@ -10,15 +10,18 @@
 //! never meets a row half written: it ignores rows newer than its snapshot.
 
 pub mod apply;
+pub mod base;
 pub mod bins;
 pub mod body;
 pub mod chain;
 pub mod chunk;
 pub mod filter_index;
 pub mod ids;
+pub mod keys;
 pub mod names;
 pub mod postings;
 pub mod replay;
+pub mod retention;
 pub mod snapshot;
 pub mod table;
 pub mod values;
@@ -26,6 +29,7 @@ pub mod values;
 pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};
-pub use snapshot::Snapshot;
-pub use table::{Rows, Table, Visited};
+pub use keys::KeyIndex;
+pub use snapshot::{Held, Newest, Snapshot};
+pub use table::{Kept, Rows, Table, Visited};
 pub use values::Values;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    model::{Cursor, Lsn},
+    model::{Cursor, Lsn, Timestamp},
     state::table::Table,
     sync::Arc,
 };
@@ -13,6 +13,8 @@ use crate::{
 pub struct Tables {
     by_number: Vec<Option<Arc<Table>>>,
     by_id: HashMap<u128, u32>,
+    next_number: u32,
+    last_removal: Lsn,
 }
 
 impl Tables {
@@ -33,6 +35,27 @@ impl Tables {
         self.by_number.iter().flatten()
     }
 
+    /// The number that the next collective gets. Numbers are never reused.
+    #[must_use]
+    pub fn next_number(&self) -> u32 {
+        self.next_number.max(1)
+    }
+
+    /// The newest deletion of a collective: what snapshots before it see of that one is not here.
+    #[must_use]
+    pub fn last_removal(&self) -> Lsn {
+        self.last_removal
+    }
+
+    /// No collective yet, but some were there up to `lsn`, whose numbers are below `next`.
+    pub(super) fn after(lsn: Lsn, next: u32) -> Self {
+        Self {
+            next_number: next,
+            last_removal: lsn,
+            ..Self::default()
+        }
+    }
+
     /// Number of collectives.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -45,20 +68,28 @@ impl Tables {
             self.by_number.resize(number + 1, None);
         }
         self.by_id.insert(table.id, table.number);
+        self.next_number = self.next_number.max(table.number.saturating_add(1));
         if let Some(place) = self.by_number.get_mut(number) {
             *place = Some(table);
         }
     }
 
-    pub(super) fn remove(&mut self, number: u32) {
-        if let Some(table) = self
-            .by_number
-            .get_mut(number as usize)
-            .and_then(Option::take)
-        {
-            self.by_id.remove(&table.id);
-        }
+    pub(super) fn remove(&mut self, number: u32, lsn: Lsn) -> Option<Arc<Table>> {
+        self.last_removal = self.last_removal.max(lsn);
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        let table = self.by_number.get_mut(number as usize)?.take()?;
+        self.by_id.remove(&table.id);
+        Some(table)
     }
+}
+
+/// Time and id that no later record is below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Newest {
+    /// The greatest time of any record.
+    pub time: Timestamp,
+    /// The greatest id of any record.
+    pub id: u128,
 }
 
 /// The database as of one commit; `S` is the log's set of segments.
@@ -68,6 +99,8 @@ pub struct Snapshot<S> {
     pub cursor: Cursor,
     /// The collectives.
     pub tables: Arc<Tables>,
+    /// Where times and ids go on.
+    pub newest: Newest,
     /// Where the bodies are.
     pub segments: S,
 }
@@ -77,4 +110,17 @@ impl<S> Snapshot<S> {
     pub fn lsn(&self) -> Lsn {
         self.cursor.lsn
     }
+}
+
+/// What compaction works by: fixed while commits go on.
+#[derive(Debug, Clone)]
+pub struct Held<S> {
+    /// What was replaced or deleted at or below this LSN is needed by nobody, now and later.
+    pub horizon: Lsn,
+    /// The collectives.
+    pub tables: Arc<Tables>,
+    /// The log.
+    pub segments: S,
+    /// The number that the next collective gets.
+    pub next_collective: u32,
 }

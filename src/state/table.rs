@@ -1,9 +1,11 @@
 //! What is known of one collective?
 
 use crate::{
+    format::{Checkpoint, CheckpointCollective},
     model::{Collective, Lsn, Timestamp},
     simd::prefetch,
     state::{
+        base::Base,
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
         filter_index::FilterIndex,
@@ -85,6 +87,34 @@ impl Visited<'_> {
     }
 }
 
+/// A row that somebody at or above a horizon may see.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// Row number.
+    pub number: u32,
+    /// What never changes.
+    pub row: &'a Row,
+    /// The record that deleted it, if it is deleted for the walk.
+    pub deleted_at: Option<Lsn>,
+    slot: &'a Slot,
+    lsn: Lsn,
+    horizon: Lsn,
+}
+
+impl Kept<'_> {
+    /// Its versions behind the body, oldest first, each with the LSN since which it holds.
+    pub fn versions(&self) -> Vec<(Lsn, Values)> {
+        let mut versions = Vec::new();
+        self.slot.revisions(self.horizon, |lsn, values| {
+            if lsn <= self.lsn {
+                versions.push((lsn, *values));
+            }
+        });
+        versions.reverse();
+        versions
+    }
+}
+
 /// The rows that were there at one moment, by number.
 #[derive(Debug)]
 pub struct Rows {
@@ -124,10 +154,44 @@ impl Rows {
     pub fn needed(&self, number: u32, horizon: Lsn) -> Option<Visited<'_>> {
         self.filled(number).filter(|row| !row.slot.gone(horizon))
     }
+
+    /// Whether somebody at or above `horizon` can see the row. Asks nothing more of it, and so
+    /// costs little where nobody has asked for it before.
+    pub fn is_needed(&self, number: u32, horizon: Lsn) -> bool {
+        let (chunk, slot) = locate(number);
+        let chunk = self.chunks.get(chunk).and_then(Option::as_ref);
+        chunk.is_some_and(|chunk| chunk.is_needed(slot, horizon))
+    }
+
+    /// Walks the rows that somebody at or above `horizon`, but not above the walk's LSN, may see. What
+    /// nobody has asked for before does not stay in memory.
+    pub fn for_each_kept(&self, horizon: Lsn, mut look: impl FnMut(Kept<'_>)) {
+        let lsn = self.lsn;
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            let Some(chunk) = chunk else { continue };
+            let (first, _) = extent(index);
+            chunk.with_slots(|slots| {
+                for (slot, number) in slots.iter().zip(first..) {
+                    if let Some(row) = slot.row().filter(|row| row.lsn <= lsn)
+                        && !slot.gone(horizon)
+                    {
+                        look(Kept {
+                            number,
+                            row,
+                            deleted_at: slot.deleted_at().filter(|deleted| *deleted <= lsn),
+                            slot,
+                            lsn,
+                            horizon,
+                        });
+                    }
+                }
+            });
+        }
+    }
 }
 
 /// A row as a snapshot sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowState {
     /// What never changes.
     pub row: Row,
@@ -153,6 +217,41 @@ impl Table {
         }
     }
 
+    /// The table of a collective as a checkpoint has it; `None` if it has no definition.
+    #[must_use]
+    pub fn over(base: &Arc<Checkpoint>, collective: &CheckpointCollective) -> Option<Self> {
+        let (_, first) = collective.definitions.first()?;
+        let mut table = Self::new(collective.number, first);
+        let horizon = base.header().horizon;
+        for (lsn, definition) in &collective.definitions {
+            table.define(*lsn, Arc::new(definition.clone()), Lsn::ZERO);
+        }
+        table.agents = Names::of(&collective.agents);
+        table.note_horizon(horizon);
+        let base = Arc::new(Base::new(Arc::clone(base), collective.number));
+        let row_count = collective.row_count;
+        let count = row_count
+            .checked_sub(1)
+            .map_or(0, |last| locate(last).0 + 1);
+        let chunks = (0..count).map(|index| Chunk::over(&base, index, row_count).map(Arc::new));
+        table.chunks = Swap::new(Some(Arc::new(chunks.collect())));
+        table.rows = AtomicU32::new(row_count);
+        Some(table)
+    }
+
+    /// The definitions up to `lsn` that somebody at or above `horizon` may see, oldest first, each
+    /// with the LSN since which it holds.
+    pub fn definitions(&self, horizon: Lsn, lsn: Lsn) -> Vec<(Lsn, Arc<Collective>)> {
+        let mut definitions = Vec::new();
+        self.definition.since(horizon, |since, definition| {
+            if since <= lsn {
+                definitions.push((since, Arc::clone(definition)));
+            }
+        });
+        definitions.reverse();
+        definitions
+    }
+
     /// The definition as of `lsn`.
     pub fn definition(&self, lsn: Lsn) -> Option<Arc<Collective>> {
         self.definition.at(lsn, Arc::clone)
@@ -173,6 +272,15 @@ impl Table {
             .take_while(|number| rows.filled(*number).is_none_or(|row| row.row.lsn > lsn))
             .last()
             .unwrap_or(count)
+    }
+
+    /// Row numbers given out up to `lsn`. Unlike [`Table::end_at`] it counts rows that are gone.
+    pub fn row_count_at(&self, lsn: Lsn) -> u32 {
+        let count = self.row_count();
+        let rows = self.rows(lsn);
+        // A row above the LSN of a snapshot that is held cannot be gone.
+        let newer = |number: &u32| rows.filled(*number).is_some_and(|row| row.row.lsn > lsn);
+        (0..count).rev().take_while(newer).last().unwrap_or(count)
     }
 
     /// The rows by number, for a call that asks for many.
@@ -267,11 +375,8 @@ impl Table {
         for (index, chunk) in chunks.iter().enumerate() {
             // A chunk says nothing where it was freed, or where the committer is about to fill its
             // first row.
-            match chunk
-                .as_ref()
-                .and_then(|chunk| chunk.slots().iter().find_map(Slot::row))
-            {
-                Some(row) if before(row) => start = index,
+            match chunk.as_ref().and_then(|chunk| chunk.first_row()) {
+                Some(row) if before(&row) => start = index,
                 Some(_) => break,
                 None => {}
             }
@@ -349,9 +454,9 @@ impl Table {
         let mut chunks = self.chunks.load().unwrap_or_default();
         if chunks.len() <= index {
             let mut grown = Chunks::clone(&chunks);
-            for missing in grown.len()..=index {
-                grown.push(Some(Arc::new(Chunk::new(missing))));
-            }
+            // Rows in between, if there are any, were deleted, and compaction has left nothing of them.
+            grown.resize(index, None);
+            grown.push(Some(Arc::new(Chunk::new(index))));
             chunks = Arc::new(grown);
             self.chunks.store(Some(Arc::clone(&chunks)));
         }
@@ -359,7 +464,32 @@ impl Table {
         // checksums. Of one that could not be read nothing is known but its identity: it is
         // compared again whenever somebody asks for it.
         self.with_slot(number, |slot| slot.fill(row, row.kind.is_some()));
-        self.rows.fetch_max(number + 1, Ordering::Release);
+        self.note_row(number);
+    }
+
+    /// Notes that a row number was given out. For the committer.
+    pub(super) fn note_row(&self, number: u32) {
+        self.rows
+            .fetch_max(number.saturating_add(1), Ordering::Release);
+    }
+
+    /// Lets go of the places of rows that the log does not know any more. For whoever has replayed it.
+    pub(super) fn forget_missing(&self) {
+        let Some(chunks) = self.chunks.load() else {
+            return;
+        };
+        let count = self.row_count();
+        let mut fewer = Chunks::clone(&chunks);
+        for (index, kept) in fewer.iter_mut().enumerate() {
+            let Some(chunk) = kept else { continue };
+            let (start, _) = extent(index);
+            let given = chunk.slots().iter().zip(start..count);
+            let missing = given.filter(|(slot, _)| slot.row().is_none()).count();
+            if (0..missing).any(|_| chunk.forget_one()) {
+                *kept = None;
+            }
+        }
+        self.chunks.store(Some(Arc::new(fewer)));
     }
 
     /// Lets go of a row deleted at `lsn` that nobody can see any more, and of its chunk if it was

@@ -1,7 +1,7 @@
 //! What is done beside the commits, that nobody waits for?
 //!
 //! One thread: it makes segment files ahead, takes the ids of deleted collectives out of the index,
-//! and in `Fast` mode flushes the log. It ends at once when it is told to.
+//! makes checkpoints, and in `Fast` mode flushes the log. It ends at once when it is told to.
 
 use std::time::Duration;
 
@@ -17,6 +17,16 @@ use crate::{
 
 /// How often the thread looks for work.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the thread does now and then and cannot do by itself.
+pub trait Duties {
+    /// Makes durable what was written since the last time.
+    fn flush(&self);
+    /// Lets go of what nobody can see any more.
+    fn bury(&self);
+    /// Makes a checkpoint where one is due.
+    fn checkpoint(&self);
+}
 
 /// The work and its worker's bell.
 pub struct Background {
@@ -79,11 +89,10 @@ impl Background {
         }
     }
 
-    /// The life of the thread. `newest` tells the newest commit, `flush` makes durable what
-    /// was written since the last time, `bury` lets go of what nobody can see any more.
-    pub fn run(&self, newest: impl Fn() -> Lsn, flush: impl FnMut(), bury: impl Fn()) {
+    /// The life of the thread. `newest` tells the newest commit.
+    pub fn run(&self, newest: impl Fn() -> Lsn, duties: &impl Duties) {
         let _ended = OpenAtEnd(&self.ended);
-        self.work(&newest, flush, bury);
+        self.work(&newest, duties);
     }
 
     /// Waits until the thread touches no file any more.
@@ -91,7 +100,7 @@ impl Background {
         self.ended.wait().await;
     }
 
-    fn work(&self, newest: &impl Fn() -> Lsn, mut flush: impl FnMut(), bury: impl Fn()) {
+    fn work(&self, newest: &impl Fn() -> Lsn, duties: &impl Duties) {
         let mut seen = newest();
         let pause = self.flush_interval.map_or(INTERVAL, |i| i.min(INTERVAL));
         let mut since_flush = Duration::ZERO;
@@ -112,14 +121,15 @@ impl Background {
             let now = newest();
             let quiet = std::mem::replace(&mut seen, now) == now;
             if quiet {
-                bury();
+                duties.bury();
                 self.make_segments(newest);
             }
             since_flush += pause;
             if self.flush_interval.is_some_and(|due| since_flush >= due) {
-                flush();
+                duties.flush();
                 since_flush = Duration::ZERO;
             }
+            duties.checkpoint();
         }
     }
 }

@@ -7,6 +7,10 @@
 //! Nobody in the commit path waits for these threads, and they wait for nobody there: they read
 //! published snapshots like any reader. So neither can hold up the other; when they fall behind, or
 //! fail, only the admission of new vectors waits.
+//!
+//! An open does not wait for the graphs of earlier sessions either. Checking their files takes as long
+//! as reading them; whoever needs them first, a thread of these or a search, does it, and the others
+//! wait. A search that went on without them would read every vector of the log instead.
 
 use std::{
     borrow::Cow,
@@ -26,7 +30,7 @@ use crate::{
     protocol::stop::Latch,
     simd::squared_norm,
     state::{Rows, Snapshot, Table, body},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     vector::{
         Expected, Graph, GraphBuilder,
         codes::calibrated_unit,
@@ -57,20 +61,16 @@ const TRUSTED_LENGTH: f64 = 1e-4;
 /// Rows between two looks at whether the end was asked for.
 const ROWS_BETWEEN_LOOKS: u32 = 64;
 
-/// How graphs are built and found.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Parameters of new graphs, and when to build them.
-    pub hnsw: HnswConfig,
-    /// Searches of one graph at once.
-    pub slots: usize,
-}
-
 /// The builders' shared state.
 pub struct Indexing {
     files: GraphFiles,
     database: InstanceId,
-    options: Options,
+    /// Parameters of new graphs, and when to build them.
+    hnsw: HnswConfig,
+    /// Whether files that are of no use are removed.
+    writing: bool,
+    /// Set when the graphs of earlier sessions are in place.
+    loaded: OnceLock<()>,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
@@ -99,17 +99,20 @@ struct Task {
 }
 
 impl Indexing {
-    /// Nothing to do yet.
+    /// Nothing to do yet. Who is not `writing` leaves files that are of no use where they are.
     pub fn new(
         files: GraphFiles,
         database: InstanceId,
-        options: Options,
+        hnsw: HnswConfig,
+        writing: bool,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
             files,
             database,
-            options,
+            hnsw,
+            writing,
+            loaded: OnceLock::new(),
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
@@ -117,9 +120,19 @@ impl Indexing {
         }
     }
 
+    /// Sees to it that the graphs that earlier sessions left are in place; the first call takes its
+    /// time.
+    pub fn make_loaded(&self, view: &View) {
+        self.loaded.get_or_init(|| {
+            if let Err(error) = self.load(view) {
+                tracing::warn!(%error, "the vector index cannot be read; it will be built again");
+            }
+        });
+    }
+
     /// Maps the graphs that earlier sessions left, as far as they are whole and fit the tables.
-    /// What does not is removed where `writing`, and built again in time.
-    pub fn load(&self, view: &View, writing: bool) -> Result<()> {
+    /// What does not is removed by a writer, and built again in time.
+    fn load(&self, view: &View) -> Result<()> {
         let mut found: HashMap<u32, Vec<Graph>> = HashMap::new();
         let mut useless = Vec::new();
         for name in self.files.list()? {
@@ -148,7 +161,7 @@ impl Indexing {
             for graph in graphs {
                 let covered = *graph.covered();
                 let gap_is_empty =
-                    || (end..covered.first).all(|row| rows.needed(row, table.horizon()).is_none());
+                    || (end..covered.first).all(|row| !rows.is_needed(row, table.horizon()));
                 if covered.first >= end && gap_is_empty() {
                     end = covered.end;
                     let graph = Source::new(view, table).counted(graph);
@@ -161,7 +174,7 @@ impl Indexing {
                 }
             }
         }
-        if writing {
+        if self.writing {
             for name in useless {
                 self.files.remove(&name);
             }
@@ -205,18 +218,18 @@ impl Indexing {
             collective: table.number,
             dimension: table.dimension,
         };
-        Graph::open(map, &self.files.path(name), &expected, self.options.slots)
+        Graph::open(map, &self.files.path(name), &expected)
     }
 
     /// Whether new vectors of this collective may be admitted.
     pub fn has_room(&self, table: &Table) -> bool {
         let (rows, indexed) = (table.row_count(), table.vectors.indexed());
         // Nothing is being built for it, so there is nothing to wait for.
-        if indexed == 0 && rows < self.options.hnsw.first_graph_rows {
+        if indexed == 0 && rows < self.hnsw.first_graph_rows {
             return true;
         }
         let tail = u64::from(rows.saturating_sub(indexed));
-        tail * merge::tail_row_bytes(table.dimension) <= self.options.hnsw.max_tail_bytes as u64
+        tail * merge::tail_row_bytes(table.dimension) <= self.hnsw.max_tail_bytes as u64
     }
 
     /// Has the graphs of a collective built anew; the latch opens when they are in place.
@@ -264,6 +277,10 @@ impl Indexing {
             let Some(view) = view() else {
                 return;
             };
+            if self.loaded.get().is_none() {
+                self.make_loaded(&view);
+                (self.changed)();
+            }
             let Some(task) = self.next(&view) else {
                 drop(view);
                 let mut state = self.state.lock();
@@ -333,7 +350,7 @@ impl Indexing {
     }
 
     fn job(&self, view: &View, table: &Table, anew: bool) -> Option<Job> {
-        let hnsw = &self.options.hnsw;
+        let hnsw = &self.hnsw;
         let thresholds = Thresholds {
             first_graph: hnsw.first_graph_rows,
             tail: hnsw.tail_rows,
@@ -370,10 +387,10 @@ impl Indexing {
             _ => {
                 let params = GraphParams {
                     dimension: table.dimension,
-                    element: self.options.hnsw.element,
-                    connectivity: self.options.hnsw.connectivity,
-                    expansion_add: self.options.hnsw.ef_construction,
-                    unit: source.unit(job.rows.clone(), self.options.hnsw.element),
+                    element: self.hnsw.element,
+                    connectivity: self.hnsw.connectivity,
+                    expansion_add: self.hnsw.ef_construction,
+                    unit: source.unit(job.rows.clone(), self.hnsw.element),
                 };
                 let rows = job.rows.end - job.rows.start;
                 GraphBuilder::new(params, rows as usize)?
@@ -507,7 +524,7 @@ impl<'a> Source<'a> {
         let dead = graph
             .rows()
             .iter()
-            .filter(|row| self.rows.needed(**row, horizon).is_none())
+            .filter(|row| !self.rows.is_needed(**row, horizon))
             .count();
         IndexedGraph::new(graph, dead as u32)
     }

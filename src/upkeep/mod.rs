@@ -1,5 +1,11 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
 pub(crate) mod background;
+pub(crate) mod checkpoint;
+pub(crate) mod compaction;
+pub(crate) mod diagnose;
+pub(crate) mod dump;
 pub(crate) mod indexing;
 pub(crate) mod recover;
+pub(crate) mod salvage;
+pub(crate) mod verify;

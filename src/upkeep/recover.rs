@@ -1,6 +1,6 @@
 //! How does a directory become an open database?
 //!
-//! lock → manifest → map segments → replay → decide. A database that was closed is continued in its
+//! lock → manifest → map segments → checkpoint → replay of what is behind it → decide. A database that was closed is continued in its
 //! last segment. After a crash the last segment is sealed at its last whole commit and never
 //! written again; a new segment with a new seed begins at an LSN so far ahead that nothing that may
 //! have been issued is issued again. What the crash cut off may have been seen outside only in
@@ -23,18 +23,22 @@ use crate::{
     error::{PulseDBError, Result},
     format::{Fork, Manifest, SegmentEntry, SyncModeCode, Tail},
     log::{
-        self, LogContext, LogWriter, Reach, RecoveredLog, Replayed, Segment, SegmentCatalog,
-        SegmentMeta, SegmentPool, SegmentSet, TailFile,
+        self, LogContext, LogWriter, OpenLog, Reach, RecoveredLog, Replayed, Segment,
+        SegmentCatalog, SegmentMeta, SegmentPool, SegmentSet, TailFile,
     },
     manifest::{self, ManifestStore},
     model::{InstanceId, Lsn, RecoveryReport, SyncMode, Timeline, Timestamp},
+    upkeep::checkpoint,
     vfs::{LockError, OpenMode, Vfs, VfsLock},
 };
 
-use create::{create, create_dir, not_a_database, refuse_foreign_files};
+use create::{create, refuse_foreign_files};
+pub(super) use create::{create_dir, new_instance_id, not_a_database};
 
-const LOCK: &str = "LOCK";
-const LOG_DIR: &str = "log";
+/// The writer lease, in the database's directory.
+pub(crate) const LOCK: &str = "LOCK";
+/// The directory of the log, in the database's.
+pub(crate) const LOG_DIR: &str = "log";
 
 /// How far an open after a crash skips ahead: more LSNs than one session can issue without a sync.
 const CRASH_SKIP: u64 = 1 << 32;
@@ -57,6 +61,8 @@ pub(crate) struct OpenOptions {
 pub(crate) struct Recovered {
     /// The writer lease; `None` if read-only. To be dropped last.
     pub(crate) lock: Option<Box<dyn VfsLock>>,
+    /// Where the segments are.
+    pub(crate) log_dir: PathBuf,
     /// The manifest.
     pub(crate) manifest: Arc<ManifestStore>,
     /// The tail of the log; `None` if read-only.
@@ -132,12 +138,15 @@ fn open_for_writing(
     }
     let reach = last_commit(&found, fallback.is_some());
     let log = log::open_log(
-        &**vfs,
-        &dir,
-        found.instance_id,
-        &metas,
-        reach,
-        false,
+        OpenLog {
+            vfs: &**vfs,
+            dir: &dir,
+            instance_id: found.instance_id,
+            metas: &metas,
+            reach,
+            read_only: false,
+            checkpoint: checkpoint::load(&**vfs, path, &found),
+        },
         visitor,
     )?;
     let pool = match options.segment_pool {
@@ -152,7 +161,7 @@ fn open_for_writing(
     let mut context = LogContext {
         vfs: Arc::clone(vfs),
         env: Arc::clone(env),
-        dir,
+        dir: dir.clone(),
         instance_id: found.instance_id,
         timeline: found.timeline,
         segment_bytes: options.segment_bytes,
@@ -199,6 +208,7 @@ fn open_for_writing(
     );
     Ok(Recovered {
         lock: Some(lock),
+        log_dir: dir,
         manifest: store,
         writer: Some(writer),
         segments,
@@ -342,17 +352,21 @@ fn open_for_reading(
         last_commit(&found, loaded.fallback.is_some())
     };
     let log = log::open_log(
-        &**vfs,
-        &dir,
-        found.instance_id,
-        &metas,
-        reach,
-        true,
+        OpenLog {
+            vfs: &**vfs,
+            dir: &dir,
+            instance_id: found.instance_id,
+            metas: &metas,
+            reach,
+            read_only: true,
+            checkpoint: checkpoint::load(&**vfs, path, &found),
+        },
         visitor,
     )?;
     let clean = log.last.as_ref().is_some_and(|last| last.closed.is_some());
     Ok(Recovered {
         lock: None,
+        log_dir: dir,
         manifest: Arc::new(loaded.store),
         writer: None,
         segments: log.segment_set(),
@@ -407,10 +421,17 @@ fn report(log: RecoveredLog, clean: bool, fallback: Option<PulseDBError>) -> Rec
     if let Some(PulseDBError::Corrupted { file, offset, what }) = fallback {
         damaged.insert(0, (file, offset, what));
     }
+    let (checkpoint, checkpoint_unusable) = match log.checkpoint {
+        None => (None, None),
+        Some(Ok(lsn)) => (Some(lsn), None),
+        Some(Err(why)) => (None, Some(why)),
+    };
     RecoveryReport {
         clean,
         last_lsn: log.last_lsn,
         records: log.records,
+        checkpoint,
+        checkpoint_unusable,
         torn: log.torn,
         damaged,
     }

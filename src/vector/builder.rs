@@ -11,7 +11,6 @@ use super::{
     usearch::{Growing, library_version},
 };
 use crate::{
-    config::VectorElement,
     error::{PulseDBError, Result},
     format::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphParams},
 };
@@ -81,12 +80,10 @@ impl GraphBuilder {
                 self.capacity
             )));
         }
-        self.encoder.stored(vector, inverse_norm)?;
+        let error = self.encoder.encode(vector, inverse_norm)?;
         self.index.add(row, self.encoder.elements())?;
         self.rows.push(row);
-        if self.params.element == VectorElement::I8 {
-            self.errors.push(self.encoder.error(vector, inverse_norm));
-        }
+        self.errors.extend(error);
         Ok(())
     }
 

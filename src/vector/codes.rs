@@ -19,7 +19,7 @@ use crate::simd::{AlignedCodes, quantise};
 pub const LINE: usize = 64;
 
 /// Largest code: symmetric, because kernels take the absolute value.
-pub(super) const LARGEST_CODE: f32 = 127.0;
+const LARGEST_CODE: f32 = 127.0;
 
 /// How rare a component is that a calibrated step cuts off.
 const CUT_OFF_ONE_IN: usize = 2000;
@@ -170,6 +170,7 @@ impl<'a> Codes<'a> {
 /// A query as a code.
 #[derive(Debug)]
 pub struct QueryCode {
+    direction: Vec<f32>,
     codes: AlignedCodes,
     measure: Measure,
 }
@@ -177,16 +178,32 @@ pub struct QueryCode {
 impl QueryCode {
     /// The code of a query of length 1.
     #[must_use]
-    pub fn new(unit_query: &[f32]) -> Self {
-        let mut codes = AlignedCodes::zeroed(padded(unit_query.len()));
-        let measure = encode(unit_query, 1.0, &mut codes);
-        Self { codes, measure }
+    pub fn new(direction: Vec<f32>) -> Self {
+        let mut codes = AlignedCodes::zeroed(padded(direction.len()));
+        let measure = encode(&direction, 1.0, &mut codes);
+        Self {
+            direction,
+            codes,
+            measure,
+        }
+    }
+
+    /// The query.
+    #[must_use]
+    pub fn direction(&self) -> &[f32] {
+        &self.direction
     }
 
     /// The code.
     #[must_use]
     pub fn codes(&self) -> &[i8] {
         &self.codes
+    }
+
+    /// What one step of the code stands for.
+    #[cfg(test)]
+    pub fn unit(&self) -> f32 {
+        self.measure.unit
     }
 
     /// Similarity to a row as far as the codes tell: its middle and how far it may be off.
@@ -263,7 +280,7 @@ mod tests {
             prop_assume!(squared_norm(&row) > 1e-20);
             let norm = squared_norm(&query).sqrt();
             let unit_query: Vec<f32> = query.iter().map(|v| (f64::from(*v) / norm) as f32).collect();
-            let code = QueryCode::new(&unit_query);
+            let code = QueryCode::new(unit_query);
             let mut codes = AlignedCodes::zeroed(padded(row.len()));
             let best = encode(&row, inverse_norm(&row), &mut codes);
             for unit in [best.unit, best.unit * cut] {
@@ -295,7 +312,7 @@ mod tests {
         let mut codes = AlignedCodes::zeroed(LINE);
         let measure = encode(&row, f32::MIN_POSITIVE, &mut codes);
         assert_eq!(measure.error, f32::INFINITY);
-        let (_, off) = QueryCode::new(&[0.6, -0.8]).interval(0, measure);
+        let (_, off) = QueryCode::new(vec![0.6, -0.8]).interval(0, measure);
         assert_eq!(off, f32::INFINITY);
     }
 }

@@ -1,10 +1,10 @@
 //! What becomes of a vector when it goes into a graph?
 //!
-//! Its direction, as elements of the graph's kind. Every vector, whether stored or asked for, passes
-//! here: nothing that is not finite, of the right length and of length 1 (once multiplied by the
-//! inverse norm that came with it) reaches the library.
+//! Its direction, as elements of the graph's kind. Every vector that is stored passes here: nothing
+//! that is not finite, of the right length and of length 1 (once multiplied by the inverse norm that
+//! came with it) reaches the library.
 
-use super::codes::LARGEST_CODE;
+use super::codes::encode_with_unit;
 use crate::{
     config::VectorElement,
     error::{PulseDBError, Result},
@@ -15,6 +15,7 @@ use crate::{
 /// How far the length of a direction may be from 1. Rounding stays far below it; what is above was
 /// handed in with another vector's norm.
 const LENGTH_TOLERANCE: f64 = 1e-3;
+
 /// The elements of one vector, padding included.
 #[derive(Debug)]
 pub enum Elements {
@@ -29,7 +30,7 @@ pub enum Elements {
 /// Turns vectors into elements.
 #[derive(Debug)]
 pub struct Encoder {
-    params: GraphParams,
+    unit: f32,
     direction: Vec<f32>,
     elements: Elements,
 }
@@ -40,7 +41,7 @@ impl Encoder {
     pub fn new(params: GraphParams) -> Self {
         let width = params.width();
         Self {
-            params,
+            unit: params.unit,
             direction: vec![0.0; usize::from(params.dimension)],
             elements: match params.element {
                 VectorElement::I8 => Elements::I8(vec![0; width]),
@@ -56,49 +57,22 @@ impl Encoder {
         &self.elements
     }
 
-    /// A vector that is stored: its codes are in the graph's unit.
-    pub fn stored(&mut self, vector: &[f32], inverse_norm: f32) -> Result<()> {
+    /// Makes the elements of a vector. Answers with the error of its code, where it has one.
+    pub fn encode(&mut self, vector: &[f32], inverse_norm: f32) -> Result<Option<f32>> {
         self.normalise(vector, inverse_norm)?;
-        self.fill(self.params.unit);
-        Ok(())
-    }
-
-    /// A vector that is asked for: its codes are in a unit of its own, so that none is cut off. The
-    /// answer turns the library's distances into negative cosines when multiplied with them.
-    pub fn query(&mut self, vector: &[f32], inverse_norm: f32) -> Result<f32> {
-        self.normalise(vector, inverse_norm)?;
-        if self.params.element != VectorElement::I8 {
-            self.fill(1.0);
-            return Ok(1.0);
+        match &mut self.elements {
+            Elements::I8(codes) => {
+                let measure = encode_with_unit(&self.direction, 1.0, self.unit, codes);
+                return Ok(Some(measure.error));
+            }
+            Elements::F16(halves) => {
+                for (to, half) in halves.iter_mut().zip(halves_of(&self.direction)) {
+                    *to = half.cast_signed();
+                }
+            }
+            Elements::F32(numbers) => numbers.copy_from_slice(&self.direction),
         }
-        let largest = self
-            .direction
-            .iter()
-            .fold(0.0, |most: f32, x| most.max(x.abs()));
-        let unit = largest / LARGEST_CODE;
-        self.fill(unit);
-        Ok(unit * self.params.unit)
-    }
-
-    /// An upper bound of the distance between the last stored vector's direction and what its codes
-    /// stand for. The direction is taken as exact, not as rounded to `f32`.
-    #[must_use]
-    pub fn error(&self, vector: &[f32], inverse_norm: f32) -> f32 {
-        let Elements::I8(codes) = &self.elements else {
-            return 0.0;
-        };
-        let (inverse, unit) = (f64::from(inverse_norm), f64::from(self.params.unit));
-        let squared: f64 = vector
-            .iter()
-            .zip(codes)
-            .map(|(x, code)| {
-                let off = f64::from(*x) * inverse - unit * f64::from(*code);
-                off * off
-            })
-            .sum();
-        // The sum of at most 4096 terms is off by less than this factor, and the step up outweighs
-        // the rounding to `f32`.
-        ((squared.sqrt() * (1.0 + 1e-11)) as f32).next_up()
+        Ok(None)
     }
 
     fn normalise(&mut self, vector: &[f32], inverse_norm: f32) -> Result<()> {
@@ -122,18 +96,12 @@ impl Encoder {
             ))
         }
     }
+}
 
-    fn fill(&mut self, unit: f32) {
-        match &mut self.elements {
-            Elements::I8(codes) => simd::quantise(&self.direction, unit.recip(), codes),
-            Elements::F16(halves) => {
-                let mut bits = vec![0; halves.len()];
-                simd::f32_to_f16(&self.direction, &mut bits);
-                for (to, bits) in halves.iter_mut().zip(bits) {
-                    *to = bits.cast_signed();
-                }
-            }
-            Elements::F32(numbers) => numbers.copy_from_slice(&self.direction),
-        }
-    }
+/// Bits of binary16.
+#[must_use]
+pub fn halves_of(numbers: &[f32]) -> Vec<u16> {
+    let mut bits = vec![0; numbers.len()];
+    simd::f32_to_f16(numbers, &mut bits);
+    bits
 }

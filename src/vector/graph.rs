@@ -1,29 +1,44 @@
 //! Which rows of a frozen graph are near a vector?
 //!
-//! A [`Graph`] is one mapped file that has been checked in full ([`CheckedFile`]). One that fails is
-//! no harm but the work of building it anew.
+//! A [`Graph`] is one mapped file that has been checked in full: its bytes ([`CheckedFile`]), and then
+//! the links in them ([`Links`]). One that fails is no harm but the work of building it anew.
 //!
-//! Results are candidates. In graphs of codes their distances are estimates, comparable between
-//! graphs; whoever needs the exact order measures the vectors in the log.
+//! Results are candidates with estimates, comparable between graphs; whoever needs the exact order
+//! measures the vectors in the log.
 
 use std::path::Path;
 
 use super::{
-    codes::{Codes, Units},
-    elements::Encoder,
+    codes::{Codes, Measure, QueryCode, Units},
+    elements::halves_of,
     file::{CheckedFile, Expected},
-    usearch::{Frozen, Growing},
+    links::Links,
+    usearch::Growing,
+    walk::{Element, Field},
 };
 use crate::{
     config::VectorElement,
-    error::Result,
+    error::{PulseDBError, Result},
     format::{Covered, GraphParams},
+    simd::{F16, F32},
     vfs::Map,
 };
 
 /// A frozen graph. Any number of threads may search it.
 pub struct Graph {
-    frozen: Frozen,
+    file: CheckedFile,
+    links: Links,
+}
+
+/// A row that a search found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Near {
+    /// The row.
+    pub row: u32,
+    /// About how similar it is to the query.
+    pub similarity: f32,
+    /// How far that may be off.
+    pub off: f32,
 }
 
 /// The codes in a graph, row by row.
@@ -67,61 +82,137 @@ impl<'a> CodeMatrix<'a> {
 }
 
 impl Graph {
-    /// Checks the graph file that `map` is a map of, all of it, and prepares it for `slots` searches
-    /// at once; more wait. `path` is for errors.
+    /// Checks the graph file that `map` is a map of, all of it. `path` is for errors.
     ///
     /// # Errors
     /// [`PulseDBError::Corrupted`] if the bytes are not whole, [`PulseDBError::Version`] if they are
     /// of another version of the format, [`PulseDBError::Vector`] if they are a graph, but not the
     /// expected one, or one of another version of the library.
-    pub fn open(map: Map, path: &Path, expected: &Expected, slots: usize) -> Result<Self> {
+    pub fn open(map: Map, path: &Path, expected: &Expected) -> Result<Self> {
         let file = CheckedFile::new(map, path, expected)?;
-        Ok(Self {
-            frozen: Frozen::view(file, slots)?,
-        })
+        let links = Links::check(file.graph(), file.params(), file.rows())?;
+        Ok(Self { file, links })
     }
 
     /// What it covers.
     #[must_use]
     pub const fn covered(&self) -> &Covered {
-        &self.frozen.file().header().covered
+        &self.file.header().covered
     }
 
     /// How it was built.
     #[must_use]
     pub const fn params(&self) -> &GraphParams {
-        self.frozen.file().params()
+        self.file.params()
     }
 
     /// Its rows, ascending.
     #[must_use]
     pub fn rows(&self) -> &[u32] {
-        self.frozen.file().rows()
+        self.file.rows()
     }
 
-    /// Finds candidates near `query`: at most `ef` of the rows that `accept` lets through, with
-    /// their negative cosine, nearest first. More effort finds nearer ones. `found` is emptied
-    /// first. `accept` is asked while a slot is held, so it must not search this graph.
+    /// Finds rows near `query`, nearest first: at most `ef` of those that `accept` lets through. More
+    /// effort finds nearer ones. `found` is emptied first.
     ///
     /// The fewer rows `accept` lets through, the more of the graph is visited: all of it, if they are
-    /// fewer than `ef`. And whatever a search visits, every later one of its slot pays for, since
-    /// the library keeps the set of visited nodes at its largest size and clears all of it each
-    /// time. So callers scan where few rows are left.
+    /// fewer than `ef`. Where `accept` answers `None`, the walk is given up, and the answer is `false`.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Vector`] if the query has another dimension.
     pub fn search(
         &self,
-        query: &[f32],
-        query_inverse_norm: f32,
+        query: &QueryCode,
         ef: usize,
-        accept: Option<&dyn Fn(u32) -> bool>,
-        found: &mut Vec<(u32, f32)>,
-    ) -> Result<()> {
+        accept: impl FnMut(u32) -> Option<bool>,
+        found: &mut Vec<Near>,
+    ) -> Result<bool> {
         found.clear();
-        let mut encoder = Encoder::new(*self.params());
-        let scale = encoder.query(query, query_inverse_norm)?;
-        self.frozen
-            .search(encoder.elements(), ef, accept, |row, distance| {
-                found.push((row, distance * scale));
-            })
+        let direction = query.direction();
+        let dimension = self.params().dimension;
+        if direction.len() != usize::from(dimension) {
+            return Err(PulseDBError::Vector(format!(
+                "a query of {} components in a graph of {dimension}",
+                direction.len(),
+            )));
+        }
+        let numbers = (self.file.map()).get(self.file.layout().matrix.clone());
+        let numbers = numbers.unwrap_or_default();
+        // What rounding loses is less than what the query's code does.
+        let off = query.off(Measure::GONE);
+        Ok(match (self.codes(), self.params().element) {
+            (Some(matrix), _) => self.walk(
+                matrix.codes,
+                query.codes(),
+                ef,
+                accept,
+                |slot, dot| {
+                    let error = *matrix.errors.get(slot)?;
+                    let unit = matrix.unit;
+                    Some(query.interval(dot, Measure { unit, error }))
+                },
+                found,
+            ),
+            (None, VectorElement::F16) => {
+                let halves = halves_of(direction).into_iter();
+                let query: Vec<F16> = halves.map(u16::to_ne_bytes).collect();
+                self.walk(
+                    numbers.as_chunks().0,
+                    &query,
+                    ef,
+                    accept,
+                    |_, dot| Some((F16::dot(dot), off)),
+                    found,
+                )
+            }
+            (None, _) => {
+                let query: Vec<F32> = direction.iter().map(|x| x.to_ne_bytes()).collect();
+                self.walk(
+                    numbers.as_chunks().0,
+                    &query,
+                    ef,
+                    accept,
+                    |_, dot| Some((F32::dot(dot), off)),
+                    found,
+                )
+            }
+        })
+    }
+
+    fn walk<T: Element>(
+        &self,
+        vectors: &[T],
+        query: &[T],
+        ef: usize,
+        mut accept: impl FnMut(u32) -> Option<bool>,
+        interval: impl Fn(usize, i32) -> Option<(f32, f32)>,
+        found: &mut Vec<Near>,
+    ) -> bool {
+        let rows = self.rows();
+        let field = Field {
+            vectors,
+            width: self.params().width(),
+            links: &self.links,
+            graph: self.file.graph(),
+        };
+        let ef = ef.clamp(1, rows.len().max(1));
+        let accept = |slot: u32| {
+            rows.get(slot as usize)
+                .map_or(Some(false), |row| accept(*row))
+        };
+        let ended = field.walk(query, ef, accept, |slot, nearness| {
+            let slot = slot as usize;
+            let near = rows.get(slot).zip(interval(slot, nearness));
+            found.extend(near.map(|(row, (similarity, off))| Near {
+                row: *row,
+                similarity,
+                off,
+            }));
+        });
+        if !ended {
+            found.clear();
+        }
+        ended
     }
 
     /// The codes, if it is a graph of codes.
@@ -131,29 +222,27 @@ impl Graph {
         if params.element != VectorElement::I8 {
             return None;
         }
-        let file = self.frozen.file();
+        let (map, layout) = (self.file.map(), self.file.layout());
         Some(CodeMatrix {
-            rows: file.rows(),
-            codes: file.map().signed(file.layout().matrix.clone())?,
+            rows: self.file.rows(),
+            codes: map.signed(layout.matrix.clone())?,
             width: params.width(),
             unit: params.unit,
-            errors: file.map().floats(file.layout().errors.clone())?,
+            errors: map.floats(layout.errors.clone())?,
         })
     }
 
-    /// Bytes in memory: the mapped file, as if all of it were resident, and what the library keeps
-    /// beside it.
+    /// Bytes in memory: the mapped file, as if all of it were resident, and what is kept beside it.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.frozen
-            .file()
+        self.file
             .map()
             .len()
-            .saturating_add(self.frozen.heap())
+            .saturating_add(self.links.heap() as u64)
     }
 
     /// A copy that can be added to.
     pub(super) fn copied(&self, more: usize) -> Result<Growing> {
-        Growing::copy_of(&self.frozen, more)
+        Growing::copy_of(&self.file, more)
     }
 }

@@ -1,6 +1,6 @@
 //! Does a graph find what a look at every row finds, and refuse every file that is not whole?
 
-use super::*;
+use super::{codes::QueryCode, graph::Near, *};
 use crate::{
     config::VectorElement,
     error::{PulseDBError, Result},
@@ -92,7 +92,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The rows nearest to `query`, nearest first.
-fn nearest(vectors: &[Vec<f32>], query: &[f32], count: usize) -> Vec<u32> {
+pub(super) fn nearest(vectors: &[Vec<f32>], query: &[f32], count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..vectors.len() as u32).collect();
     order.sort_by(|a, b| {
         let of = |row: &u32| cosine(&vectors[*row as usize], query);
@@ -114,13 +114,12 @@ pub(super) fn map_of(dir: &Path, bytes: &[u8]) -> Map {
     file.map(bytes.len() as u64).unwrap()
 }
 
-pub(super) fn opened(bytes: &[u8], dimension: u16, slots: usize) -> Result<Graph> {
+pub(super) fn opened(bytes: &[u8], dimension: u16) -> Result<Graph> {
     let dir = tempfile::tempdir().unwrap();
     Graph::open(
         map_of(dir.path(), bytes),
         Path::new(FILE),
         &expected(dimension),
-        slots,
     )
 }
 
@@ -135,15 +134,39 @@ pub(super) fn bytes_of(params: GraphParams, vectors: &[Vec<f32>]) -> Vec<u8> {
 }
 
 pub(super) fn graph_of(params: GraphParams, vectors: &[Vec<f32>]) -> Graph {
-    opened(&bytes_of(params, vectors), params.dimension, 2).unwrap()
+    opened(&bytes_of(params, vectors), params.dimension).unwrap()
 }
 
+pub(super) fn asked(query: &[f32]) -> QueryCode {
+    let inverse = inverse_norm(query);
+    QueryCode::new(query.iter().map(|x| x * inverse).collect())
+}
+
+/// Rows and similarities.
 pub(super) fn found(graph: &Graph, query: &[f32], ef: usize) -> Vec<(u32, f32)> {
-    let mut found = vec![(1, 1.0)];
-    graph
-        .search(query, inverse_norm(query), ef, None, &mut found)
-        .unwrap();
-    found
+    filtered(graph, query, ef, |_| Some(true)).unwrap()
+}
+
+/// The same of rows that are let through; `None` if the walk was given up.
+pub(super) fn filtered(
+    graph: &Graph,
+    query: &[f32],
+    ef: usize,
+    accept: impl FnMut(u32) -> Option<bool>,
+) -> Option<Vec<(u32, f32)>> {
+    let before = Near {
+        row: 1,
+        similarity: 1.0,
+        off: 0.0,
+    };
+    let mut found = vec![before];
+    let ended = graph.search(&asked(query), ef, accept, &mut found).unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|near| (near.row, near.similarity))
+        .collect();
+    assert!(ended || found.is_empty());
+    ended.then_some(found)
 }
 
 /// Recall of the ten nearest, with the candidates ordered by their exact distance.
@@ -179,9 +202,9 @@ fn graphs_of_every_element_find_what_a_scan_finds() {
         assert_eq!(graph.codes().is_some(), element == VectorElement::I8);
         let answer = found(&graph, &queries[0], 64);
         assert_eq!(answer.len(), 64);
-        assert!(answer.is_sorted_by(|a, b| a.1 <= b.1));
+        assert!(answer.is_sorted_by(|a, b| a.1 >= b.1));
         let exact = cosine(&vectors[answer[0].0 as usize], &queries[0]);
-        let told = -f64::from(answer[0].1);
+        let told = f64::from(answer[0].1);
         assert!(
             (exact - told).abs() < 0.02,
             "{element:?}: {told} for {exact}"
@@ -205,7 +228,7 @@ fn a_graph_says_what_it_was_told() {
         ..covered(200)
     };
     let bytes = builder.finish(&covered).unwrap();
-    let graph = opened(&bytes, 40, 1).unwrap();
+    let graph = opened(&bytes, 40).unwrap();
     assert_eq!(graph.covered(), &covered);
     assert_eq!(graph.params(), &params);
     let rows: Vec<u32> = (0..30).map(|index| 10 + 3 * index).collect();
@@ -237,7 +260,7 @@ fn codes_are_those_of_the_rows_within_their_error() {
             .map(|off| off * off)
             .sum();
         let error = f64::from(codes.errors[index]);
-        assert!(off.sqrt() <= error && error < off.sqrt() * 1.0001 + 1e-9);
+        assert!(off.sqrt() <= error && error < off.sqrt() + 2e-4);
         assert!(row[70..].iter().all(|code| *code == 0));
         assert!(row.iter().all(|code| *code >= -127));
     }
@@ -250,13 +273,12 @@ fn components_beyond_the_unit_are_cut_and_counted_as_error() {
     let graph = graph_of(params, &[vec![1.0, 0.0, 0.0, 0.0], vec![0.5; 4]]);
     let codes = graph.codes().unwrap();
     assert_eq!(codes.codes[0], 127);
-    assert!((codes.errors[0] - 0.5).abs() < 1e-6 && codes.errors[1] < 1e-6);
+    assert!((codes.errors[0] - 0.5).abs() < 2e-4 && codes.errors[1] < 2e-4);
 }
 
 #[test]
-fn distances_of_codes_are_those_of_the_codes() {
-    // With as many candidates as rows, an opened graph must give every row, each with its distance by
-    // our metric and in that order: the library's own metric would give others.
+fn similarities_are_those_of_the_codes() {
+    // With as many candidates as rows, a graph must give every row.
     let vectors = clustered(6, 32, 150);
     let graph = graph_of(params(VectorElement::I8, 32), &vectors);
     let codes = graph.codes().unwrap();
@@ -268,14 +290,14 @@ fn distances_of_codes_are_those_of_the_codes() {
         crate::simd::quantise(&direction, unit.recip(), &mut asked);
         let answer = found(&graph, &query, 150);
         assert_eq!(answer.len(), 150);
-        for (row, distance) in answer {
+        for (row, similarity) in answer {
             let stored = &codes.codes[row as usize * 64..][..64];
             let dot: i32 = stored
                 .iter()
                 .zip(&asked)
                 .map(|(a, b)| i32::from(*a) * i32::from(*b))
                 .sum();
-            assert_eq!(distance, -(dot as f32) * (unit * codes.unit));
+            assert_eq!(similarity, unit * codes.unit * dot as f32);
         }
     }
 }
@@ -294,24 +316,36 @@ fn the_effort_is_what_is_asked_for() {
 fn filters_let_through_what_they_say() {
     let vectors = clustered(9, 32, 800);
     let graph = graph_of(params(VectorElement::I8, 32), &vectors);
-    let mut answer = Vec::new();
-    let mut ask = |accept: &dyn Fn(u32) -> bool| {
-        graph
-            .search(
-                &vectors[5],
-                inverse_norm(&vectors[5]),
-                50,
-                Some(accept),
-                &mut answer,
-            )
-            .unwrap();
-        answer.clone()
+    let ask = |accept: &dyn Fn(u32) -> bool| {
+        filtered(&graph, &vectors[5], 50, |row| Some(accept(row))).unwrap()
     };
     let odd = ask(&|row| row % 2 == 1);
     assert_eq!(odd.len(), 50);
     assert!(odd.iter().all(|(row, _)| row % 2 == 1));
     assert_eq!(ask(&|row| row == 700).len(), 1, "however far it is");
     assert!(ask(&|_| false).is_empty());
+}
+
+#[test]
+fn a_walk_that_is_given_up_finds_nothing() {
+    let vectors = clustered(9, 32, 800);
+    let graph = graph_of(params(VectorElement::I8, 32), &vectors);
+    let mut left = 100_u32;
+    let few = |_| {
+        left = left.checked_sub(1)?;
+        Some(false)
+    };
+    assert_eq!(filtered(&graph, &vectors[5], 50, few), None);
+    assert_eq!(filtered(&graph, &vectors[5], 50, |_| None), None);
+    assert_eq!(found(&graph, &vectors[5], 50).len(), 50);
+}
+
+#[test]
+fn a_query_of_another_dimension_is_refused() {
+    let graph = graph_of(params(VectorElement::I8, 32), &clustered(9, 32, 50));
+    let mut answer = Vec::new();
+    let outcome = graph.search(&asked(&[1.0; 33]), 10, |_| Some(true), &mut answer);
+    assert!(outcome.unwrap_err().to_string().contains("33 components"));
 }
 
 #[test]
@@ -334,7 +368,7 @@ fn an_extended_graph_finds_all_rows_and_the_old_one_stays() {
         let bytes = builder.finish(&covered(1500)).unwrap();
         assert_eq!(found(&old, &vectors[7], 30), before);
         drop(old);
-        let new = opened(&bytes, 32, 1).unwrap();
+        let new = opened(&bytes, 32).unwrap();
         assert_eq!(new.rows().len(), 1500);
         let recall = recall(&new, &vectors, &clustered(11, 32, 30), 64);
         assert!(recall >= 0.95, "{element:?}: {recall}");
@@ -372,14 +406,14 @@ fn small() -> Vec<u8> {
 #[test]
 fn no_flipped_byte_passes() {
     let good = small();
-    assert!(opened(&good, 8, 1).is_ok());
+    assert!(opened(&good, 8).is_ok());
     let dir = tempfile::tempdir().unwrap();
     for at in 0..good.len() {
         for flip in [1 << (at % 8), 0xff] {
             let mut bad = good.clone();
             bad[at] ^= flip;
             let map = map_of(dir.path(), &bad);
-            let error = Graph::open(map, Path::new(FILE), &expected(8), 1)
+            let error = Graph::open(map, Path::new(FILE), &expected(8))
                 .err()
                 .unwrap_or_else(|| panic!("byte {at} flipped by {flip:02x}"));
             assert!(
@@ -398,14 +432,14 @@ fn no_other_length_passes() {
         let map = map_of(dir.path(), &good[..len]);
         assert!(
             matches!(
-                Graph::open(map, Path::new(FILE), &expected(8), 1),
+                Graph::open(map, Path::new(FILE), &expected(8)),
                 Err(PulseDBError::Corrupted { .. })
             ),
             "{len} bytes"
         );
     }
     let longer = [good.as_slice(), &[0]].concat();
-    assert!(opened(&longer, 8, 1).is_err());
+    assert!(opened(&longer, 8).is_err());
 }
 
 #[test]
@@ -414,7 +448,7 @@ fn foreign_files_are_told_from_damaged_ones() {
     let reason = |bytes: &[u8], expected: &Expected| {
         let dir = tempfile::tempdir().unwrap();
         let map = map_of(dir.path(), bytes);
-        match Graph::open(map, Path::new(FILE), expected, 1) {
+        match Graph::open(map, Path::new(FILE), expected) {
             Err(PulseDBError::Vector(what)) => what,
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("it was taken"),
@@ -443,7 +477,7 @@ fn foreign_files_are_told_from_damaged_ones() {
     assert!(reason(&older, &expected(8)).contains("another version of usearch"));
     // What a checksum that was made to match does not hide.
     let denser = rewritten(&|header| header.params.connectivity = 17);
-    assert!(reason(&denser, &expected(8)).contains("its header"));
+    assert!(reason(&denser, &expected(8)).contains("its head"));
     for change in [
         (|header| header.rows = 59) as fn(&mut GraphHeader),
         |header| header.covered.first = 1,
@@ -452,7 +486,7 @@ fn foreign_files_are_told_from_damaged_ones() {
         |header| header.graph_len -= 64,
     ] {
         assert!(matches!(
-            opened(&rewritten(&change), 8, 1),
+            opened(&rewritten(&change), 8),
             Err(PulseDBError::Corrupted { .. })
         ));
     }
@@ -462,13 +496,13 @@ fn foreign_files_are_told_from_damaged_ones() {
     let crc = crc32fast::hash(&newer[..GRAPH_HEADER_LEN - 4]);
     newer[GRAPH_HEADER_LEN - 4..GRAPH_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
     assert!(matches!(
-        opened(&newer, 8, 1),
+        opened(&newer, 8),
         Err(PulseDBError::Version { found: 2, .. })
     ));
     let mut magic = good;
     magic[0] = b'X';
     assert!(matches!(
-        opened(&magic, 8, 1),
+        opened(&magic, 8),
         Err(PulseDBError::Corrupted { .. })
     ));
 }

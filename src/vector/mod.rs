@@ -4,8 +4,9 @@
 //! written once ([`GraphBuilder`]) and mapped from then on, and is never changed. It is derived from
 //! the log and never the truth: whoever cannot open one builds it anew.
 //!
-//! Everything that the library usearch does not guard is guarded in `usearch.rs` (what crosses into
-//! C++, and when) and `file.rs` (what a file must prove before the library sees a byte of it).
+//! The library usearch builds graphs; what it does not guard is guarded in `usearch.rs` (what crosses
+//! into C++, and when). What it wrote must prove itself in `file.rs` (bytes) and `links.rs` (every
+//! number in them) before `walk.rs` searches it.
 //!
 //! Rows that are in no graph are compared by their [`codes`], which stand in a [`tail`]. Graphs and
 //! tail together are the [`index`] of a collective; [`merge`] decides which graph is built next. All of
@@ -19,17 +20,17 @@ mod graph;
 #[cfg(test)]
 mod graph_tests;
 pub mod index;
+mod links;
+#[cfg(test)]
+mod links_tests;
 pub mod merge;
-#[cfg(not(pulsedb_loom))]
-mod slots;
-#[cfg(pulsedb_loom)]
-pub mod slots;
 pub mod store;
 pub mod tail;
 mod usearch;
 #[cfg(test)]
 mod usearch_tests;
+mod walk;
 
 pub use builder::GraphBuilder;
 pub use file::Expected;
-pub use graph::{CodeMatrix, Graph};
+pub use graph::Graph;

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     error::{PulseDBError, Result},
     format::Covered,
-    vfs::{Map, OpenMode, Vfs},
+    vfs::{Map, OpenMode, Vfs, VfsFile},
 };
 
 /// The directory of graph files, in the database's.
@@ -52,13 +52,25 @@ impl GraphFiles {
         if !self.vfs.exists(&self.dir).map_err(self.io("look for"))? {
             return Ok(Vec::new());
         }
-        self.vfs.list(&self.dir).map_err(self.io("list"))
+        let mut names = self.vfs.list(&self.dir).map_err(self.io("list"))?;
+        names.retain(|name| {
+            name.strip_suffix(UNFINISHED)
+                .unwrap_or(name)
+                .ends_with(SUFFIX)
+        });
+        Ok(names)
     }
 
     /// Whether a file of this name holds a finished graph.
     #[must_use]
     pub fn is_finished(name: &str) -> bool {
         name.ends_with(SUFFIX)
+    }
+
+    /// Opens a file, to be read with pread.
+    pub fn open(&self, name: &str) -> Result<Arc<dyn VfsFile>> {
+        let path = self.path(name);
+        (self.vfs.open(&path, OpenMode::Read)).map_err(PulseDBError::io("open", &path))
     }
 
     /// Maps a whole file.

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(codes.row(1).unwrap().1, Measure::GONE);
         assert_eq!(codes.row(3).unwrap().1, Measure::NOTHING);
         let norm = (1.25 + 140.0_f32.powi(2)).sqrt();
-        let query = QueryCode::new(&vectors[140].map(|value| value / norm));
+        let query = QueryCode::new(vectors[140].map(|value| value / norm).to_vec());
         let (code, measure) = codes.row(12).unwrap();
         let (middle, off) = query.interval(crate::simd::dot_i8(query.codes(), code), measure);
         assert!(

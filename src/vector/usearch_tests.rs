@@ -3,26 +3,29 @@
 //! Each was reproduced on the bare library. Some cannot even be written down here, and then the
 //! nearest thing that can be seen is tested:
 //!
-//! - Reserving, adding or removing beside a search: what is searched ([`Graph`]) has no such call.
+//! - Searching, be it beside adding or by more threads than it has contexts: it is never asked to.
+//! - Viewing a file that is then truncated or saved onto: it views none; it gets bytes to copy, and the
+//!   file is written by others, beside its name, and no [`Vfs`] call shrinks one.
 //! - Several threads adding, or adding beside saving: a builder is `&mut` to those that add.
 //! - The key `u64::MAX`, which is never found: keys are rows, of 32 bits.
 //! - Compacting: never called, because it would also part vectors from the order of rows.
-//! - A file that is viewed and then truncated, or saved onto: the library gets no path, only bytes;
-//!   the file is written by others, beside its name, and no [`Vfs`] call shrinks one.
-//! - A save that is not synced or replaces a file in steps: the same.
+//! - A save that is not synced or replaces a file in steps: it saves into memory.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
 };
 
 use super::{
+    codes::QueryCode,
+    elements::Encoder,
+    file::CheckedFile,
     graph_tests::{
-        FILE, bytes_of, clustered, covered, expected, found, graph_of, inverse_norm, map_of,
-        opened, params,
+        FILE, asked, bytes_of, clustered, covered, expected, filtered, found, graph_of,
+        inverse_norm, map_of, nearest, opened, params,
     },
-    slots::Slots,
+    usearch::Growing,
     *,
 };
 use crate::{
@@ -37,41 +40,57 @@ const fn sent<T: Send>() {}
 const _: () = sent::<GraphBuilder>();
 
 #[test]
-fn more_searches_than_slots_wait_for_each_other() {
+fn searches_do_not_see_each_other() {
     let vectors = clustered(20, 32, 2000);
-    let bytes = bytes_of(params(VectorElement::I8, 32), &vectors);
-    for slots in [0, 1, 3] {
-        let graph = opened(&bytes, 32, slots).unwrap();
-        let answers: Vec<_> = vectors[..40].iter().map(|v| found(&graph, v, 32)).collect();
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for (vector, answer) in vectors.iter().zip(&answers) {
-                        assert_eq!(&found(&graph, vector, 32), answer);
-                    }
-                });
-            }
-        });
-    }
-}
-
-#[test]
-fn never_more_are_inside_than_there_are_slots() {
-    let slots = Slots::new(2);
-    let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let graph = graph_of(params(VectorElement::I8, 32), &vectors);
+    let answers: Vec<_> = vectors[..40].iter().map(|v| found(&graph, v, 32)).collect();
     thread::scope(|scope| {
-        for _ in 0..6 {
+        for _ in 0..8 {
             scope.spawn(|| {
-                for _ in 0..200 {
-                    let _permit = slots.enter();
-                    most.fetch_max(inside.fetch_add(1, Relaxed) + 1, Relaxed);
-                    thread::yield_now();
-                    inside.fetch_sub(1, Relaxed);
+                for (vector, answer) in vectors.iter().zip(&answers) {
+                    assert_eq!(&found(&graph, vector, 32), answer);
                 }
             });
         }
     });
-    assert!(most.into_inner() <= 2);
+}
+
+#[test]
+fn a_walk_finds_what_the_library_would() {
+    let vectors = clustered(29, 48, 3000);
+    let queries = clustered(30, 48, 60);
+    for element in [VectorElement::I8, VectorElement::F16, VectorElement::F32] {
+        let params = params(element, 48);
+        let bytes = bytes_of(params, &vectors);
+        let dir = tempfile::tempdir().unwrap();
+        let file = CheckedFile::new(map_of(dir.path(), &bytes), Path::new(FILE), &expected(48));
+        let library = Growing::copy_of(&file.unwrap(), 0).unwrap();
+        let graph = opened(&bytes, 48).unwrap();
+        let (mut ours, mut theirs) = (0, 0);
+        for query in &queries {
+            let truth = nearest(&vectors, query, 32);
+            let right = |rows: &[u32]| rows.iter().filter(|row| truth.contains(row)).count();
+            let rows: Vec<u32> = found(&graph, query, 32)
+                .iter()
+                .map(|(row, _)| *row)
+                .collect();
+            ours += right(&rows);
+            let mut encoder = Encoder::new(GraphParams {
+                unit: if element == VectorElement::I8 {
+                    asked(query).unit()
+                } else {
+                    1.0
+                },
+                ..params
+            });
+            encoder.encode(query, inverse_norm(query)).unwrap();
+            theirs += right(&library.nearest(encoder.elements(), 32));
+        }
+        assert!(
+            ours * 1000 >= theirs * 995,
+            "{element:?}: {ours} beside {theirs}"
+        );
+    }
 }
 
 #[test]
@@ -123,7 +142,7 @@ fn rows_are_never_repeated_nor_out_of_order() {
     builder.add(6, &vector, 1.0).unwrap();
     builder.add(u32::MAX - 1, &vector, 1.0).unwrap();
     let bytes = builder.finish(&covered(u32::MAX)).unwrap();
-    let graph = opened(&bytes, 2, 1).unwrap();
+    let graph = opened(&bytes, 2).unwrap();
     let mut rows: Vec<u32> = (found(&graph, &vector, 9).iter())
         .map(|(row, _)| *row)
         .collect();
@@ -173,17 +192,16 @@ fn vectors_without_a_direction_do_not_come_in() {
             );
         }
         assert_eq!(builder.last_row(), Some(0));
-        let graph = opened(&builder.finish(&covered(9)).unwrap(), 3, 1).unwrap();
-        let mut answer = Vec::new();
-        for (vector, inverse) in no_directions {
-            assert!(
-                graph
-                    .search(vector, *inverse, 1, None, &mut answer)
-                    .is_err()
-            );
+        let graph = opened(&builder.finish(&covered(9)).unwrap(), 3).unwrap();
+        let answer = found(&graph, &good, 1);
+        assert!((answer[0].1 - 1.0).abs() < 0.01, "{element:?}: {answer:?}");
+        // Whoever asks for such a vector learns nothing, and does no harm.
+        for (vector, inverse) in no_directions.iter().filter(|(vector, _)| vector.len() == 3) {
+            let query = QueryCode::new(vector.iter().map(|x| x * inverse).collect());
+            let mut near = Vec::new();
+            assert!(graph.search(&query, 1, |_| Some(true), &mut near).unwrap());
+            assert_eq!(near[0].row, 0);
         }
-        graph.search(&good, 0.2, 1, None, &mut answer).unwrap();
-        assert!((answer[0].1 + 1.0).abs() < 0.01, "{element:?}: {answer:?}");
     }
 }
 
@@ -210,24 +228,20 @@ fn a_huge_effort_is_that_of_all_rows() {
 }
 
 #[test]
-fn a_panicking_filter_is_an_error() {
+fn a_panicking_filter_harms_no_later_search() {
     let vectors = clustered(24, 32, 300);
     let graph = graph_of(params(VectorElement::I8, 32), &vectors);
-    let (vector, inverse) = (&vectors[0], inverse_norm(&vectors[0]));
-    let asked = AtomicUsize::new(0);
-    let accept = |_: u32| -> bool {
-        assert!(asked.fetch_add(1, Relaxed) < 5, "a filter's own mistake");
-        true
+    let before = found(&graph, &vectors[0], 20);
+    let mut asked = 0;
+    let accept = |_: u32| -> Option<bool> {
+        asked += 1;
+        assert!(asked < 5, "a filter's own mistake");
+        Some(true)
     };
-    let mut answer = Vec::new();
-    let outcome = graph.search(vector, inverse, 20, Some(&accept), &mut answer);
-    assert!(outcome.unwrap_err().to_string().contains("filter"));
-    assert_eq!(asked.into_inner(), 6, "it is not asked again");
-    assert!(answer.is_empty());
-    // Its slot is free again, and the context that it used is in order.
-    let before = found(&graph, vector, 20);
+    let searching = AssertUnwindSafe(|| filtered(&graph, &vectors[0], 20, accept));
+    assert!(catch_unwind(searching).is_err());
     for _ in 0..5 {
-        assert_eq!(found(&graph, vector, 20), before);
+        assert_eq!(found(&graph, &vectors[0], 20), before);
     }
 }
 
@@ -239,7 +253,7 @@ fn a_file_may_lose_its_name_while_it_is_viewed() {
         dir.path(),
         &bytes_of(params(VectorElement::I8, 32), &vectors),
     );
-    let graph = Graph::open(map, Path::new(FILE), &expected(32), 1).unwrap();
+    let graph = Graph::open(map, Path::new(FILE), &expected(32)).unwrap();
     let before = found(&graph, &vectors[0], 20);
     // Another graph takes its name, and then nothing has it.
     drop(map_of(

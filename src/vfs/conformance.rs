@@ -25,6 +25,7 @@ fn conformance(vfs: &dyn Vfs, root: &Path) {
     names(vfs, root);
     content(vfs, root);
     allocation(vfs, root);
+    written(vfs, root);
     maps(vfs, root);
     exclusive_locks(vfs, root);
     shared_locks(vfs, root);
@@ -53,6 +54,27 @@ fn directories(vfs: &dyn Vfs, root: &Path) {
     assert_eq!(kind(vfs.sync_dir(&root.join("none"))), ErrorKind::NotFound);
     let orphan = vfs.open(&root.join("none/file"), OpenMode::CreateNew);
     assert_eq!(kind(orphan), ErrorKind::NotFound);
+}
+
+fn written(vfs: &dyn Vfs, root: &Path) {
+    const RESERVED: u64 = 1 << 20;
+    let file = vfs
+        .open(&root.join("written"), OpenMode::CreateNew)
+        .unwrap();
+    assert_eq!(file.written_end().unwrap(), 0);
+    file.allocate(RESERVED).unwrap();
+    let mut end = 0;
+    for at in [0, 5_000, 300_000, 70_000] {
+        file.write_all_at(b"data", at).unwrap();
+        end = end.max(at + 4);
+        let found = file.written_end().unwrap();
+        assert!((end..=RESERVED).contains(&found), "{found}");
+        let behind = read(&*file, found, (RESERVED - found) as usize).unwrap();
+        assert!(behind.iter().all(|byte| *byte == 0));
+    }
+    file.write_all_at(b"data", RESERVED - 4).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(file.written_end().unwrap(), RESERVED);
 }
 
 fn names(vfs: &dyn Vfs, root: &Path) {

@@ -71,6 +71,9 @@ pub trait Vfs: Send + Sync + Debug {
     /// Is there a file or directory of that name?
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
+    /// Does nobody hold a lock on the file, and does no other name lead to its bytes?
+    fn is_unshared(&self, path: &Path) -> io::Result<bool>;
+
     /// The names of the regular files in `dir`, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
@@ -90,6 +93,10 @@ pub trait Vfs: Send + Sync + Debug {
 pub trait VfsFile: Send + Sync + Debug {
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
+
+    /// An offset behind which nothing was ever written, at most the length: all bytes from there on read
+    /// as zero, and need not be read to know it.
+    fn written_end(&self) -> io::Result<u64>;
 
     /// Fills `buf` from `offset`; `UnexpectedEof` if the file ends before that.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
@@ -124,7 +131,7 @@ fn lock_note(pid: u32, start_ms: i64) -> String {
 }
 
 /// The holder's pid out of the bytes of a lock file; 0 where there is none to read.
-fn lock_holder(note: &[u8]) -> u32 {
+pub(crate) fn lock_holder(note: &[u8]) -> u32 {
     note.split(|&byte| byte == b'\n')
         .next()
         .and_then(|line| std::str::from_utf8(line).ok())

@@ -11,12 +11,15 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
 
-use rustix::{fs::FallocateFlags, io::Errno};
+use rustix::{
+    fs::{FallocateFlags, SeekFrom},
+    io::Errno,
+};
 
 use super::{LockError, Map, OpenMode, Vfs, VfsFile, VfsLock, lock_holder, lock_note};
 use crate::env::{Env, OsEnv};
@@ -60,6 +63,18 @@ impl Vfs for OsVfs {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
+    }
+
+    fn is_unshared(&self, path: &Path) -> io::Result<bool> {
+        let file = File::open(path)?;
+        if file.metadata()?.nlink() != 1 {
+            return Ok(false);
+        }
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -111,6 +126,22 @@ impl Vfs for OsVfs {
     }
 }
 
+/// Where the last stretch ends that the file system has data of: what was only reserved is a hole. Moves
+/// the position of `file`, which nobody uses.
+pub(super) fn written_end(file: &File) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    let mut end = 0;
+    while end < len {
+        match rustix::fs::seek(file, SeekFrom::Data(end)) {
+            Ok(data) => end = rustix::fs::seek(file, SeekFrom::Hole(data))?,
+            Err(Errno::NXIO) => break,
+            // Some file systems do not know.
+            Err(_) => return Ok(len),
+        }
+    }
+    Ok(end.min(len))
+}
+
 /// An open file of the operating system.
 #[derive(Debug)]
 struct OsFile(File);
@@ -118,6 +149,10 @@ struct OsFile(File);
 impl VfsFile for OsFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn written_end(&self) -> io::Result<u64> {
+        written_end(&self.0)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -175,7 +210,7 @@ impl VfsLock for OsLock {}
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -10,6 +10,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
 };
 
@@ -20,12 +21,12 @@ use tokio::sync::broadcast::{
 };
 
 use crate::{
-    error::{PulseDBError, Result},
+    error::Result,
     model::{CollectiveId, Lsn, WatchEvent, WatchFilter},
     sync::Arc,
     watch::{
         event,
-        hub::{Hub, Told},
+        hub::{Hub, Subscription, Told},
     },
 };
 
@@ -67,6 +68,10 @@ pub struct WatchStream {
     state: State,
     backlog: VecDeque<Arc<WatchEvent>>,
     last: Lsn,
+    /// Up to where the log was read into the backlog.
+    read: Lsn,
+    /// What the hub knows of `last`.
+    position: Arc<AtomicU64>,
     filter: WatchFilter,
     number: u32,
     collective: CollectiveId,
@@ -84,10 +89,10 @@ impl std::fmt::Debug for WatchStream {
 }
 
 impl WatchStream {
-    /// Everything after `last`, which the caller's snapshot shows, for a receiver that was made
+    /// Everything after `last`, which the caller's snapshot shows, for a subscription that was made
     /// before that snapshot was taken.
     pub(crate) fn new(
-        receiver: Live,
+        subscription: Subscription,
         last: Lsn,
         filter: WatchFilter,
         number: u32,
@@ -95,10 +100,14 @@ impl WatchStream {
         hub: Arc<Hub>,
         offload: Arc<dyn Offload>,
     ) -> Self {
+        let position = subscription.position;
+        position.store(last.get(), Ordering::Release);
         Self {
-            state: State::Live(receiver),
+            state: State::Live(subscription.receiver),
             backlog: VecDeque::new(),
             last,
+            read: last,
+            position,
             filter,
             number,
             collective,
@@ -112,8 +121,8 @@ impl WatchStream {
     /// Cancel-safe: a dropped future loses nothing.
     ///
     /// # Errors
-    /// [`PulseDBError::Closed`] where the stream lagged and the database was closed before it had
-    /// caught up; [`PulseDBError::Corrupted`] where the records it missed are damaged. The stream
+    /// [`crate::PulseDBError::Closed`] where the stream lagged and the database was closed before it had
+    /// caught up; [`crate::PulseDBError::Corrupted`] where the records it missed are damaged. The stream
     /// ends after an error: nothing is left out silently.
     pub async fn recv(&mut self) -> Option<Result<Arc<WatchEvent>>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
@@ -125,7 +134,7 @@ impl WatchStream {
     }
 
     fn catch_up(&self) -> Result<(Lsn, CatchUp)> {
-        let view = self.hub.view().ok_or(PulseDBError::Closed)?;
+        let view = self.hub.view_behind(self.last)?;
         let upto = view.lsn();
         let first = Lsn::new(self.last.get().saturating_add(1));
         let (number, collective) = (self.number, self.collective);
@@ -147,8 +156,16 @@ impl WatchStream {
         if event.lsn <= self.last {
             return false;
         }
-        self.last = event.lsn;
+        self.advance(event.lsn);
         event::wanted(&self.filter, event)
+    }
+
+    /// Everything up to `lsn` was delivered.
+    fn advance(&mut self, lsn: Lsn) {
+        if lsn > self.last {
+            self.last = lsn;
+            self.position.store(lsn.get(), Ordering::Release);
+        }
     }
 
     fn start_catching_up(&mut self, receiver: Live) -> Result<()> {
@@ -170,6 +187,7 @@ impl Stream for WatchStream {
                 }
                 continue;
             }
+            this.advance(this.read);
             let (receiver, received) = match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
                 State::Live(mut receiver) => match receiver.try_recv() {
@@ -201,6 +219,7 @@ impl Stream for WatchStream {
                         Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                         Poll::Ready(Ok((events, read))) => {
                             this.backlog.extend(events.into_iter().map(Arc::new));
+                            this.read = read;
                             this.state = if read < upto {
                                 State::Behind(receiver)
                             } else {

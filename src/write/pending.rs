@@ -164,7 +164,7 @@ impl Pending {
             .keys()
             .max()
             .map_or(0, |number| number + 1)
-            .max(applier.next_collective())
+            .max(applier.tables().next_number())
     }
 
     /// The living row with this idempotency key.

@@ -6,14 +6,17 @@
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    log::{LogWriter, OutFrame, Place, SegmentSet, Unsynced},
+    log::{LogWriter, OutFrame, Place, Relocation, Segment, SegmentSet, Unsynced},
     model::{Cursor, Lsn, SyncMode, Timeline, Timestamp},
     protocol::{
         commit::Pipeline,
         publish::{History, Published},
     },
-    state::{Applier, Mutation, Snapshot},
-    sync::Arc,
+    state::{
+        Applier, Held, Mutation, Snapshot,
+        retention::{Note, Retention},
+    },
+    sync::{Arc, Weak},
     write::{
         pending::{Item, Present},
         request::{Answer, Request},
@@ -28,6 +31,13 @@ pub type View = Snapshot<Arc<SegmentSet>>;
 pub trait Broadcast: Send {
     /// The records `first..=view.lsn()` were committed, and `view` shows them.
     fn committed(&mut self, view: &Arc<View>, first: Lsn);
+
+    /// Up to where everybody has heard everything, so that no older record will be asked for; `None`
+    /// where nobody lags.
+    fn heard_by_all(&self) -> Option<Lsn>;
+
+    /// The log may lose what was replaced or deleted up to `lsn`.
+    fn history_begins(&mut self, lsn: Lsn);
 }
 
 /// What the committer hands to others because it would hold up the next commit.
@@ -50,6 +60,14 @@ pub struct Parts {
     pub timeline: Timeline,
     /// What an acknowledgement means.
     pub sync_mode: SyncMode,
+    /// How far back snapshots may be asked for.
+    pub retention: Retention,
+    /// How far back the log is kept for subscribers that lag.
+    pub lag: Retention,
+    /// What was replaced up to here is not in memory any more.
+    pub trimmed: Lsn,
+    /// Bytes of the log.
+    pub log_bytes: u64,
     /// Told of every commit.
     pub broadcast: Box<dyn Broadcast>,
     /// Handed what can wait.
@@ -60,6 +78,8 @@ pub struct Parts {
 pub struct WritePipeline {
     parts: Parts,
     history: History<View>,
+    /// Snapshots of the past that were asked for.
+    past: Vec<Weak<View>>,
 }
 
 /// A group that the log holds.
@@ -84,12 +104,18 @@ impl WritePipeline {
         if let Some(first) = parts.published.load() {
             history.push(&first);
         }
-        Self { parts, history }
+        Self {
+            parts,
+            history,
+            past: Vec::new(),
+        }
     }
 
     /// Ends the log cleanly. Nothing can be committed afterwards.
     pub fn close(&mut self, now: Timestamp) -> Result<()> {
-        self.parts.log.close(now)
+        // Times never go back along the log, whatever the clock does.
+        let time = now.max(self.parts.sequencer.last_time());
+        self.parts.log.close(time)
     }
 
     /// What is to be synced for everything written so far to be durable; `None` if it is.
@@ -105,6 +131,7 @@ impl WritePipeline {
     /// Lets go of what nobody can see any more. Commits do so, too; this is for when there are none.
     pub fn bury(&mut self) {
         let horizon = self.horizon();
+        self.parts.trimmed = self.parts.trimmed.max(horizon);
         self.bury_below(horizon);
     }
 
@@ -116,8 +143,106 @@ impl WritePipeline {
         }
     }
 
+    /// The database as it was at `lsn`, or rather at the end of the last commit at or before it.
+    ///
+    /// # Errors
+    /// `Validation` for an LSN that history does not reach to.
+    pub fn snapshot_at(&mut self, lsn: Lsn) -> Result<Arc<View>> {
+        let newest = self.parts.published.load().ok_or(PulseDBError::Closed)?;
+        if lsn >= newest.lsn() {
+            if lsn == newest.lsn() {
+                return Ok(newest);
+            }
+            return Err(PulseDBError::validation(
+                "lsn",
+                lsn,
+                format!("the newest commit is {}", newest.lsn()),
+            ));
+        }
+        let trimmed = self.parts.trimmed;
+        if lsn < trimmed {
+            return Err(PulseDBError::validation(
+                "lsn",
+                lsn,
+                format!("history reaches back to {trimmed}; config.retention says how far"),
+            ));
+        }
+        // Where the record that ended the commit is gone already, nothing of it is left to see either.
+        let lsn = newest
+            .segments
+            .commit_at(lsn)
+            .map_or(trimmed, |end| end.max(trimmed));
+        let view = Arc::new(View {
+            cursor: Cursor {
+                timeline: newest.cursor.timeline,
+                lsn,
+            },
+            tables: self.parts.applier.tables_at(lsn),
+            newest: newest.newest,
+            segments: Arc::clone(&newest.segments),
+        });
+        self.past.retain(|past| past.strong_count() > 0);
+        self.past.push(Arc::downgrade(&view));
+        Ok(view)
+    }
+
+    /// Makes everything durable and fixes what the log may lose. `at_once`: even what live snapshots and
+    /// retention would keep; snapshots that are held go on reading the files as they were.
+    ///
+    /// # Errors
+    /// `Closed`, and `Io` after which the log takes nothing more.
+    pub fn hold(&mut self, at_once: bool) -> Result<Held<Arc<SegmentSet>>> {
+        // What replaces a record has to be durable before the record goes.
+        self.parts.log.sync()?;
+        let newest = self.parts.published.load().ok_or(PulseDBError::Closed)?;
+        let horizon = if at_once {
+            newest.lsn()
+        } else {
+            let heard = self.parts.broadcast.heard_by_all();
+            let watched = heard.map_or(newest.lsn(), |lsn| lsn.max(self.parts.lag.floor()));
+            self.horizon().min(watched)
+        };
+        self.parts.trimmed = self.parts.trimmed.max(horizon);
+        self.parts.broadcast.history_begins(horizon);
+        Ok(Held {
+            horizon,
+            tables: Arc::clone(&newest.tables),
+            segments: Arc::clone(&newest.segments),
+            next_collective: newest.tables.next_number(),
+        })
+    }
+
+    /// Goes on in a new segment, so that the present one can be rewritten.
+    pub fn seal(&mut self) -> Result<()> {
+        self.parts.log.seal()?;
+        self.show_segments();
+        Ok(())
+    }
+
+    /// Puts a rewritten segment into the place of those that `moved` leads from; readers see it after
+    /// [`Self::show_segments`].
+    pub fn rewritten(&mut self, segment: Option<Arc<Segment>>, moved: &[(u32, Arc<Relocation>)]) {
+        self.parts.log.rewritten(segment, moved);
+    }
+
+    /// Lets readers see the segments of the log as they are now.
+    pub fn show_segments(&mut self) {
+        if let Some(newest) = self.parts.published.load() {
+            let view = Arc::new(View {
+                segments: Arc::clone(self.parts.log.segments()),
+                ..View::clone(&newest)
+            });
+            self.history.push(&view);
+            self.parts.published.store(view);
+        }
+    }
+
+    /// What was replaced at or below this LSN is seen by no snapshot, and by none to come.
     fn horizon(&mut self) -> Lsn {
-        self.history.oldest().map_or(Lsn::ZERO, |view| view.lsn())
+        let oldest = self.history.oldest().map_or(Lsn::ZERO, |view| view.lsn());
+        let past = self.past.iter().filter_map(Weak::upgrade);
+        past.map(|view| view.lsn())
+            .fold(oldest.min(self.parts.retention.floor()), Lsn::min)
     }
 }
 
@@ -183,16 +308,29 @@ impl Pipeline for WritePipeline {
 
     fn apply(&mut self, durable: Durable) -> Applied {
         let horizon = self.horizon();
+        self.parts.trimmed = self.parts.trimmed.max(horizon);
         let first = durable.items.first().map(|item| item.frame.header.lsn);
-        let last = durable.items.last().map(|item| item.frame.header.lsn);
+        let last = durable.items.last().map(|item| item.frame.header);
+        let bytes = |item: &Item| item.frame.header.frame_len();
+        self.parts.log_bytes += durable.items.iter().map(bytes).sum::<u64>();
+        if let Some(last) = last {
+            let note = Note {
+                lsn: last.lsn,
+                time: last.time,
+                bytes: self.parts.log_bytes,
+            };
+            self.parts.retention.note(note);
+            self.parts.lag.note(note);
+        }
         for (item, place) in durable.items.into_iter().zip(&durable.places) {
             let lsn = item.frame.header.lsn;
+            self.parts.applier.note(&item.frame.header);
             let mutation = placed(item.mutation, lsn, *place, first, &durable.places);
             self.parts.applier.apply(lsn, mutation, horizon);
         }
         self.bury_below(horizon);
         Applied {
-            lsns: first.zip(last),
+            lsns: first.zip(last.map(|header| header.lsn)),
             answers: durable.answers,
             rooms: durable.rooms,
         }
@@ -206,6 +344,7 @@ impl Pipeline for WritePipeline {
                     lsn: last,
                 },
                 tables: Arc::clone(self.parts.applier.tables()),
+                newest: self.parts.applier.newest(),
                 segments: Arc::clone(self.parts.log.segments()),
             });
             self.history.push(&view);

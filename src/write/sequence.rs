@@ -54,6 +54,11 @@ pub struct Sequenced {
 }
 
 impl Sequencer {
+    /// The time of the newest record.
+    pub fn last_time(&self) -> Timestamp {
+        self.last_time
+    }
+
     /// Continues behind `last_time` and `last_id` with the LSN `next_lsn`.
     pub fn new(next_lsn: Lsn, last_time: Timestamp, last_id: u128, env: Arc<dyn Env>) -> Self {
         Self {

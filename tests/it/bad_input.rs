@@ -1212,7 +1212,14 @@ fn a_configuration_that_cannot_work_names_its_field() {
         (field, valid, Box::new(change))
     }
     let dimension = |n| move |c: &mut Config| c.embedding_dimension = EmbeddingDimension::Custom(n);
-    let buffer = |buffer_size| move |c: &mut Config| c.watch_config = WatchConfig { buffer_size };
+    let buffer = |buffer_size| {
+        move |c: &mut Config| {
+            c.watch_config = WatchConfig {
+                buffer_size,
+                ..WatchConfig::default()
+            }
+        }
+    };
     let cases = vec![
         case("embedding_dimension", false, dimension(0)),
         case("embedding_dimension", true, dimension(1)),

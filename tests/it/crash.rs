@@ -14,19 +14,26 @@
     reason = "these tests say what they did, and read files"
 )]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use pulsedb::{
-    NewExperience, SyncMode, blocking,
+    SyncMode, blocking,
     sim::{SimVfs, Survival},
 };
 
+use check::verify;
 use model::State;
 use workload::{Plan, Run, now};
 
+mod check;
 mod damage;
 mod faults;
 mod model;
+mod salvage;
+pub mod sequence;
 mod workload;
 
 const SURVIVALS: [Survival; 4] = [
@@ -122,7 +129,7 @@ fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
         let ops = whole.vfs.op_count();
         if plan.is_repeatable() {
             let again = plan.run(first.reboot(Survival::KeepAll));
-            assert_eq!(again.vfs.trace(), whole.vfs.trace(), "{plan:?}");
+            assert_eq!(operations(&again), operations(&whole), "{plan:?}");
         }
         verify(&plan, &whole, Survival::DropAll);
         for op in (0..ops).step_by(extent.stride(stride)) {
@@ -149,6 +156,16 @@ fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
     );
 }
 
+/// What a run did to its files. How long a checkpoint is depends on whether somebody happened to hold an
+/// older snapshot when a row was changed.
+fn operations(run: &Run) -> Vec<String> {
+    let shorten = |line: String| match line.split_once(".ckpt.tmp at 168, ") {
+        Some((write, _)) => write.to_owned(),
+        None => line,
+    };
+    run.vfs.trace().into_iter().map(shorten).collect()
+}
+
 /// The file system that a run starts on: empty, or with files written ahead.
 fn base(plan: &Plan) -> SimVfs {
     let vfs = SimVfs::new(plan.seed);
@@ -170,105 +187,6 @@ impl Plan {
     fn is_repeatable(&self) -> bool {
         self.pool == 0 && self.flush_interval > Duration::from_secs(1)
     }
-
-    /// Opens what a crash or fault left, with nothing else done to it.
-    fn recover(&self, vfs: &SimVfs) -> blocking::PulseDB {
-        let db = self.open(vfs, 1_000);
-        db.unwrap_or_else(|error| panic!("{error}: {:#?}", vfs.trace()))
-            .into()
-    }
-}
-
-/// Recovers what the run left, compares, goes on, and recovers once more.
-fn verify(plan: &Plan, run: &Run, survival: Survival) {
-    let vfs = run.vfs.reboot(survival);
-    let db = plan.recover(&vfs);
-    let found = State::read(&db).unwrap();
-    check_state(plan, run, survival, &found);
-    check_report(plan, run, survival, &db);
-    go_on(plan, run, db, &found);
-    let db = blocking::PulseDB::from(plan.open(&vfs, 1_001).unwrap());
-    let health = db.health_check().unwrap();
-    assert!(
-        health.recovery.clean && health.recovery.damaged.is_empty(),
-        "{health:?}"
-    );
-    let mut expected = found;
-    expected
-        .teams
-        .insert("after".to_owned(), std::rc::Rc::new(model::Team::empty()));
-    let again = State::read(&db).unwrap();
-    assert_eq!(again.teams["after"].known.len(), 1);
-    expected.team("after").known = again.teams["after"].known.clone();
-    assert_eq!(expected.difference(&again), None);
-    db.close().unwrap();
-}
-
-/// Is what was found something that may be left?
-fn check_state(plan: &Plan, run: &Run, survival: Survival, found: &State) {
-    let mut may_be_lost = 1;
-    if plan.mode == SyncMode::Fast && (survival != Survival::KeepAll || run.lying) {
-        may_be_lost = run.history.len() - run.safe;
-    }
-    let newest = run.history.iter().rev().take(may_be_lost);
-    let mut differences = Vec::new();
-    for candidate in run.pending.iter().chain(newest) {
-        match candidate.difference(found) {
-            None => return,
-            Some(difference) => differences.push(difference),
-        }
-    }
-    panic!(
-        "after {:?}: {:#?}\nwith {survival:?}, operations {:#?}",
-        run.failure,
-        &differences[..differences.len().min(4)],
-        run.vfs.trace()
-    );
-}
-
-fn check_report(plan: &Plan, run: &Run, survival: Survival, db: &blocking::PulseDB) {
-    let health = db.health_check().unwrap();
-    let report = &health.recovery;
-    assert!(report.damaged.is_empty(), "{report:?}");
-    if let Some(clean) = run.clean {
-        assert_eq!(report.clean, clean, "{report:?}");
-    }
-    let timeline = db.current_cursor().unwrap().timeline;
-    if let (Some(before), Some(clean)) = (run.timeline, run.clean) {
-        let expected = if plan.mode == SyncMode::Fast && !clean {
-            before.get() + 1
-        } else {
-            before.get()
-        };
-        assert_eq!(timeline.get(), expected, "{survival:?}, {report:?}");
-    }
-}
-
-/// Writing goes on, with an LSN that nobody has heard of before.
-fn go_on(plan: &Plan, run: &Run, db: blocking::PulseDB, found: &State) {
-    let before = db.current_cursor().unwrap().lsn.get();
-    let issued = run.newest_lsn.max(before);
-    // The key of a request that was acknowledged is still known.
-    for team in found.teams.values() {
-        for known in team.known.values().filter(|one| one.key.is_some()).take(2) {
-            let again = db.record_experience(NewExperience {
-                embedding: Some(known.embedding.clone()),
-                idempotency_key: known.key.clone(),
-                ..NewExperience::new(team.id.unwrap(), "agent", "again")
-            });
-            assert_eq!(again.unwrap(), known.id.unwrap());
-        }
-    }
-    assert_eq!(db.current_cursor().unwrap().lsn.get(), before);
-    let team = db.create_collective("after").unwrap();
-    let first = db.current_cursor().unwrap().lsn.get();
-    assert!(first > issued, "LSN {first} was issued before ({issued})");
-    db.record_experience(NewExperience {
-        embedding: Some(vec![0.5; plan.config().embedding_dimension.get()]),
-        ..NewExperience::new(team, "agent", "written after the recovery")
-    })
-    .unwrap();
-    db.close().unwrap();
 }
 
 /// Crashes at the operations of the open that follows the crash: whoever comes then finds the
@@ -302,4 +220,36 @@ fn crash_in_recovery(plan: &Plan, run: &Run, survival: Survival, stride: usize) 
         recoveries += 1;
     }
     recoveries
+}
+
+/// Rounds of requests with crashes in between, from one database to the next; as many requests as
+/// `PULSEDB_CRASH_OPERATIONS` says.
+#[test]
+fn sequences_of_requests_with_crashes_in_between() {
+    let wanted = std::env::var("PULSEDB_CRASH_OPERATIONS").map_or(3_000, |text| {
+        let plain = text.replace('_', "");
+        plain.parse::<u64>().expect("a number of requests")
+    });
+    let first = Extent::get().first_seed;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, done) = (AtomicU64::new(first), AtomicU64::new(0));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while done.load(Ordering::Relaxed) < wanted {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let _context = Context(format!("PULSEDB_CRASH_SEED={seed}"));
+                    let requests = sequence::seeded(seed);
+                    done.fetch_add(requests, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (done, took) = (done.into_inner(), started.elapsed());
+    println!(
+        "{done} requests, {} databases, seeds from {first} on, in {took:?}: {:.0} requests/s",
+        next.into_inner() - first,
+        done as f64 / took.as_secs_f64()
+    );
 }

@@ -8,12 +8,21 @@
 )]
 
 mod bad_input;
+mod checkpoint;
+#[cfg(feature = "cli")]
+mod cli;
+mod compaction;
+mod compat;
 mod concurrency;
 mod crash;
 mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
+mod fuzz;
+mod history;
 mod index;
+mod matrix;
 mod model;
 mod support;
+mod verify;
 mod watching;

@@ -46,6 +46,7 @@ enum Op {
     Advance(u64),
     ClockBack(i64),
     Flush,
+    Checkpoint,
     Reopen,
     ReopenReadOnly,
 }
@@ -259,6 +260,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (1_u64..2000).prop_map(Op::Advance),
         1 => (1_i64..500).prop_map(Op::ClockBack),
         1 => Just(Op::Flush),
+        2 => Just(Op::Checkpoint),
         2 => Just(Op::Reopen),
         1 => Just(Op::ReopenReadOnly),
     ]
@@ -574,6 +576,11 @@ impl Pair {
                 self.world.env.set_now(self.model.now);
                 return;
             }
+            Op::Checkpoint => {
+                let made = self.db.checkpoint().unwrap();
+                assert_eq!(made, self.db.current_cursor().unwrap());
+                return;
+            }
             Op::Reopen => return self.reopen(false),
             Op::ReopenReadOnly => {
                 self.reopen(true);
@@ -663,7 +670,11 @@ impl Pair {
                     self.change(op, id);
                 }
             }
-            Op::Advance(_) | Op::ClockBack(_) | Op::Reopen | Op::ReopenReadOnly => unreachable!(),
+            Op::Advance(_)
+            | Op::ClockBack(_)
+            | Op::Checkpoint
+            | Op::Reopen
+            | Op::ReopenReadOnly => unreachable!(),
         }
     }
 

@@ -85,6 +85,11 @@ impl World {
     }
 }
 
+/// Whether files that are kept in the repository are to be written anew.
+pub fn made_on_request() -> bool {
+    std::env::var_os("PULSEDB_MAKE").is_some()
+}
+
 /// Runs a future on a runtime of one thread.
 pub fn run<F: Future>(future: F) -> F::Output {
     let mut runtime = tokio::runtime::Builder::new_current_thread();

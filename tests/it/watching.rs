@@ -20,7 +20,10 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn buffered(buffer_size: usize) -> Config {
     Config {
-        watch_config: WatchConfig { buffer_size },
+        watch_config: WatchConfig {
+            buffer_size,
+            ..WatchConfig::default()
+        },
         ..config()
     }
 }

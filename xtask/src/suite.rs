@@ -41,7 +41,8 @@ const fn step(
     }
 }
 
-/// The library's tests use the simulated file system, which the feature `sim` compiles in.
+/// The library's tests use the simulated file system, which the feature `sim` compiles in, and run the
+/// command, which the feature `cli` builds.
 #[rustfmt::skip]
 const STEPS: &[Step] = &[
     step("format", true, Where::Root, &["fmt", "--all", "--check"]),
@@ -50,19 +51,19 @@ const STEPS: &[Step] = &[
     step("format of fuzz", true, Where::Package("fuzz"), &["fmt", "--check"]),
 
     step("tidy", true, Where::Root,
-        &["test", "--package", "pulsedb", "--no-default-features", "--features", "sim", "--test", "tidy"]),
+        &["test", "--package", "pulsedb", "--no-default-features", "--features", "sim,cli", "--test", "tidy"]),
     step("clippy, small build", true, Where::Root,
-        &["clippy", "--workspace", "--all-targets", "--no-default-features", "--features", "sim", "--", "-D", "warnings"]),
+        &["clippy", "--workspace", "--all-targets", "--no-default-features", "--features", "sim,cli", "--", "-D", "warnings"]),
     step("clippy", false, Where::Root,
-        &["clippy", "--workspace", "--all-targets", "--features", "sim", "--", "-D", "warnings"]),
+        &["clippy", "--workspace", "--all-targets", "--features", "sim,cli", "--", "-D", "warnings"]),
 
     step("tests of xtask", false, Where::Root, &["test", "--package", "xtask"]),
     step("unit, integration and doc tests, small build", true, Where::Root,
-        &["test", "--package", "pulsedb", "--no-default-features", "--features", "sim"]),
+        &["test", "--package", "pulsedb", "--no-default-features", "--features", "sim,cli"]),
     step("unit, integration and doc tests", false, Where::Root,
-        &["test", "--package", "pulsedb", "--features", "sim"]),
+        &["test", "--package", "pulsedb", "--features", "sim,cli"]),
     step("documentation", false, Where::Root,
-        &["doc", "--package", "pulsedb", "--no-deps", "--features", "sim"]),
+        &["doc", "--package", "pulsedb", "--no-deps", "--features", "sim,cli"]),
 
     // Not captured: a deadlock aborts the process, and what was captured goes with it.
     step("loom", false, Where::Loom("loom-tests"), &["test", "--release", "--", "--nocapture"]),

@@ -107,7 +107,7 @@ pub(super) fn refuse_foreign_files(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-pub(super) fn not_a_database(path: &Path) -> PulseDBError {
+pub(in crate::upkeep) fn not_a_database(path: &Path) -> PulseDBError {
     PulseDBError::config(
         "path",
         format!(
@@ -118,7 +118,7 @@ pub(super) fn not_a_database(path: &Path) -> PulseDBError {
 }
 
 /// Makes a directory and the parents it lacks, durably.
-pub(super) fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+pub(in crate::upkeep) fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     let mut missing = Vec::new();
     for ancestor in dir.ancestors() {
         let exists = ancestor.as_os_str().is_empty()
@@ -160,7 +160,8 @@ fn sync_name(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-fn new_instance_id(env: &dyn Env, now: Timestamp) -> InstanceId {
+/// Who a new database is.
+pub(in crate::upkeep) fn new_instance_id(env: &dyn Env, now: Timestamp) -> InstanceId {
     let random = env.random_u128().to_le_bytes();
     let random = random.first_chunk::<10>().copied().unwrap_or_default();
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{world, world::World};
-use crate::vfs::{Map, VfsFile, VfsLock};
+use crate::vfs::{Map, VfsFile, VfsLock, os::written_end};
 
 /// An open simulated file.
 pub(super) struct SimFile {
@@ -47,6 +47,12 @@ impl VfsFile for SimFile {
         let mut world = world(&self.world);
         world.faults.alive()?;
         world.inode(self.id)?.len()
+    }
+
+    fn written_end(&self) -> io::Result<u64> {
+        let mut world = world(&self.world);
+        world.faults.alive()?;
+        written_end(world.inode(self.id)?.visible())
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

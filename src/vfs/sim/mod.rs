@@ -143,6 +143,12 @@ impl SimVfs {
         world(&self.world).at_path(path)?.flip_bit(offset, bit)
     }
 
+    /// Removes a file, as a stranger would; the name is gone for good.
+    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+        Vfs::remove(self, path)?;
+        path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
+
     /// All files and their bytes, as readers see them.
     pub fn files(&self) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
         world(&self.world).files()
@@ -205,6 +211,10 @@ impl Vfs for SimVfs {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         world(&self.world).exists(path)
+    }
+
+    fn is_unshared(&self, path: &Path) -> io::Result<bool> {
+        world(&self.world).is_unlocked(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

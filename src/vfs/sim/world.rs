@@ -117,6 +117,16 @@ impl World {
         Ok(self.names.get(&key(path)).is_some())
     }
 
+    /// No file here has two names.
+    pub(super) fn is_unlocked(&mut self, path: &Path) -> io::Result<bool> {
+        self.faults.alive()?;
+        let Some(Entry::File(id)) = self.names.get(&key(path)) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let inode = self.inode(id)?;
+        Ok(!inode.exclusive_lock && inode.shared_locks == 0)
+    }
+
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.faults.alive()?;
         let dir = key(dir);

@@ -52,6 +52,8 @@ pub enum Step {
     Reinforce(String, String),
     Delete(String, String),
     Flush,
+    Compact,
+    Checkpoint,
     Reopen,
 }
 
@@ -112,7 +114,7 @@ impl State {
             }
             Step::Reinforce(team, content) => next.known(team, content).applications += 1,
             Step::Delete(team, content) => drop(next.team(team).known.remove(content)),
-            Step::RetryKey(..) | Step::Flush | Step::Reopen => {}
+            Step::RetryKey(..) | Step::Flush | Step::Compact | Step::Checkpoint | Step::Reopen => {}
         }
         next
     }

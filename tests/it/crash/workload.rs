@@ -3,12 +3,16 @@
 //! A workload is a function of its plan: the steps follow from the seed and from what was
 //! acknowledged before, so two runs are equal up to the operation at which one of them breaks.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use pulsedb::{
-    Config, EmbeddingDimension, ExperienceUpdate, NewExperience, PulseDB, PulseDBError, SyncMode,
-    Timestamp, WatchStream, blocking,
+    CompactionConfig, Config, EmbeddingDimension, ExperienceUpdate, NewExperience, PulseDB,
+    PulseDBError, SyncMode, Timestamp, WatchStream, blocking,
     model::{DecayConfig, Timeline},
     sim::{SimEnv, SimVfs},
 };
@@ -17,13 +21,30 @@ use super::model::{Draft, State, Step};
 
 const DIMENSION: usize = 8;
 
-/// SplitMix64, as in `SimEnv`.
-pub struct Chance(pub u64);
+/// Where the steps come from: given bytes first (a fuzzer's), then SplitMix64, as in `SimEnv`.
+pub struct Chance {
+    state: u64,
+    given: VecDeque<u8>,
+}
 
 impl Chance {
+    pub fn of(seed: u64) -> Self {
+        Self::given(seed, &[])
+    }
+
+    pub fn given(seed: u64, bytes: &[u8]) -> Self {
+        Self {
+            state: seed,
+            given: bytes.iter().copied().collect(),
+        }
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        if let Some(byte) = self.given.pop_front() {
+            return u64::from(byte);
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
@@ -41,6 +62,8 @@ pub struct Plan {
     pub pool: usize,
     pub flush_interval: Duration,
     pub steps: usize,
+    /// Whether checkpoints are among them.
+    pub checkpoints: bool,
 }
 
 /// What a run left behind.
@@ -48,6 +71,8 @@ pub struct Run {
     pub vfs: SimVfs,
     /// The state after each acknowledged request, from the empty one on.
     pub history: Vec<State>,
+    /// Requests made.
+    pub requests: u64,
     /// Index in `history` below which nothing may ever be lost, in `Fast` mode either.
     pub safe: usize,
     /// The state if the request that failed happened all the same.
@@ -60,10 +85,14 @@ pub struct Run {
     pub clean: Option<bool>,
     /// What broke, and at which step.
     pub failure: Option<(String, PulseDBError)>,
+    /// A checkpoint failed, which nobody but its caller hears of.
+    pub checkpoint_failed: bool,
     /// A sync failed, so that what it was for is lost even where the machine goes on.
     pub lying: bool,
     /// Operations that the file system had counted when the first request failed.
     pub ops_at_failure: u64,
+    /// Compactions that failed, which costs nobody anything.
+    pub compactions_failed: u64,
 }
 
 impl Plan {
@@ -74,6 +103,7 @@ impl Plan {
             pool: 0,
             flush_interval: Duration::from_secs(60),
             steps: 72,
+            checkpoints: true,
         }
     }
 
@@ -96,6 +126,10 @@ impl Plan {
             segment_pool: self.pool,
             flush_interval: self.flush_interval,
             read_threads: 1,
+            compaction: CompactionConfig {
+                automatic: false,
+                ..CompactionConfig::default()
+            },
             embed_threads: 1,
             ..Config::external(EmbeddingDimension::Custom(DIMENSION))
         }
@@ -115,20 +149,28 @@ impl Plan {
 
     /// Runs the workload on `vfs` to its end, or until a request fails.
     pub fn run(&self, vfs: SimVfs) -> Run {
+        let mut chance = Chance::of(self.seed);
+        self.run_from(vfs, State::default(), 0, &mut chance)
+    }
+
+    /// The same on a database that holds `state`, with requests numbered from `first` on.
+    pub fn run_from(&self, vfs: SimVfs, state: State, first: usize, chance: &mut Chance) -> Run {
         let mut run = Run {
             vfs,
-            history: vec![State::default()],
+            history: vec![state],
+            requests: 0,
             safe: 0,
             pending: None,
             newest_lsn: 0,
             timeline: None,
             clean: None,
             failure: None,
+            checkpoint_failed: false,
             lying: false,
             ops_at_failure: 0,
+            compactions_failed: 0,
         };
-        let mut chance = Chance(self.seed);
-        let mut session = 0;
+        let mut session = first as u64;
         let db = match self.open(&run.vfs, session) {
             Ok(db) => db,
             Err(error) => {
@@ -137,13 +179,17 @@ impl Plan {
             }
         };
         let mut live = Live::new(db);
+        live.watch_all(run.last());
         run.clean = Some(false);
-        for number in 0..self.steps {
-            let step = self.step(number, &mut chance, run.last());
+        for number in first..first + self.steps {
+            let step = self.step(number, chance, run.last());
+            run.requests += 1;
             let mut next = run.last().after(&step);
             let done = if matches!(step, Step::Reopen) {
                 session += 1;
                 self.reopen(&mut live, session, &mut run)
+            } else if matches!(step, Step::Checkpoint) {
+                live.checkpoint(&mut run)
             } else {
                 live.make(&step, run.last(), &mut next)
             };
@@ -154,6 +200,12 @@ impl Plan {
                         run.safe = run.history.len() - 1;
                     }
                     live.listen(&mut run);
+                }
+                // It is no harm to the rest: where the file system is gone, the next step says so.
+                Err(PulseDBError::Io { .. } | PulseDBError::Conflict { .. })
+                    if matches!(step, Step::Compact) =>
+                {
+                    run.compactions_failed += 1;
                 }
                 Err(error) => {
                     run.pending = Some(next);
@@ -201,11 +253,14 @@ impl Plan {
 
     /// The next step, given what is there.
     fn step(&self, number: usize, chance: &mut Chance, state: &State) -> Step {
-        if number < 2 {
+        if state.teams.len() < 2 {
             return Step::CreateTeam(format!("team-{number}"));
         }
         if number % 24 == 16 {
             return Step::Reopen;
+        }
+        if self.checkpoints && number % 18 == 11 {
+            return Step::Checkpoint;
         }
         let name = |chance: &mut Chance| {
             let names: Vec<&String> = state.teams.keys().collect();
@@ -246,7 +301,8 @@ impl Plan {
                 Some(key) => Step::RetryKey(team, key),
                 None => Step::Reinforce(team, content),
             },
-            84..88 => Step::Flush,
+            84..86 => Step::Flush,
+            86..88 => Step::Compact,
             88..92 => Step::Reopen,
             92..94 => Step::SetDecay(team, 1_000 + number as u64),
             94..96 => Step::GetOrCreateTeam(team),
@@ -365,7 +421,24 @@ impl Live {
                 db.delete_experience(id(before, team, content))?;
             }
             Step::Flush => db.flush()?,
-            Step::Reopen => unreachable!("made by the plan"),
+            Step::Compact => drop(db.compact()?),
+            Step::Checkpoint | Step::Reopen => unreachable!("made by the plan"),
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint. That it cannot be written costs nothing but an open's time, unless the
+    /// log could not be synced before.
+    fn checkpoint(&self, run: &mut Run) -> pulsedb::Result<()> {
+        match self.db.checkpoint() {
+            Ok(made) => assert_eq!(made, self.db.current_cursor()?),
+            Err(error @ PulseDBError::Io { .. }) => {
+                if self.db.health_check()?.poisoned.is_some() {
+                    return Err(error);
+                }
+                run.checkpoint_failed = true;
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

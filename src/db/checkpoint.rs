@@ -1,0 +1,106 @@
+//! Checkpoints, as the application asks for them and as they come by themselves.
+
+use crate::{
+    db::{
+        PulseDB,
+        engine::{Engine, stopped_error},
+    },
+    edge::pool,
+    error::{PulseDBError, Result},
+    model::Cursor,
+    sync::Arc,
+    upkeep::checkpoint::When,
+};
+
+/// Checkpoints.
+impl PulseDB {
+    /// Writes what was derived from the log to a file, so that the next open need not read the log
+    /// before it; answers the commit that the newest checkpoint shows the state after. Commits and
+    /// reads go on meanwhile.
+    ///
+    /// This happens by itself as the log grows (`Config::checkpoint_bytes`) and at a close; calling it
+    /// is worth while before something that may end the process.
+    ///
+    /// Cancel-safe: a checkpoint whose caller went away is finished all the same.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use pulsedb::{Config, EmbeddingDimension, PulseDB};
+    ///
+    /// let config = Config::external(EmbeddingDimension::Custom(3));
+    /// let db = PulseDB::open(dir.path(), config).await?;
+    /// db.create_collective("team").await?;
+    /// assert_eq!(db.checkpoint().await?, db.current_cursor().await?);
+    /// db.close().await?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PulseDBError::Io`] where the file cannot be written; the one before it stays, and writing
+    /// goes on. [`PulseDBError::ReadOnly`] and [`PulseDBError::Closed`] where nothing is written.
+    pub async fn checkpoint(&self) -> Result<Cursor> {
+        self.engine().committer()?;
+        let engine = Arc::clone(self.engine());
+        pool::run_once("checkpoint", move || engine.checkpoint(When::Now))?.await?
+    }
+}
+
+impl Engine {
+    /// Makes a checkpoint of the newest snapshot, if it is due; answers what the newest one shows.
+    fn checkpoint(&self, when: When) -> Result<Cursor> {
+        let committer = self.committer()?;
+        let view = self.published.load().ok_or(PulseDBError::Closed)?;
+        // In `Fast` mode the snapshot may be ahead of the medium.
+        self.flush_beside_commits()?;
+        if let Some(stopped) = committer.stopped() {
+            return Err(stopped_error(stopped));
+        }
+        let damage = &self.report.damaged;
+        let lsn = self.checkpoints.make(&view, &self.keys, damage, when)?;
+        Ok(Cursor { lsn, ..view.cursor })
+    }
+
+    /// Makes a checkpoint if enough was written since the last. For the upkeep thread.
+    pub(super) fn checkpoint_if_due(&self) {
+        let when = When::Behind(self.config.checkpoint_bytes);
+        let due = self
+            .published
+            .load()
+            .is_some_and(|view| self.checkpoints.is_due(&view, when));
+        if due && let Err(error) = self.checkpoint(when) {
+            warn(&error);
+        }
+    }
+
+    /// Makes a checkpoint if the next open would take noticeably longer without it. For the
+    /// committer, when everything is committed.
+    pub(super) fn checkpoint_at_close(&self) {
+        let Some(view) = self.published.load() else {
+            return;
+        };
+        if !self.checkpoints.is_due(&view, When::Close) {
+            return;
+        }
+        let damage = &self.report.damaged;
+        let made = self.flush_beside_commits().and_then(|()| {
+            self.checkpoints
+                .make(&view, &self.keys, damage, When::Close)
+        });
+        if let Err(error) = made {
+            warn(&error);
+        }
+    }
+}
+
+/// Nothing is lost, and it is tried again later.
+fn warn(error: &PulseDBError) {
+    if matches!(error, PulseDBError::Closed) {
+        return;
+    }
+    tracing::warn!(%error, "a checkpoint could not be written");
+}

@@ -1,0 +1,48 @@
+//! What does a frame say, whatever its kind?
+//!
+//! One value for any record, decoded in full: for tools that look at a log as a log (verify, salvage,
+//! dump). Flows that know which kind they look for use that kind's module.
+
+use super::{BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind, Traits, Vitals};
+use crate::model::CollectiveId;
+
+/// One record.
+#[derive(Clone, Debug)]
+pub enum Record<'a> {
+    /// A collective as it stands from now on.
+    Collective(Box<CollectiveRecord>),
+    /// A collective and everything in it is gone.
+    CollectiveDeleted,
+    /// An experience's immutable part and first values; every field was looked at.
+    Body(Box<BodyView<'a>>),
+    /// An experience's small mutable values.
+    Vitals(Vitals),
+    /// An experience's large mutable values.
+    Traits(Box<Traits>),
+    /// An experience is gone.
+    ExperienceDeleted,
+    /// The writer closed the database.
+    Close,
+}
+
+impl<'a> Record<'a> {
+    /// The record in a frame whose checksums were compared.
+    pub fn decode(header: &FrameHeader, payload: &'a [u8]) -> Result<Self, DecodeError> {
+        Ok(match header.kind {
+            RecordKind::Collective => {
+                let id = CollectiveId::from_u128(header.entity);
+                Self::Collective(Box::new(CollectiveRecord::decode(id, payload)?))
+            }
+            RecordKind::CollectiveDeleted => Self::CollectiveDeleted,
+            RecordKind::Body => {
+                let body = BodyView::parse(header.dimension, payload)?;
+                body.check()?;
+                Self::Body(Box::new(body))
+            }
+            RecordKind::Vitals => Self::Vitals(Vitals::decode(payload)?),
+            RecordKind::Traits => Self::Traits(Box::new(Traits::decode(payload)?)),
+            RecordKind::ExperienceDeleted => Self::ExperienceDeleted,
+            RecordKind::Close => Self::Close,
+        })
+    }
+}

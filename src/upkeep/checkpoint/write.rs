@@ -1,0 +1,352 @@
+//! How does a snapshot become the bytes of a checkpoint?
+//!
+//! Section by section, each in one walk over the rows, in pieces of [`PIECE_BYTES`]. The lists of
+//! chunks are held from the first walk to the last, so that all of them meet the same rows; rows in
+//! chunks that nobody has touched since the open are read from the checkpoint before, and do not stay.
+
+use std::{io, path::Path, sync::Arc};
+
+use super::{DIR, Source, UNFINISHED, Written};
+use crate::{
+    error::{PulseDBError, Result},
+    format::{
+        CHECKPOINT_HEADER_LEN, CheckpointCollective, CheckpointCounts, CheckpointDirectory,
+        CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment, RowRun, SlotTable,
+        checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+    },
+    log::Covered,
+    model::Lsn,
+    state::{
+        Kept, RowRef, Rows, Table,
+        base::{record_of, version_of},
+    },
+    vfs::{OpenMode, Vfs, VfsFile},
+};
+
+/// Bytes handed to the system at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Writes the checkpoint of `source` into the database in `path`, durably. No manifest names it yet.
+///
+/// # Errors
+/// `Io` where the file cannot be written, `Corrupted` where it is in doubt which is the last frame.
+pub(crate) fn write(vfs: &dyn Vfs, path: &Path, source: &Source<'_>) -> Result<Written> {
+    let lsn = source.view.lsn();
+    let Some(covered) = source.view.segments.covered(lsn) else {
+        let what = format!("damage hides where the commit of LSN {lsn} ends");
+        return Err(PulseDBError::corrupted(path, 0, what));
+    };
+    let dir = path.join(DIR);
+    let name = checkpoint_file_name(lsn);
+    let (finished, unfinished) = (dir.join(&name), dir.join(format!("{name}{UNFINISHED}")));
+    let write = || {
+        vfs.create_dir_all(&dir)?;
+        if vfs.exists(&unfinished)? {
+            vfs.remove(&unfinished)?;
+        }
+        let file = vfs.open(&unfinished, OpenMode::CreateNew)?;
+        let mut out = Out::new(Arc::clone(&file));
+        let header = Writer::new(source).write(covered, &mut out)?;
+        file.write_all_at(&header.encode(), 0)?;
+        file.sync_all()?;
+        vfs.rename(&unfinished, &finished)?;
+        vfs.sync_dir(&dir)?;
+        Ok(out.end())
+    };
+    match write() {
+        Ok(bytes) => Ok(Written {
+            lsn,
+            bytes,
+            covered,
+        }),
+        Err(error) => {
+            // It may not be there; either way nobody reads it.
+            let _ = vfs.remove(&unfinished);
+            Err(PulseDBError::io("write", &finished)(error))
+        }
+    }
+}
+
+/// The file behind its header: bytes are collected, counted and checksummed. After a failure nothing
+/// more is written.
+pub(super) struct Out {
+    file: Arc<dyn VfsFile>,
+    piece: Vec<u8>,
+    at: u64,
+    crc: crc32fast::Hasher,
+    written: io::Result<()>,
+}
+
+impl Out {
+    pub(super) fn new(file: Arc<dyn VfsFile>) -> Self {
+        Self {
+            file,
+            piece: Vec::with_capacity(PIECE_BYTES),
+            at: CHECKPOINT_HEADER_LEN as u64,
+            crc: crc32fast::Hasher::new(),
+            written: Ok(()),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.write_piece();
+        }
+    }
+
+    fn write_piece(&mut self) {
+        if self.written.is_ok() {
+            self.crc.update(&self.piece);
+            self.written = self.file.write_all_at(&self.piece, self.at);
+            self.at += self.piece.len() as u64;
+        }
+        self.piece.clear();
+    }
+
+    /// Where the next byte goes.
+    const fn end(&self) -> u64 {
+        self.at + self.piece.len() as u64
+    }
+
+    /// Writes what is left, and says how it went.
+    fn finish(&mut self) -> io::Result<u32> {
+        self.write_piece();
+        std::mem::replace(&mut self.written, Ok(()))?;
+        Ok(self.crc.clone().finalize())
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        std::mem::replace(&mut self.written, Ok(()))
+    }
+}
+
+/// One collective, as it is walked.
+struct Part {
+    table: Arc<Table>,
+    rows: Rows,
+    /// No snapshot that was live when the first walk began is below it.
+    horizon: Lsn,
+    /// Which of all rows its first one is.
+    at: u64,
+    runs: Vec<RowRun>,
+}
+
+pub(super) struct Writer<'a> {
+    source: &'a Source<'a>,
+    parts: Vec<Part>,
+    counts: CheckpointCounts,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(source: &'a Source<'a>) -> Self {
+        let tables = source.view.tables.iter();
+        let part = |table: &Arc<Table>| Part {
+            horizon: table.horizon(),
+            rows: table.rows(source.view.lsn()),
+            table: Arc::clone(table),
+            at: 0,
+            runs: Vec::new(),
+        };
+        Self {
+            source,
+            parts: tables.map(part).collect(),
+            counts: CheckpointCounts::default(),
+        }
+    }
+
+    pub(super) fn write(mut self, covered: Covered, out: &mut Out) -> io::Result<CheckpointHeader> {
+        let graves = self.rows(out);
+        out.check()?;
+        if slot_of(self.counts.rows).is_none() {
+            return Err(io::Error::other(
+                "there are more rows than a checkpoint holds",
+            ));
+        }
+        self.versions(out);
+        for grave in &graves {
+            out.put(&grave.encode());
+        }
+        self.counts.graves = graves.len() as u64;
+        out.check()?;
+        self.ids(out);
+        self.keys(out);
+        out.check()?;
+        let pad = out.end().next_multiple_of(8) - out.end();
+        for _ in 0..pad {
+            out.put(&[0]);
+        }
+        let directory = self.directory(covered).encode();
+        self.counts.directory = directory.len() as u64;
+        out.put(&directory);
+        let body_crc = out.finish()?;
+        let view = self.source.view;
+        // Read last: what was dropped while the walks went on was dropped below it.
+        let horizons = self.parts.iter().map(|part| part.table.horizon());
+        let horizon = horizons.fold(view.tables.last_removal(), Lsn::max);
+        Ok(CheckpointHeader {
+            instance_id: self.source.instance_id,
+            timeline: view.cursor.timeline,
+            lsn: view.lsn(),
+            horizon: horizon.min(view.lsn()),
+            frame_segment: covered.segment,
+            frame_at: covered.at,
+            frame_lsn: covered.lsn,
+            next_collective: view.tables.next_number(),
+            last_time: view.newest.time,
+            last_id: view.newest.id,
+            counts: self.counts,
+            body_crc,
+        })
+    }
+
+    /// Walks all rows, by collective and number.
+    fn for_each(&self, mut look: impl FnMut(u32, Kept<'_>)) {
+        for part in &self.parts {
+            let number = part.table.number;
+            part.rows
+                .for_each_kept(part.horizon, |kept| look(number, kept));
+        }
+    }
+
+    /// The rows; answers those among them that are deleted.
+    fn rows(&mut self, out: &mut Out) -> Vec<CheckpointGrave> {
+        let segments = &self.source.view.segments;
+        let mut graves = Vec::new();
+        let mut at = 0;
+        for part in &mut self.parts {
+            let collective = part.table.number;
+            part.at = at;
+            let runs = &mut part.runs;
+            part.rows.for_each_kept(part.horizon, |kept| {
+                let place = segments.resolve(kept.row.place);
+                out.put(&record_of(kept.row, place).encode());
+                match runs.last_mut() {
+                    Some(run) if run.rows().end == kept.number => run.count += 1,
+                    _ => runs.push(RowRun {
+                        first: kept.number,
+                        count: 1,
+                        at,
+                    }),
+                }
+                at += 1;
+                graves.extend(kept.deleted_at.map(|deleted_at| CheckpointGrave {
+                    collective,
+                    row: kept.number,
+                    deleted_at,
+                }));
+            });
+        }
+        self.counts.rows = at;
+        graves
+    }
+
+    fn versions(&mut self, out: &mut Out) {
+        let segments = &self.source.view.segments;
+        let mut count = 0;
+        self.for_each(|collective, kept| {
+            for (lsn, values) in kept.versions() {
+                let resolve = |place| segments.resolve(place);
+                let version = version_of(collective, kept.number, lsn, &values, resolve);
+                out.put(&version.encode());
+                count += 1;
+            }
+        });
+        self.counts.versions = count;
+    }
+
+    fn ids(&mut self, out: &mut Out) {
+        let slots = id_slots(self.counts.rows);
+        let mut table = SlotTable::new(slots);
+        let mut numbers = 0..;
+        self.for_each(|_, kept| {
+            let slot = numbers.next().and_then(slot_of).unwrap_or_default();
+            table.insert(id_hash(kept.row.id), slot);
+        });
+        self.counts.id_slots = slots;
+        for slot in table.slots() {
+            out.put(&slot.to_le_bytes());
+        }
+    }
+
+    /// Walks the keys of all rows that are not deleted: a deleted row gives its key free.
+    fn for_each_key(&self, mut look: impl FnMut(RowRef, &str)) {
+        self.for_each(|collective, kept| {
+            let at = RowRef {
+                collective,
+                row: kept.number,
+            };
+            if kept.row.keyed
+                && kept.deleted_at.is_none()
+                && let Some(key) = self.source.keys.key_of(at)
+            {
+                look(at, &key);
+            }
+        });
+    }
+
+    fn keys(&mut self, out: &mut Out) {
+        let mut counts = self.counts;
+        let mut hashes = Vec::new();
+        self.for_each_key(|at, key| {
+            counts.key_text += key.len() as u64;
+            let record = CheckpointKey {
+                collective: at.collective,
+                row: at.row,
+                text_end: counts.key_text,
+            };
+            out.put(&record.encode());
+            hashes.push(key_hash(at.collective, key));
+        });
+        counts.keys = hashes.len() as u64;
+        counts.key_slots = key_slots(counts.keys);
+        let mut table = SlotTable::new(counts.key_slots);
+        for (hash, number) in hashes.into_iter().zip(0..) {
+            table.insert(hash, key_slot(hash, slot_of(number).unwrap_or_default()));
+        }
+        for slot in table.slots() {
+            out.put(&slot.to_le_bytes());
+        }
+        self.for_each_key(|_, key| out.put(key.as_bytes()));
+        self.counts = counts;
+    }
+
+    fn directory(&mut self, covered: Covered) -> CheckpointDirectory {
+        let lsn = self.source.view.lsn();
+        let segments = self.source.view.segments.segments().iter();
+        let segments = segments
+            .filter(|segment| segment.header().first_lsn <= lsn)
+            .map(|segment| {
+                let end = if segment.id() == covered.segment {
+                    covered.end
+                } else {
+                    segment.end()
+                };
+                CheckpointSegment {
+                    id: segment.id(),
+                    index: segment.index_below(end),
+                }
+            });
+        let collectives = self.parts.iter_mut().map(|part| {
+            let table = &part.table;
+            let definitions = table.definitions(part.horizon, lsn).into_iter();
+            let agents = table.agents.all();
+            CheckpointCollective {
+                number: table.number,
+                id: crate::model::CollectiveId::from_u128(table.id),
+                row_count: table.row_count_at(lsn),
+                at: part.at,
+                definitions: definitions
+                    .map(|(since, one)| (since, Arc::unwrap_or_clone(one)))
+                    .collect(),
+                agents: agents.iter().map(ToString::to_string).collect(),
+                runs: std::mem::take(&mut part.runs),
+            }
+        });
+        CheckpointDirectory {
+            collectives: collectives.collect(),
+            segments: segments.collect(),
+            damage: self.source.damage.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Which records does somebody still need?
+//!
+//! Pure, apart from reading headers. A record may go only where it is certain that it is useless at
+//! the horizon: it was deleted, or replaced, at or below it. What is not understood is kept.
+//!
+//! A tombstone goes when nothing that it kills can be anywhere else, and in the same step as what it
+//! kills in the segments that are rewritten; else an open would bring the dead back. The newest row
+//! of a collective, and the newest collective, keep their tombstones for ever: numbers are given once.
+
+use std::collections::HashMap;
+
+use crate::{
+    format::{CollectiveRecord, FrameHeader, RecordKind},
+    log::{Frame, Segment, SegmentSet},
+    model::{CollectiveId, Lsn},
+    state::{Held, Row, Table, Values},
+    sync::Arc,
+};
+
+/// Bytes of a record of vitals, about: its place is not known, only its LSN.
+const VITALS_BYTES: u64 = 192;
+
+/// Decides for the frames of segments that are rewritten together.
+pub(super) struct Judge<'a> {
+    held: &'a Held<Arc<SegmentSet>>,
+    /// The segments that stay as they are.
+    others: Vec<&'a Segment>,
+    /// Collectives that were deleted at or below the horizon, and when.
+    deleted: HashMap<u32, Lsn>,
+}
+
+impl<'a> Judge<'a> {
+    /// For the segments with these ids.
+    pub(super) fn new(held: &'a Held<Arc<SegmentSet>>, run: &[u32]) -> Self {
+        // The active segment is the last one and begins behind everything that is rewritten, so what
+        // is in it is neither killed by that nor kills any of it below the horizon without standing
+        // in the tables.
+        let sealed = held.segments.sealed();
+        let deleted = sealed
+            .iter()
+            .flat_map(|segment| &segment.summary().deleted_collectives)
+            .filter(|(_, lsn)| *lsn <= held.horizon)
+            .copied();
+        Self {
+            held,
+            others: sealed
+                .iter()
+                .filter(|segment| !run.contains(&segment.id()))
+                .map(|segment| &**segment)
+                .collect(),
+            deleted: deleted.collect(),
+        }
+    }
+
+    /// Whether the record has to be kept.
+    pub(super) fn keeps(&self, frame: &Frame<'_>) -> bool {
+        let header = &frame.header;
+        if header.kind == RecordKind::Close {
+            return false;
+        }
+        if header.lsn > self.held.horizon {
+            return true;
+        }
+        if header.kind == RecordKind::CollectiveDeleted {
+            return header.collective.saturating_add(1) >= self.held.next_collective
+                || self.is_elsewhere(header.lsn, |_| true);
+        }
+        if self
+            .deleted
+            .get(&header.collective)
+            .is_some_and(|deleted_at| header.lsn < *deleted_at)
+        {
+            return false;
+        }
+        // A collective whose definition is damaged has no table; its records are there all the same.
+        let Some(table) = self.held.tables.get(header.collective) else {
+            return true;
+        };
+        match header.kind {
+            RecordKind::Collective => {
+                is_first_definition(frame) || self.keeps_definition(table, header.lsn)
+            }
+            RecordKind::Body => self.with_row(table, header, |_, _| ()).is_some(),
+            RecordKind::Vitals | RecordKind::Traits => self.keeps_version(table, frame),
+            RecordKind::ExperienceDeleted => {
+                header.row.saturating_add(1) >= table.row_count()
+                    || self.is_elsewhere(header.lsn, |segment| {
+                        segment.summary().may_hold_body(header.entity)
+                    })
+            }
+            RecordKind::Close | RecordKind::CollectiveDeleted => true,
+        }
+    }
+
+    /// May a segment that stays hold something that a tombstone of this LSN kills?
+    fn is_elsewhere(&self, lsn: Lsn, may_hold: impl Fn(&Segment) -> bool) -> bool {
+        self.others.iter().any(|segment| {
+            let header = segment.header();
+            header.first_lsn < lsn && header.cleaned < lsn && may_hold(segment)
+        })
+    }
+
+    fn keeps_definition(&self, table: &Table, lsn: Lsn) -> bool {
+        let needed = table.definitions(self.held.horizon, Lsn::new(u64::MAX));
+        // One behind the oldest that is needed, and not among them, could not be decoded.
+        needed.first().is_none_or(|(oldest, _)| lsn >= *oldest)
+    }
+
+    fn keeps_version(&self, table: &Table, frame: &Frame<'_>) -> bool {
+        let lsn = frame.header.lsn;
+        let is_vitals = frame.header.kind == RecordKind::Vitals;
+        let needed = self.with_row(table, &frame.header, |row, versions| {
+            let mut needed = false;
+            let mut oldest = Lsn::ZERO;
+            versions(row, &mut |values| {
+                oldest = if is_vitals {
+                    values.vitals_lsn
+                } else {
+                    values.traits_lsn
+                };
+                // A damaged record hides what is true: without it the row would show older values.
+                needed |= oldest == lsn || self.is_damage(values, frame);
+            });
+            needed || lsn > oldest
+        });
+        needed.unwrap_or(false)
+    }
+
+    fn is_damage(&self, values: &Values, frame: &Frame<'_>) -> bool {
+        values
+            .damaged_place
+            .is_some_and(|place| self.held.segments.resolve(place) == frame.place)
+    }
+
+    /// Looks at the row of a record, if anybody at or above the horizon can see it. The second argument
+    /// shows the versions that they see, newest first.
+    fn with_row<R>(
+        &self,
+        table: &Table,
+        header: &FrameHeader,
+        look: impl FnOnce(&Row, &dyn Fn(&Row, &mut dyn FnMut(&Values))) -> R,
+    ) -> Option<R> {
+        let horizon = self.held.horizon;
+        // A slot that is empty was freed: nobody can see the row.
+        table.with_slot(header.row, |slot| {
+            let row = slot.row()?;
+            let versions = |row: &Row, look: &mut dyn FnMut(&Values)| {
+                slot.versions(row, horizon, |_, values| look(&values));
+            };
+            (!slot.gone(horizon)).then(|| look(row, &versions))
+        })?
+    }
+}
+
+/// Whether the record made its collective. It stays as long as the collective, in front of the rows:
+/// who replays the log would not know where they belong.
+fn is_first_definition(frame: &Frame<'_>) -> bool {
+    let id = CollectiveId::from_u128(frame.header.entity);
+    let record = frame
+        .verified_payload()
+        .map(|payload| CollectiveRecord::decode(id, payload));
+    match record {
+        Ok(Ok(record)) => record.collective.created_at == frame.header.time,
+        _ => true,
+    }
+}
+
+/// About how many bytes of each segment somebody needs, by id. Bodies and traits are counted exactly.
+pub(super) fn live_bytes(held: &Held<Arc<SegmentSet>>) -> HashMap<u32, u64> {
+    let segments = &held.segments;
+    let mut live: HashMap<u32, u64> = HashMap::new();
+    let mut add = |segment: u32, bytes: u64| *live.entry(segment).or_default() += bytes;
+    for table in held.tables.iter() {
+        table.for_each_from(0, Lsn::new(u64::MAX), |visited| {
+            let place = segments.resolve(visited.row.place);
+            add(place.segment, u64::from(visited.row.frame_bytes));
+            if visited.unchanged() {
+                return true;
+            }
+            let values = visited.values();
+            if values.vitals_lsn != Lsn::ZERO
+                && let Some(segment) = segments.holding(values.vitals_lsn)
+            {
+                add(segment.id(), VITALS_BYTES);
+            }
+            if let Some(place) = values.traits_place
+                && let Ok(frame) = segments.frame(place)
+            {
+                add(frame.place.segment, frame.header.frame_len());
+            }
+            true
+        });
+    }
+    live
+}

@@ -1,0 +1,148 @@
+//! What does the log say, record by record?
+//!
+//! A page of decoded records as of one snapshot, damage in its place among them. Called by the surface,
+//! on a thread that may wait for the medium.
+
+use std::sync::Arc;
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{BodyView, DecodeError, Record, Traits, Vitals},
+    log::{Frame, SegmentSet},
+    model::{
+        Damage, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+    },
+    state::Snapshot,
+};
+
+use super::verify::entity_of;
+
+/// A page ends behind so many bytes of records.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The records that `options` ask for, as `view` sees them.
+pub(crate) fn page(view: &Snapshot<Arc<SegmentSet>>, options: &LogOptions) -> LogPage {
+    let mut page = LogPage {
+        items: Vec::new(),
+        next: None,
+    };
+    let mut bytes = 0;
+    for found in view.segments.iter_from(options.from, view.lsn()) {
+        if let Ok(frame) = &found
+            && (page.items.len() >= options.limit || bytes >= PAGE_BYTES)
+        {
+            page.next = Some(frame.header.lsn);
+            return page;
+        }
+        page.items.push(match found {
+            Ok(frame) => {
+                bytes += frame.header.frame_len();
+                match entry(view, &frame, options) {
+                    Ok(entry) => LogItem::Record(Box::new(entry)),
+                    Err(error) => LogItem::Damaged(Damage {
+                        entity: entity_of(&frame.header),
+                        ..damage(error)
+                    }),
+                }
+            }
+            Err(error) => LogItem::Damaged(damage(error)),
+        });
+    }
+    page
+}
+
+fn damage(error: PulseDBError) -> Damage {
+    let (file, offset, what) = match error {
+        PulseDBError::Corrupted { file, offset, what } => (file, offset, what),
+        other => (Default::default(), 0, other.to_string()),
+    };
+    Damage {
+        file,
+        offset,
+        what,
+        entity: None,
+    }
+}
+
+fn entry(
+    view: &Snapshot<Arc<SegmentSet>>,
+    frame: &Frame<'_>,
+    options: &LogOptions,
+) -> Result<LogEntry> {
+    let header = &frame.header;
+    let payload = frame.verified_payload()?;
+    let fault = |error: DecodeError| frame.corrupted(error.to_string());
+    let record = match Record::decode(header, payload).map_err(fault)? {
+        Record::Collective(record) => LogRecord::Collective {
+            definition: record.collective,
+        },
+        Record::CollectiveDeleted => LogRecord::CollectiveDeleted,
+        Record::Body(body) => self::body(header.dimension, &body, options).map_err(fault)?,
+        Record::Vitals(vitals) => LogRecord::Vitals(self::vitals(vitals)),
+        Record::Traits(traits) => LogRecord::Traits(self::traits(*traits)),
+        Record::ExperienceDeleted => LogRecord::ExperienceDeleted,
+        Record::Close => LogRecord::Close,
+    };
+    let segment = view.segments.segment(frame.place.segment);
+    Ok(LogEntry {
+        lsn: header.lsn,
+        timestamp: header.time,
+        closes_commit: header.closes_commit,
+        durable_upto: header.durable_upto,
+        collective: header.collective,
+        row: header.row,
+        entity: entity_of(header),
+        file: segment.map_or_else(Default::default, |segment| segment.path().to_owned()),
+        offset: frame.place.offset(),
+        bytes: header.frame_len(),
+        record,
+    })
+}
+
+fn body(
+    dimension: u16,
+    body: &BodyView<'_>,
+    options: &LogOptions,
+) -> Result<LogRecord, DecodeError> {
+    let content = body.content()?;
+    Ok(LogRecord::Body(Box::new(LogBody {
+        experience_type: body.experience_type()?,
+        source_agent: body.source_agent()?.to_owned(),
+        source_task: body.source_task()?.map(str::to_owned),
+        idempotency_key: body.idempotency_key()?.map(str::to_owned),
+        content_hash: body.content_hash()?,
+        content_bytes: content.len() as u64,
+        content: options.contents.then(|| content.to_owned()),
+        dimension,
+        embedding: options.embeddings.then(|| body.vector_f32()),
+        vitals: vitals(body.vitals()?),
+        traits: traits(body.traits()?),
+    })))
+}
+
+fn vitals(vitals: Vitals) -> LogVitals {
+    LogVitals {
+        importance: vitals.importance,
+        confidence: vitals.confidence,
+        applications: vitals.applications,
+        last_reinforced: vitals.last_reinforced,
+        archived: vitals.archived,
+        change: vitals.change,
+        replaces: vitals.prev,
+        traits_lsn: vitals.traits_lsn,
+    }
+}
+
+fn traits(traits: Traits) -> LogTraits {
+    LogTraits {
+        domain: traits.domain,
+        tags: traits.tags,
+        related_files: traits.related_files,
+        expires_at: traits.expires_at,
+        valid_from: traits.valid_from,
+        valid_to: traits.valid_to,
+        pinned: traits.pinned,
+        replaces: traits.prev,
+        vitals_lsn: traits.vitals_lsn,
+    }
+}

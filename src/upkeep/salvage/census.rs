@@ -1,0 +1,217 @@
+//! Who lives?
+//!
+//! Pure: fed with every readable record once, in any order of files; afterwards it says of each whether
+//! it goes into the new database. What was deleted stays behind, and so does a change of something that
+//! is lost. A collective whose definition is lost, or comes only behind the first of its experiences, gets
+//! one in front: its next definition, or one with a made-up name.
+
+use std::collections::HashMap;
+
+use roaring::{RoaringBitmap, RoaringTreemap};
+
+use crate::{
+    format::{CollectiveRecord, FrameHeader, RecordKind, payload_crc},
+    model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp},
+};
+
+/// What is known of one collective.
+#[derive(Default)]
+struct Known {
+    id: Option<u128>,
+    /// Its first readable definition.
+    definition: Option<(FrameHeader, Vec<u8>)>,
+    /// Its first record that is not a definition.
+    first_use: Option<(Lsn, Timestamp)>,
+    /// Components of its vectors, as its bodies say.
+    dimension: u16,
+    deleted: bool,
+    bodies: RoaringBitmap,
+    dead: RoaringBitmap,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It is taken.
+    Taken,
+    /// What it is about was deleted.
+    Deleted,
+    /// What it changes is lost.
+    Orphan,
+}
+
+/// Everything that was seen.
+#[derive(Default)]
+pub(super) struct Census {
+    collectives: HashMap<u32, Known>,
+    /// LSNs of readable records.
+    lsns: RoaringTreemap,
+    /// Bytes of what may be taken, at most.
+    pub(super) bytes: u64,
+}
+
+impl Census {
+    /// A readable record.
+    pub(super) fn record(&mut self, header: &FrameHeader, payload: &[u8]) {
+        self.bytes += header.frame_len();
+        self.lsns.insert(header.lsn.get());
+        let known = self.known(header);
+        match header.kind {
+            RecordKind::Collective => {
+                known.id = Some(header.entity);
+                let is_first = known
+                    .definition
+                    .as_ref()
+                    .is_none_or(|(first, _)| header.lsn < first.lsn);
+                if is_first {
+                    known.definition = Some((*header, payload.to_vec()));
+                }
+            }
+            RecordKind::Body => {
+                known.dimension = header.dimension;
+                known.bodies.insert(header.row);
+            }
+            RecordKind::CollectiveDeleted => known.deleted = true,
+            RecordKind::ExperienceDeleted => {
+                known.dead.insert(header.row);
+            }
+            RecordKind::Vitals | RecordKind::Traits | RecordKind::Close => {}
+        }
+    }
+
+    /// A record whose payload is lost.
+    pub(super) fn damaged(&mut self, header: &FrameHeader) {
+        let known = self.known(header);
+        match header.kind {
+            RecordKind::Collective => known.id = Some(header.entity),
+            RecordKind::CollectiveDeleted => known.deleted = true,
+            RecordKind::ExperienceDeleted => {
+                known.dead.insert(header.row);
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, header: &FrameHeader) -> &mut Known {
+        let known = self.collectives.entry(header.collective).or_default();
+        let used = (header.lsn, header.time);
+        if header.kind != RecordKind::Collective
+            && known.first_use.is_none_or(|first| used.0 < first.0)
+        {
+            known.first_use = Some(used);
+        }
+        known
+    }
+
+    /// What becomes of a readable record.
+    pub(super) fn fate(&self, header: &FrameHeader) -> Fate {
+        let Some(known) = self.collectives.get(&header.collective) else {
+            return Fate::Orphan;
+        };
+        match header.kind {
+            // The new database is closed by itself.
+            RecordKind::Close | RecordKind::CollectiveDeleted | RecordKind::ExperienceDeleted => {
+                Fate::Deleted
+            }
+            _ if known.deleted => Fate::Deleted,
+            RecordKind::Collective => Fate::Taken,
+            RecordKind::Body | RecordKind::Vitals | RecordKind::Traits => {
+                if known.dead.contains(header.row) {
+                    Fate::Deleted
+                } else if known.bodies.contains(header.row) {
+                    Fate::Taken
+                } else {
+                    Fate::Orphan
+                }
+            }
+        }
+    }
+
+    /// Collectives and experiences that live.
+    pub(super) fn count(&self) -> (u64, u64) {
+        let living = self.collectives.values().filter(|known| {
+            !known.deleted && (known.definition.is_some() || !known.bodies.is_empty())
+        });
+        living.fold((0, 0), |(collectives, experiences), known| {
+            (
+                collectives + 1,
+                experiences + (&known.bodies - &known.dead).len(),
+            )
+        })
+    }
+
+    /// The definitions that have to be put in front of what is there, by LSN, and the collectives whose
+    /// own is lost. `new_id` makes an id.
+    pub(super) fn definitions(
+        &mut self,
+        mut new_id: impl FnMut() -> u128,
+    ) -> (Vec<(FrameHeader, Vec<u8>)>, Vec<CollectiveId>) {
+        let mut wanted: Vec<(u32, Lsn, Timestamp)> = self
+            .collectives
+            .iter()
+            .filter(|(_, known)| !known.deleted && !known.bodies.is_empty())
+            .filter_map(|(number, known)| {
+                let (first, time) = known.first_use?;
+                let defined = known.definition.as_ref().map(|(header, _)| header.lsn);
+                (defined.is_none_or(|lsn| lsn > first)).then_some((*number, first, time))
+            })
+            .collect();
+        wanted.sort_unstable_by_key(|(_, first, _)| *first);
+        let (mut made, mut redefined) = (Vec::new(), Vec::new());
+        for (number, first, time) in wanted {
+            let Some(known) = self.collectives.get_mut(&number) else {
+                continue;
+            };
+            // The one that was lost stood in front of everything that it was about.
+            let Some(lsn) = (1..first.get()).rev().find(|lsn| !self.lsns.contains(*lsn)) else {
+                known.bodies.clear();
+                continue;
+            };
+            self.lsns.insert(lsn);
+            let id = *known.id.get_or_insert_with(&mut new_id);
+            let payload = match &known.definition {
+                Some((_, payload)) => payload.clone(),
+                None => {
+                    redefined.push(CollectiveId::from_u128(id));
+                    made_up(number, id, known.dimension, time)
+                }
+            };
+            let header = FrameHeader {
+                payload_len: payload.len() as u32,
+                payload_crc: payload_crc(&payload),
+                kind: RecordKind::Collective,
+                closes_commit: true,
+                dimension: 0,
+                lsn: Lsn::new(lsn),
+                time,
+                collective: number,
+                row: 0,
+                entity: id,
+                durable_upto: Lsn::ZERO,
+            };
+            self.bytes += header.frame_len();
+            made.push((header, payload));
+        }
+        made.sort_unstable_by_key(|(header, _)| header.lsn);
+        (made, redefined)
+    }
+}
+
+/// A definition for a collective of which only experiences are left.
+fn made_up(number: u32, id: u128, dimension: u16, time: Timestamp) -> Vec<u8> {
+    let record = CollectiveRecord {
+        collective: Collective {
+            id: CollectiveId::from_u128(id),
+            name: format!("salvaged-{number}"),
+            owner_id: None,
+            embedding_dimension: dimension,
+            decay: DecayConfig::default(),
+            embedder: None,
+            created_at: time,
+        },
+        unknown: Default::default(),
+    };
+    let mut payload = Vec::new();
+    record.encode(&mut payload);
+    payload
+}
