@@ -37,9 +37,17 @@ pub(super) fn size(dir: &Path) -> Result<(u64, u64)> {
     Ok(sizes)
 }
 
-/// Bytes of the payloads of all frames in the log directory, read by the description of the format.
-pub(super) fn payload_bytes(log: &Path) -> Result<u64> {
-    let mut total = 0;
+/// What is in the log directory, read by the description of the format.
+#[derive(Default)]
+pub(super) struct LogBytes {
+    /// Of the payloads of all frames.
+    pub(super) payload: u64,
+    /// Of frames, with what stands around them: up to the end of the last one of each file.
+    pub(super) used: u64,
+}
+
+pub(super) fn log_bytes(log: &Path) -> Result<LogBytes> {
+    let mut total = LogBytes::default();
     for entry in fs::read_dir(log)? {
         let path = entry?.path();
         if path.extension().is_none_or(|end| end != "seg") {
@@ -55,9 +63,10 @@ pub(super) fn payload_bytes(log: &Path) -> Result<u64> {
                 break;
             }
             let len = u32::from_le_bytes([a, b, c, d]);
-            total += u64::from(len);
+            total.payload += u64::from(len);
             at = (at + FRAME_HEADER + len as usize).next_multiple_of(FRAME_HEADER);
         }
+        total.used += at as u64;
     }
     Ok(total)
 }
@@ -116,13 +125,13 @@ impl Watcher {
         Self { stop, thread }
     }
 
-    /// Bytes of all files that were seen, and their number.
-    pub(super) fn stop(self) -> Result<(u64, usize)> {
+    /// Bytes of all files that were seen.
+    pub(super) fn stop(self) -> Result<u64> {
         self.stop.store(true, Ordering::Release);
         let seen = self
             .thread
             .join()
             .map_err(|_| anyhow!("the watching thread panicked"))?;
-        Ok((seen.values().sum(), seen.len()))
+        Ok(seen.values().sum())
     }
 }

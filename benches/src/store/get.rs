@@ -289,7 +289,7 @@ impl Meter {
 }
 
 fn shuffle(ids: &mut [ExperienceId]) {
-    let mut random = Random::seeded(0x6765_74);
+    let mut random = Random::seeded(0x2025);
     for last in (1..ids.len()).rev() {
         let other = random.below(last as u64 + 1) as usize;
         ids.swap(last, other);
