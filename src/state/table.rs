@@ -395,6 +395,13 @@ impl Table {
         first + behind
     }
 
+    /// Which of its chunks take memory, or will.
+    #[cfg(test)]
+    pub fn chunks_there(&self) -> Vec<bool> {
+        let chunks = self.chunks.load().unwrap_or_default();
+        chunks.iter().map(Option::is_some).collect()
+    }
+
     /// Looks at a slot, whoever may see its row.
     pub fn with_slot<R>(&self, number: u32, look: impl FnOnce(&Slot) -> R) -> Option<R> {
         let (chunk, slot) = locate(number);

@@ -241,6 +241,7 @@ fn told(applier: &Applier, story: &[(Lsn, Mutation)]) -> Vec<String> {
         let count = table.row_count();
         let definition = table.definition(NEWEST).map(|one| one.name.clone());
         told.push(format!("{}: {definition:?}, {count} rows", table.number));
+        told.push(format!("chunks {:?}", table.chunks_there()));
         let mut upwards = Vec::new();
         table.for_each_from(0, NEWEST, |row| {
             upwards.push(format!("{} {:?}", row.number, (*row.row, row.values())));
