@@ -134,10 +134,22 @@ impl Async {
         Ok(())
     }
 
-    pub(crate) async fn record_batch(&self, n: u64, len: u64) -> Result<()> {
+    pub(crate) async fn record_batch(&self, n: u64, len: u64) -> Result<Vec<ExperienceId>> {
         let batch = (n..n + len).map(|n| pick(&self.experiences, n)).collect();
-        self.db.record_experiences(batch).await?;
-        Ok(())
+        Ok(self.db.record_experiences(batch).await?)
+    }
+
+    pub(crate) fn handle(&self) -> &pulsedb::PulseDB {
+        &self.db
+    }
+
+    /// Bytes of the bodies of all experiences in the log.
+    pub(crate) async fn body_bytes(&self) -> Result<u64> {
+        Ok(self
+            .db
+            .get_collective_stats(self.collective)
+            .await?
+            .body_bytes)
     }
 
     /// Records one experience per row; ids in the order of the rows.

@@ -303,18 +303,16 @@ impl Checkpoint {
         all.iter().map(|record| CheckpointGrave::decode(record))
     }
 
-    /// Collective and number of the row with this id.
+    /// Collective and number of the row with this id, and where its body stands.
     #[must_use]
-    pub fn find_id(&self, id: u128) -> Option<(u32, u32)> {
+    pub fn find_id(&self, id: u128) -> Option<((u32, u32), FramePlace)> {
         let rows = self.records::<{ CheckpointRow::LEN }>(&self.layout.rows);
         let table = self.records::<ID_SLOT_LEN>(&self.layout.id_slots);
-        slots::probe(table, id_hash(id))
+        let (number, record) = slots::probe(table, id_hash(id))
             .map_while(|slot| slots::number_in(u32::from_le_bytes(*slot)))
-            .find(|number| {
-                let record = usize::try_from(*number).ok().and_then(|at| rows.get(at));
-                record.is_some_and(|record| records::id_of(record) == id)
-            })
-            .and_then(|number| self.owner_of(number.into()))
+            .filter_map(|number| Some((number, rows.get(usize::try_from(number).ok()?)?)))
+            .find(|(_, record)| records::id_of(*record) == id)?;
+        Some((self.owner_of(number.into())?, records::place_of(record)))
     }
 
     /// Whose row the `at`th of all rows is.

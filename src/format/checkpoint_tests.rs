@@ -219,7 +219,7 @@ proptest! {
             for (row, record) in &seen {
                 let at = position(collective, *row).unwrap();
                 prop_assert_eq!(record, &content.rows[at as usize]);
-                prop_assert_eq!(checkpoint.find_id(record.id), Some((number, *row)));
+                prop_assert_eq!(checkpoint.find_id(record.id), Some(((number, *row), record.place)));
                 // Any part of the rows is found by itself.
                 let part = *row..row + 7;
                 let expected: Vec<u32> =

@@ -69,16 +69,15 @@ impl IdIndex {
         self.find(id).map(|(row, _)| row)
     }
 
-    /// The row that `id` was last given to, and where its body was written, as a hint:
-    /// [`Place::NOWHERE`] where that is not known.
+    /// The row that `id` was last given to, and where its body was written, as a hint.
     #[inline]
     pub fn find(&self, id: u128) -> Option<(RowRef, Place)> {
         let fresh = self.shard(id)?.read().get(&id).copied();
         if let Some(Entry { row, place }) = fresh {
             return Some((row, place));
         }
-        let (collective, row) = self.base.as_ref()?.find_id(id)?;
-        Some((RowRef { collective, row }, Place::NOWHERE))
+        let ((collective, row), (segment, unit)) = self.base.as_ref()?.find_id(id)?;
+        Some((RowRef { collective, row }, Place { segment, unit }))
     }
 
     /// Points `id` to a row whose body stands at `place`.

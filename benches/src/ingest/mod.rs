@@ -20,8 +20,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Result;
 
 use crate::{machine, report::Report, settings::Settings, workdir::WorkDir};
-use drive::Load;
-pub(crate) use drive::runtime;
+pub(crate) use drive::{Load, Outcome, runtime, with_tasks};
 pub(crate) use records::{DIMENSION, Records};
 
 /// Size of ours' log segments and of the files of the ceiling.

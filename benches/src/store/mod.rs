@@ -7,6 +7,7 @@ mod files;
 mod get;
 mod open;
 mod peers;
+mod space;
 mod written;
 
 pub(crate) use open::{OPEN_STORE, open_store};
@@ -30,6 +31,8 @@ const CASES: &[(&str, Case)] = &[
     ("written", written::run),
     ("get", get::run),
     ("open", open::run),
+    ("deleted", space::deleted),
+    ("compacting", space::compacting),
 ];
 
 /// What all cases share.

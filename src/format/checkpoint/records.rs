@@ -100,6 +100,11 @@ pub(super) fn id_of(bytes: &[u8]) -> u128 {
     u128::from_be_bytes(array_at(bytes, 8))
 }
 
+/// The place of the body in a row's record, without the rest.
+pub(super) fn place_of(bytes: &[u8]) -> FramePlace {
+    place_at(bytes, 32)
+}
+
 /// Values of a row behind those of its body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckpointVersion {
