@@ -157,13 +157,21 @@ fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
 }
 
 /// What a run did to its files. How long a checkpoint is depends on whether somebody happened to hold an
-/// older snapshot when a row was changed.
+/// older snapshot when a row was changed, and so does when a file goes that nobody needs any more.
 fn operations(run: &Run) -> Vec<String> {
-    let shorten = |line: String| match line.split_once(".ckpt.tmp at 168, ") {
-        Some((write, _)) => write.to_owned(),
-        None => line,
-    };
-    run.vfs.trace().into_iter().map(shorten).collect()
+    let trace = run.vfs.trace();
+    let operations = trace
+        .iter()
+        .filter_map(|line| Some(line.split_once(": ")?.1));
+    operations
+        .filter(|operation| !operation.starts_with("remove "))
+        .map(
+            |operation| match operation.split_once(".ckpt.tmp at 168, ") {
+                Some((write, _)) => write.to_owned(),
+                None => operation.to_owned(),
+            },
+        )
+        .collect()
 }
 
 /// The file system that a run starts on: empty, or with files written ahead.
