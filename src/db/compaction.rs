@@ -128,7 +128,7 @@ impl PulseDB {
         engine.committer()?;
         let compactor = Arc::clone(&engine.compactor);
         let tail = CommitterTail(Arc::downgrade(engine));
-        self.read(move |_| Ok(compactor.fragmentation(&tail.hold(false)?)))
+        self.read(move |_| Ok(compactor.fragmentation(&tail.look()?)))
             .await
     }
 }

@@ -277,7 +277,7 @@ impl Engine {
         let worker = Arc::clone(&self.compaction);
         let tail = CommitterTail(Arc::downgrade(self));
         pool::spawn_beside("compact", move || {
-            worker.run(&tail, &|| tail.look());
+            worker.run(&tail, &|| tail.sights());
         })
         .inspect_err(|_| {
             self.compaction.not_started();

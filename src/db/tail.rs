@@ -42,7 +42,8 @@ impl CommitterTail {
         Ok(())
     }
 
-    pub(super) fn look(&self) -> Option<Sights> {
+    /// What decides when to compact; `None` once the database is gone.
+    pub(super) fn sights(&self) -> Option<Sights> {
         let engine = self.0.upgrade()?;
         let view = engine.published.load()?;
         Some(Sights {
@@ -58,13 +59,19 @@ impl Tail for CommitterTail {
         self.with_pipeline(|pipeline| pipeline.hold(at_once))
     }
 
+    fn look(&self) -> Result<Held<Arc<SegmentSet>>> {
+        self.with_pipeline(WritePipeline::look)
+    }
+
     fn seal(&self) -> Result<()> {
         self.with_pipeline(WritePipeline::seal)
     }
 
     fn name(&self, rewritten: &[&Rewritten], change: &dyn Fn(&mut Manifest)) -> Result<()> {
         let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
-        let mut view = View::clone(&*engine.published.load().ok_or(PulseDBError::Closed)?);
+        // Held to the end: what it shows must stay in memory until it is written.
+        let held = engine.published.load().ok_or(PulseDBError::Closed)?;
+        let mut view = View::clone(&held);
         engine.flush_beside_commits()?;
         for one in rewritten {
             let segment = one.segment.as_ref().map(|(segment, _)| Arc::clone(segment));

@@ -204,12 +204,16 @@ impl WritePipeline {
         };
         self.parts.trimmed = self.parts.trimmed.max(horizon);
         self.parts.broadcast.history_begins(horizon);
-        Ok(Held {
-            horizon,
-            tables: Arc::clone(&newest.tables),
-            segments: Arc::clone(&newest.segments),
-            next_collective: newest.tables.next_number(),
-        })
+        Ok(held(&newest, horizon))
+    }
+
+    /// What would be needed if it were fixed now; nothing changes.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn look(&mut self) -> Result<Held<Arc<SegmentSet>>> {
+        let newest = self.parts.published.load().ok_or(PulseDBError::Closed)?;
+        Ok(held(&newest, self.horizon()))
     }
 
     /// Goes on in a new segment, so that the present one can be rewritten.
@@ -373,6 +377,15 @@ impl Pipeline for WritePipeline {
         PulseDBError::ReadOnly {
             reason: "the committer panicked; reopen the database (and please report it)".into(),
         }
+    }
+}
+
+fn held(newest: &View, horizon: Lsn) -> Held<Arc<SegmentSet>> {
+    Held {
+        horizon,
+        tables: Arc::clone(&newest.tables),
+        segments: Arc::clone(&newest.segments),
+        next_collective: newest.tables.next_number(),
     }
 }
 

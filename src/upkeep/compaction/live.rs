@@ -171,13 +171,14 @@ pub(super) fn live_bytes(held: &Held<Arc<SegmentSet>>) -> HashMap<u32, u64> {
     let mut live: HashMap<u32, u64> = HashMap::new();
     let mut add = |segment: u32, bytes: u64| *live.entry(segment).or_default() += bytes;
     for table in held.tables.iter() {
-        table.for_each_from(0, Lsn::new(u64::MAX), |visited| {
-            let place = segments.resolve(visited.row.place);
-            add(place.segment, u64::from(visited.row.frame_bytes));
-            if visited.unchanged() {
-                return true;
-            }
-            let values = visited.values();
+        let rows = table.rows(Lsn::new(u64::MAX));
+        rows.for_each_kept(held.horizon, |kept| {
+            let place = segments.resolve(kept.row.place);
+            add(place.segment, u64::from(kept.row.frame_bytes));
+            let versions = kept.versions();
+            let Some((_, values)) = versions.last() else {
+                return;
+            };
             if values.vitals_lsn != Lsn::ZERO
                 && let Some(segment) = segments.holding(values.vitals_lsn)
             {
@@ -188,7 +189,6 @@ pub(super) fn live_bytes(held: &Held<Arc<SegmentSet>>) -> HashMap<u32, u64> {
             {
                 add(frame.place.segment, frame.header.frame_len());
             }
-            true
         });
     }
     live

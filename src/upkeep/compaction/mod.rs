@@ -28,7 +28,11 @@ mod retired;
 mod rewrite;
 mod worker;
 
-use std::{collections::HashMap, path::PathBuf, sync::atomic::Ordering};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::atomic::Ordering,
+};
 
 use parking_lot::Mutex;
 
@@ -54,6 +58,9 @@ pub(crate) use worker::{Sights, Worker};
 pub(crate) trait Tail {
     /// Fixes what may go. `at_once`: also what snapshots and retention would keep.
     fn hold(&self, at_once: bool) -> Result<Held<Arc<SegmentSet>>>;
+
+    /// The same, only to look at: nothing goes.
+    fn look(&self) -> Result<Held<Arc<SegmentSet>>>;
 
     /// Goes on in a new segment.
     fn seal(&self) -> Result<()>;
@@ -101,6 +108,8 @@ pub(crate) struct Compactor {
     working: Mutex<()>,
     /// A change of the manifest failed: whether it stands is known after the next open.
     failed: AtomicBool,
+    /// Ids of segments in which damage was met.
+    damaged: Mutex<HashSet<u32>>,
 }
 
 /// What a compactor works with.
@@ -135,6 +144,7 @@ impl Compactor {
             retired: Arc::default(),
             working: Mutex::new(()),
             failed: AtomicBool::new(false),
+            damaged: Mutex::default(),
         }
     }
 
@@ -155,7 +165,7 @@ impl Compactor {
                 "an earlier compaction could not change the manifest; reopen the database",
             ));
         }
-        let before = tail.hold(false)?.segments.bytes_on_disk();
+        let before = tail.look()?.segments.bytes_on_disk();
         let mut report = CompactionReport {
             bytes_before: before,
             ..CompactionReport::default()
@@ -181,6 +191,7 @@ impl Compactor {
                 Ok(None) => {}
                 // Damage found on the way: these segments stay.
                 Err(PulseDBError::Corrupted { file, offset, what }) => {
+                    self.damaged.lock().extend(&run);
                     report.damaged.push((file, offset, what));
                 }
                 Err(error) => {
@@ -198,7 +209,7 @@ impl Compactor {
         }
         drop(done);
         self.let_go(matches!(scope, Scope::Entity(_)));
-        report.bytes_after = tail.hold(false)?.segments.bytes_on_disk();
+        report.bytes_after = tail.look()?.segments.bytes_on_disk();
         Ok(report)
     }
 
@@ -233,7 +244,7 @@ impl Compactor {
     }
 
     fn runs(&self, tail: &dyn Tail, scope: Scope) -> Result<Vec<Vec<u32>>> {
-        let mut held = tail.hold(false)?;
+        let mut held = tail.look()?;
         let dead_percent = match scope {
             Scope::WorthIt => self.config.dead_percent,
             Scope::All => {
@@ -246,7 +257,7 @@ impl Compactor {
                 });
                 if dead > 0 {
                     tail.seal()?;
-                    held = tail.hold(false)?;
+                    held = tail.look()?;
                 }
                 1
             }
@@ -256,7 +267,7 @@ impl Compactor {
             }
         };
         let live = live_bytes(&held);
-        let candidates = candidates(&held.segments, &live);
+        let candidates = self.candidates(&held.segments, &live);
         let room = self.segment_bytes.saturating_sub(SEGMENT_HEADER_LEN as u64);
         Ok(plan::runs(&candidates, dead_percent, room))
     }
@@ -338,17 +349,18 @@ impl Compactor {
             ..*first
         })
     }
-}
 
-fn candidates(segments: &SegmentSet, live: &HashMap<u32, u64>) -> Vec<Candidate> {
-    let sealed = segments.sealed().iter();
-    sealed
-        .map(|segment| Candidate {
-            id: segment.id(),
-            timeline: segment.header().timeline,
-            bytes: segment.capacity().saturating_sub(SEGMENT_HEADER_LEN as u64),
-            live: live.get(&segment.id()).copied().unwrap_or(0),
-            whole: !segment.summary().damaged,
-        })
-        .collect()
+    fn candidates(&self, segments: &SegmentSet, live: &HashMap<u32, u64>) -> Vec<Candidate> {
+        let damaged = self.damaged.lock();
+        let sealed = segments.sealed().iter();
+        sealed
+            .map(|segment| Candidate {
+                id: segment.id(),
+                timeline: segment.header().timeline,
+                bytes: segment.capacity().saturating_sub(SEGMENT_HEADER_LEN as u64),
+                live: live.get(&segment.id()).copied().unwrap_or(0),
+                whole: !damaged.contains(&segment.id()),
+            })
+            .collect()
+    }
 }
