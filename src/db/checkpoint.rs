@@ -1,6 +1,7 @@
 //! Checkpoints, as the application asks for them and as they come by themselves.
 
 use crate::{
+    config::RetentionConfig,
     db::{
         PulseDB,
         engine::{Engine, stopped_error},
@@ -10,6 +11,7 @@ use crate::{
     model::Cursor,
     sync::Arc,
     upkeep::checkpoint::When,
+    write::pipeline::View,
 };
 
 /// Checkpoints.
@@ -61,8 +63,23 @@ impl Engine {
             return Err(stopped_error(stopped));
         }
         let damage = &self.report.damaged;
+        let when = if self.forgets(&view) {
+            When::Never
+        } else {
+            when
+        };
         let lsn = self.checkpoints.make(&view, &self.keys, damage, when)?;
         Ok(Cursor { lsn, ..view.cursor })
+    }
+
+    /// Whether a checkpoint of `view` would cut history short: collectives that were deleted are not in
+    /// it, and are to be seen as far back as history is kept.
+    pub(super) fn forgets(&self, view: &View) -> bool {
+        let keeps_history = self.config.retention != RetentionConfig::default();
+        keeps_history
+            && self.committer.as_ref().is_some_and(|committer| {
+                view.tables.last_removal() > committer.with_pipeline(|p| p.trimmed())
+            })
     }
 
     /// Makes a checkpoint if enough was written since the last. For the upkeep thread.
@@ -71,7 +88,7 @@ impl Engine {
         let due = self
             .published
             .load()
-            .is_some_and(|view| self.checkpoints.is_due(&view, when));
+            .is_some_and(|view| self.checkpoints.is_due(&view, when) && !self.forgets(&view));
         if due && let Err(error) = self.checkpoint(when) {
             warn(&error);
         }
@@ -83,7 +100,7 @@ impl Engine {
         let Some(view) = self.published.load() else {
             return;
         };
-        if self.checkpoints.is_due(&view, When::Close) {
+        if self.checkpoints.is_due(&view, When::Close) && !self.forgets(&view) {
             let damage = &self.report.damaged;
             let made = self.flush_beside_commits().and_then(|()| {
                 self.checkpoints

@@ -132,7 +132,10 @@ impl Engine {
             Ok(())
         })?;
         let trimmed = if keeps_history {
-            recovered.manifest.current().retained_from
+            let begins = base
+                .as_ref()
+                .map_or(Lsn::ZERO, |base| base.header().horizon);
+            recovered.manifest.current().retained_from.max(begins)
         } else {
             applier.bury(Lsn::new(u64::MAX));
             recovered.report.last_lsn

@@ -11,7 +11,10 @@ use crate::{
     model::Lsn,
     state::Held,
     sync::{Arc, Weak, atomic::Ordering},
-    upkeep::compaction::{Rewritten, Sights, Tail},
+    upkeep::{
+        checkpoint::When,
+        compaction::{Rewritten, Sights, Tail},
+    },
     write::pipeline::{View, WritePipeline},
 };
 
@@ -78,9 +81,14 @@ impl Tail for CommitterTail {
             view.segments = Arc::new(view.segments.rewritten(segment, &one.moved));
         }
         let damage = &engine.report.damaged;
+        let when = if engine.forgets(&view) {
+            When::Never
+        } else {
+            When::Now
+        };
         engine
             .checkpoints
-            .make_with(&view, &engine.keys, damage, change)
+            .make_with(&view, &engine.keys, damage, when, change)
     }
 
     fn show(&self, rewritten: &[&Rewritten]) -> Result<()> {

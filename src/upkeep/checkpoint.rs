@@ -84,6 +84,8 @@ pub(crate) enum When {
     Behind(u64),
     /// If the next open would take noticeably longer without it.
     Close,
+    /// Not now; only asked which is the newest.
+    Never,
 }
 
 /// The checkpoints of an open database.
@@ -172,8 +174,8 @@ impl Checkpoints {
     }
 
     /// Makes `change` in the manifest, and in the same step the state of `view`, whose segments are
-    /// those that the manifest names afterwards, the newest checkpoint. Where that cannot be written
-    /// there is none, which costs the next open its time.
+    /// those that the manifest names afterwards, the newest checkpoint. Where that cannot be written, or
+    /// is not to be, there is none, which costs the next open its time.
     ///
     /// # Errors
     /// `Io`: whether the change stands is known after the next open. `Closed`.
@@ -182,6 +184,7 @@ impl Checkpoints {
         view: &View,
         keys: &KeyIndex,
         damage: &[(PathBuf, u64, String)],
+        when: When,
         change: &dyn Fn(&mut Manifest),
     ) -> Result<()> {
         let mut state = self.state.lock();
@@ -190,7 +193,7 @@ impl Checkpoints {
         }
         let mut next = self.manifest.current();
         change(&mut next);
-        let written = if is_complete(&next, view) {
+        let written = if !matches!(when, When::Never) && is_complete(&next, view) {
             self.write(view, keys, damage)
                 .inspect_err(|error| tracing::warn!(%error, "a checkpoint could not be written"))
                 .ok()
@@ -302,6 +305,7 @@ fn is_due(state: &State, view: &View, when: When) -> bool {
     let size = state.newest.map_or(0, |newest| newest.bytes);
     match when {
         When::Now => true,
+        When::Never => false,
         When::Behind(least) => behind() >= least.max(size.saturating_mul(TIMES_ITS_SIZE)),
         When::Close => behind() >= CLOSE_BYTES.max(size / CLOSE_PART),
     }

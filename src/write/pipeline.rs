@@ -186,6 +186,11 @@ impl WritePipeline {
         Ok(view)
     }
 
+    /// What was replaced up to here is not in memory any more.
+    pub fn trimmed(&self) -> Lsn {
+        self.parts.trimmed
+    }
+
     /// Makes everything durable and fixes what the log may lose. `at_once`: even what live snapshots and
     /// retention would keep; snapshots that are held go on reading the files as they were.
     ///
