@@ -152,6 +152,7 @@ impl PulseDB {
 
     /// Reads one experience: at once where its body is in memory or the caller may wait.
     async fn read_one<T: Send + 'static>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
+        self.engine().ids.prefetch(id.as_u128());
         let mut answer = None;
         self.with_point(|point| point.read_one(id, self.may_block, read, &mut answer))??;
         match answer {

@@ -5,11 +5,10 @@
 //! newer than the reader's snapshot; the row decides. Ids that a checkpoint holds are looked up there,
 //! in place; the shards have those given since.
 
-use std::collections::HashMap;
-
 use crate::{
     format::Checkpoint,
     log::Place,
+    state::id_map::IdMap,
     sync::{Arc, RwLock},
 };
 
@@ -22,21 +21,12 @@ pub struct RowRef {
     pub row: u32,
 }
 
-/// What is known of an id.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    row: RowRef,
-    /// Where the body was written. It fills what an entry would leave empty, and lets a point read ask for
-    /// the body before it has seen the row: two waits for memory in the time of one.
-    place: Place,
-}
-
 const SHARDS: usize = 64;
 
 /// Ids of experiences and their rows.
 #[derive(Debug)]
 pub struct IdIndex {
-    shards: Vec<RwLock<HashMap<u128, Entry, IdHashing>>>,
+    shards: Vec<RwLock<IdMap>>,
     base: Option<Arc<Checkpoint>>,
 }
 
@@ -59,9 +49,17 @@ impl IdIndex {
         }
     }
 
-    fn shard(&self, id: u128) -> Option<&RwLock<HashMap<u128, Entry, IdHashing>>> {
+    fn shard(&self, id: u128) -> Option<&RwLock<IdMap>> {
         // The low bits of a UUIDv7 are its random part.
         self.shards.get(id as usize % SHARDS)
+    }
+
+    /// Asks the CPU for what [`IdIndex::find`] looks at first: for callers who have something else to do
+    /// meanwhile.
+    pub fn prefetch(&self, id: u128) {
+        if let Some(shard) = self.shard(id) {
+            shard.read().prefetch(id);
+        }
     }
 
     /// The row that `id` was last given to.
@@ -72,9 +70,8 @@ impl IdIndex {
     /// The row that `id` was last given to, and where its body was written, as a hint.
     #[inline]
     pub fn find(&self, id: u128) -> Option<(RowRef, Place)> {
-        let fresh = self.shard(id)?.read().get(&id).copied();
-        if let Some(Entry { row, place }) = fresh {
-            return Some((row, place));
+        if let Some(fresh) = self.shard(id)?.read().get(id) {
+            return Some((fresh.row, fresh.place));
         }
         let ((collective, row), (segment, unit)) = self.base.as_ref()?.find_id(id)?;
         Some((RowRef { collective, row }, Place { segment, unit }))
@@ -83,7 +80,7 @@ impl IdIndex {
     /// Points `id` to a row whose body stands at `place`.
     pub fn insert(&self, id: u128, row: RowRef, place: Place) {
         if let Some(shard) = self.shard(id) {
-            shard.write().insert(id, Entry { row, place });
+            shard.write().insert(id, row, place);
         }
     }
 
@@ -91,8 +88,8 @@ impl IdIndex {
     pub fn remove(&self, id: u128, row: RowRef) {
         if let Some(shard) = self.shard(id) {
             let mut shard = shard.write();
-            if shard.get(&id).is_some_and(|entry| entry.row == row) {
-                shard.remove(&id);
+            if shard.get(id).is_some_and(|entry| entry.row == row) {
+                shard.remove(id);
             }
         }
     }
@@ -100,45 +97,7 @@ impl IdIndex {
     /// Forgets every id of a collective, shard by shard.
     pub fn remove_collective(&self, collective: u32) {
         for shard in &self.shards {
-            shard
-                .write()
-                .retain(|_, entry| entry.row.collective != collective);
+            shard.write().retain(|row| row.collective != collective);
         }
-    }
-}
-
-/// Hashes an id by multiplying its two halves: ids are UUIDs of this database's own making or of
-/// an import that the owner chose, not of an attacker, and lookups are on every hot path.
-#[derive(Debug, Default, Clone, Copy)]
-struct IdHashing;
-
-impl std::hash::BuildHasher for IdHashing {
-    type Hasher = IdHasher;
-    fn build_hasher(&self) -> IdHasher {
-        IdHasher(0)
-    }
-}
-
-#[derive(Debug)]
-struct IdHasher(u64);
-
-/// 2⁶⁴ / φ, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, §6.4).
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-impl std::hash::Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(GOLDEN);
-        }
-    }
-
-    fn write_u128(&mut self, id: u128) {
-        let mixed = ((id >> 64) as u64).wrapping_mul(GOLDEN) ^ (id as u64);
-        let mixed = mixed.wrapping_mul(GOLDEN);
-        self.0 = mixed ^ (mixed >> 32);
     }
 }

@@ -16,6 +16,7 @@ pub mod body;
 pub mod chain;
 pub mod chunk;
 pub mod filter_index;
+pub mod id_map;
 pub mod ids;
 pub mod keys;
 pub mod names;
