@@ -246,7 +246,11 @@ mod tests {
         // UUIDv7 of one machine: a slowly growing time, then bits that count up or are random.
         let ids: Vec<u128> = (0..50_000_u128)
             .map(|n| {
-                (0x0190_0000_0000 + n / 50) << 80 | 0x7 << 76 | (n % 50) << 64 | 2 << 62 | n * 64
+                ((0x0190_0000_0000 + n / 50) << 80)
+                    | (0x7 << 76)
+                    | ((n % 50) << 64)
+                    | (2 << 62)
+                    | (n * 64)
             })
             .collect();
         for (n, id) in (0..).zip(&ids) {
