@@ -97,8 +97,9 @@ impl<P: Pipeline> Committer<P> {
     /// empty.
     pub fn run(&self) {
         while self.queue.wait_for_work() {
-            let mut pipeline = self.role.lock();
-            while step(&self.queue, &mut *pipeline) {}
+            // Given back after each step: whoever else needs the role waits for this lock, and would
+            // wait for ever beside callers that never pause.
+            step(&self.queue, &mut *self.role.lock());
         }
         // The queue is empty, but a caller may be in the middle of the step that emptied it.
         drop(self.role.lock());

@@ -532,3 +532,35 @@ fn handles_work_on_a_runtime_of_one_thread_and_across_runtimes() {
         db.close().await.unwrap();
     });
 }
+
+/// Upkeep needs the committer for moments; callers that never pause must not keep it from them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn upkeep_has_its_turn_beside_callers_that_never_pause() {
+    let (_dir, db, team) = on_disk(in_mode(SyncMode::Fast)).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..64)
+        .map(|writer| {
+            let (db, done) = (db.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                while !done.load(Ordering::Relaxed) {
+                    let text = format!("from {writer}");
+                    db.record_experience(new(team, text)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let upkeep = async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            db.fragmentation().await.unwrap();
+            db.compact().await.unwrap();
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), upkeep).await;
+    done.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    ended.expect("the committer was never given up");
+    db.close().await.unwrap();
+}

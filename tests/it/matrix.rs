@@ -50,7 +50,7 @@ struct Small {
 impl Small {
     fn make(closed: bool) -> Self {
         let world = World::with(small());
-        run(async {
+        let vfs = run(async {
             let db = world.open().await;
             let team = db.create_collective("team").await.unwrap();
             let gone = db.create_collective("gone").await.unwrap();
@@ -70,14 +70,13 @@ impl Small {
             db.record_experience(new(team, "the last")).await.unwrap();
             if closed {
                 db.close().await.unwrap();
-            } else {
-                // The process dies: what it does from now on happens elsewhere.
-                world.vfs.crash_at(world.vfs.op_count());
             }
+            // Else the process dies here: what it does from now on happens elsewhere.
+            world.vfs.reboot(Survival::KeepAll)
         });
         let mut small = Self {
             path: world.path,
-            vfs: world.vfs.reboot(Survival::KeepAll),
+            vfs,
             shown: BTreeMap::new(),
         };
         let shown = small.open(&small.vfs.reboot(Survival::KeepAll)).unwrap();
