@@ -32,7 +32,6 @@ impl PulseDB {
     /// db.delete_experience(id).await?;
     /// let report = db.compact().await?;
     /// assert_eq!(report.segments_rewritten, 1);
-    /// assert_eq!(db.fragmentation().await?.dead_share, 0.0);
     /// # db.close().await
     /// # })
     /// # }
