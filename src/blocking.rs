@@ -13,11 +13,14 @@ use crate::{
     embed::Embedder,
     error::Result,
     model::{
-        Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
-        DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
-        ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
-        Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
+        ContextCandidates, ContextRequest, Cursor, DatabaseMetadata, DecayConfig, DerivedInsight,
+        Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation, ExperienceUpdate,
+        Fragmentation, Health, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
+        LogPage, Neighbour, NewExperience, NewInsight, NewRelation, Page, PageResult,
+        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId,
+        VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -241,6 +244,37 @@ waiting! {
         options: SearchOptions
     ) -> SearchExplanation;
     rebuild_index(collective: CollectiveId) -> ();
+    store_relation(new: NewRelation) -> RelationId;
+    delete_relation(id: RelationId) -> ();
+    store_insight(new: NewInsight) -> InsightId;
+    delete_insight(id: InsightId) -> ();
+    get_relation(id: RelationId) -> Option<ExperienceRelation>;
+    get_related_experiences(
+        id: ExperienceId,
+        direction: RelationDirection
+    ) -> Vec<RelatedExperience>;
+    get_related_experiences_filtered(
+        id: ExperienceId,
+        filter: RelationFilter
+    ) -> Vec<RelatedExperience>;
+    get_relations(id: ExperienceId, filter: RelationFilter) -> Vec<ExperienceRelation>;
+    neighbourhood(id: ExperienceId, depth: usize, types: Vec<RelationType>) -> Vec<Neighbour>;
+    get_context_candidates(request: ContextRequest) -> ContextCandidates;
+    get_insight(id: InsightId) -> Option<DerivedInsight>;
+    get_insights(collective: CollectiveId, query: &[f32], k: usize) -> Vec<InsightHit>;
+    get_insights_filtered(
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    get_insights_by_text(
+        collective: CollectiveId,
+        query: &str,
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+
     compact() -> CompactionReport;
     compact_with(observe: impl Fn(CompactionProgress) + Send + 'static) -> CompactionReport;
     fragmentation() -> Fragmentation;

@@ -7,8 +7,11 @@
 mod checkpoint;
 mod collectives;
 mod compaction;
+mod context;
 pub(crate) mod engine;
 mod experiences;
+mod insights;
+mod relations;
 mod search;
 mod snapshot;
 mod tail;

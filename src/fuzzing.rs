@@ -127,10 +127,11 @@ pub fn segment(data: &[u8]) {
             break;
         };
         let kind = RecordKind::try_from(flags >> 4).unwrap_or(RecordKind::Vitals);
-        let kind = if kind == RecordKind::Body {
-            RecordKind::Traits
-        } else {
-            kind
+        // Those with a vector want a dimension.
+        let kind = match kind {
+            RecordKind::Body => RecordKind::Traits,
+            RecordKind::Insight => RecordKind::Relation,
+            other => other,
         };
         let payload: Vec<u8> = (0..u32::from(len) * 3)
             .map(|at| (at ^ lsn as u32) as u8)

@@ -71,13 +71,16 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-    Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, EntityId, EntityKind,
-    ErasureReport, EventType, Experience, ExperienceId, ExperienceKind, ExperienceType,
-    ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem, LogOptions,
-    LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
-    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-    SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter,
+    ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
+    ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis,
+    Direction, EntityId, EntityKind, ErasureReport, EventType, Experience, ExperienceId,
+    ExperienceKind, ExperienceRelation, ExperienceType, ExperienceUpdate, Fragmentation, Health,
+    HealthStatus, InsightFilter, InsightHit, InsightId, InsightType, InstanceId, LogItem,
+    LogOptions, LogPage, Lsn, Neighbour, NewExperience, NewInsight, NewRelation, OrderBy, Page,
+    PageCursor, PageResult, RecallWeights, RecoveryReport, RelatedExperience, RelationDirection,
+    RelationFilter, RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter,
+    SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId,
+    Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

@@ -9,6 +9,7 @@ use crate::{
     },
     read::{experience_view::ExperienceView, list, point::ReadRow},
     write::{
+        draft::Draft,
         request::{Change, Reply},
         validate,
     },
@@ -38,7 +39,8 @@ impl PulseDB {
     /// # Errors
     /// As [`PulseDB::record_experience`]; a batch over `Config::max_commit_bytes` is refused.
     pub async fn record_experiences(&self, batch: Vec<NewExperience>) -> Result<Vec<ExperienceId>> {
-        let embedded = self.embed_experiences(batch).await?;
+        let drafts = batch.into_iter().map(Draft::experience);
+        let embedded = self.embed_drafts(drafts.collect::<Result<_>>()?).await?;
         let bytes = embedded.iter().map(|one| one.bytes()).sum();
         let changes = embedded.into_iter().map(Change::Record).collect();
         self.commit(changes, bytes)

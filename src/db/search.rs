@@ -161,7 +161,7 @@ impl PulseDB {
         .await
     }
 
-    fn check_search(
+    pub(super) fn check_search(
         &self,
         collective: CollectiveId,
         queries: &[&[f32]],

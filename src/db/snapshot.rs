@@ -4,8 +4,11 @@ use crate::{
     db::{PulseDB, tail::CommitterTail},
     error::{PulseDBError, Result},
     model::{
-        Collective, CollectiveId, CollectiveStats, Cursor, Experience, ExperienceId, Lsn, Page,
-        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
+        Collective, CollectiveId, CollectiveStats, ContextCandidates, ContextRequest, Cursor,
+        DerivedInsight, Experience, ExperienceId, ExperienceRelation, InsightFilter, InsightHit,
+        InsightId, Lsn, Neighbour, Page, PageResult, RelatedExperience, RelationDirection,
+        RelationFilter, RelationId, RelationType, SearchExplanation, SearchFilter, SearchHit,
+        SearchOptions, Timestamp, UserId,
     },
     read::reader::Reader,
     sync::Arc,
@@ -175,4 +178,30 @@ reading! {
         query: &[f32],
         options: SearchOptions
     ) -> SearchExplanation;
+    get_relation(id: RelationId) -> Option<ExperienceRelation>;
+    get_related_experiences(
+        id: ExperienceId,
+        direction: RelationDirection
+    ) -> Vec<RelatedExperience>;
+    get_related_experiences_filtered(
+        id: ExperienceId,
+        filter: RelationFilter
+    ) -> Vec<RelatedExperience>;
+    get_relations(id: ExperienceId, filter: RelationFilter) -> Vec<ExperienceRelation>;
+    neighbourhood(id: ExperienceId, depth: usize, types: Vec<RelationType>) -> Vec<Neighbour>;
+    get_context_candidates(request: ContextRequest) -> ContextCandidates;
+    get_insight(id: InsightId) -> Option<DerivedInsight>;
+    get_insights(collective: CollectiveId, query: &[f32], k: usize) -> Vec<InsightHit>;
+    get_insights_filtered(
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    get_insights_by_text(
+        collective: CollectiveId,
+        query: &str,
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
 }

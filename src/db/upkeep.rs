@@ -90,7 +90,7 @@ impl PulseDB {
         self.read(move |reader| {
             let view = &reader.view;
             let mut collectives = Vec::new();
-            for table in view.tables.iter() {
+            for table in view.tables.collectives() {
                 let Some(definition) = table.definition(view.lsn()) else {
                     continue;
                 };

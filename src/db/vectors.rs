@@ -8,29 +8,27 @@ use crate::{
     db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
-    model::{Collective, EmbedderIdentity, NewExperience},
+    model::{Collective, EmbedderIdentity},
     state::Table,
     sync::Arc,
     write::draft::{Draft, Embedded},
 };
 
 impl PulseDB {
-    /// Checks a batch, gets its vectors, and encodes it.
-    pub(super) async fn embed_experiences(
-        &self,
-        batch: Vec<NewExperience>,
-    ) -> Result<Vec<Embedded>> {
+    /// Gets the vectors of a batch, and encodes it.
+    pub(super) async fn embed_drafts(&self, batch: Vec<Draft>) -> Result<Vec<Embedded>> {
         let engine = self.engine();
         let committer = engine.committer()?;
         let reader = engine.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
         let mut full: Vec<Arc<Table>> = Vec::new();
-        for new in batch {
-            let table = reader.table(new.collective_id)?;
-            if !engine.indexing.has_room(table) && !full.iter().any(|known| known.id == table.id) {
-                full.push(Arc::clone(table));
+        for mut draft in batch {
+            let table = reader.table(draft.collective())?;
+            let grows = table.of_kind(draft.row_kind()).unwrap_or(table);
+            let known = |other: &Arc<Table>| other.number == grows.number;
+            if !engine.indexing.has_room(grows) && !full.iter().any(known) {
+                full.push(Arc::clone(grows));
             }
-            let mut draft = Draft::new(new)?;
             let vector = draft.take_vector();
             drafts.push((draft, table.dimension, vector));
         }

@@ -107,6 +107,11 @@ impl Embedder for Builtin {
         let pending = self.pool.submit(texts, priority);
         Box::pin(async move { pending?.await })
     }
+
+    /// As the model counts them, once it is loaded.
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.model.loaded.get()?.encoder.count_tokens(text)
+    }
 }
 
 impl Model {

@@ -81,4 +81,11 @@ pub trait Embedder: Send + Sync + Debug {
     /// [`Embedding`](crate::PulseDBError::Embedding) if a text cannot be embedded,
     /// [`Backpressure`](crate::PulseDBError::Backpressure) if too many texts wait already.
     fn embed(&self, texts: Vec<String>, priority: Priority) -> EmbedFuture<'_>;
+
+    /// How many tokens a text has, all of it; `None` where that is not known, or not known yet. Called on
+    /// threads that may compute, not wait.
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        let _ = text;
+        None
+    }
 }

@@ -145,6 +145,11 @@ impl Encoder {
         &self.fingerprint
     }
 
+    /// How many tokens a text has, all of it.
+    pub(super) fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.tokens.count(text)
+    }
+
     /// Unit vectors of `texts`, in their order.
     pub(super) fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let ids = texts

@@ -3,7 +3,7 @@
 //! The model's own tokenizer, cut to the model's limit. Never fails on any text; a text without a
 //! word becomes the two marker tokens. Used by `encoder`.
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::Tokenizer;
 
 use crate::error::{PulseDBError, Result};
 
@@ -23,13 +23,16 @@ impl Tokens {
     pub(super) fn new(json: &[u8], limit: usize) -> Result<Self> {
         let error = |e: tokenizers::Error| PulseDBError::Embedding(format!("tokenizer.json: {e}"));
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(error)?;
-        let truncation = TruncationParams {
-            max_length: limit,
-            ..TruncationParams::default()
-        };
-        tokenizer.with_truncation(Some(truncation)).map_err(error)?;
+        // Whole texts are counted, and cut here where they are too long.
+        tokenizer.with_truncation(None).map_err(error)?;
         tokenizer.with_padding(None);
         Ok(Self { tokenizer, limit })
+    }
+
+    /// How many tokens `text` has, markers included, however long it is.
+    pub(super) fn count(&self, text: &str) -> Option<usize> {
+        let encoding = self.tokenizer.encode_fast(text, true).ok()?;
+        Some(encoding.len())
     }
 
     /// The ids of `text`, at most the limit.
@@ -45,10 +48,19 @@ impl Tokens {
                 .encode_fast(prefix, true)
                 .map_err(|e| PulseDBError::Embedding(format!("tokenizer: {e}")))?;
             if prefix.len() == text.len() || encoding.len() >= self.limit {
-                return Ok(encoding.get_ids().to_vec());
+                return Ok(cut(encoding.get_ids(), self.limit));
             }
             look = look.saturating_mul(4);
         }
+    }
+}
+
+/// At most `limit` ids, the last of which is the marker that ends a text.
+fn cut(ids: &[u32], limit: usize) -> Vec<u32> {
+    let kept = limit.saturating_sub(1).min(ids.len());
+    match ids.split_at_checked(kept) {
+        Some((kept, cut)) => kept.iter().chain(cut.last()).copied().collect(),
+        None => ids.to_vec(),
     }
 }
 
@@ -68,7 +80,15 @@ fn prefix(text: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::prefix;
+    use super::{cut, prefix};
+
+    #[test]
+    fn what_is_cut_keeps_its_end() {
+        assert_eq!(cut(&[1, 5, 6, 7, 2], 5), [1, 5, 6, 7, 2]);
+        assert_eq!(cut(&[1, 5, 6, 7, 2], 4), [1, 5, 6, 2]);
+        assert_eq!(cut(&[1, 2], 256), [1, 2]);
+        assert_eq!(cut(&[], 3), [0; 0]);
+    }
 
     #[test]
     fn prefix_ends_before_white_space() {

@@ -6,7 +6,7 @@
 //! the owned whole. [`encode_body`] is on the hot path: one pass into one buffer.
 
 use super::{
-    DecodeError, Traits, UnknownFields, Vitals,
+    DecodeError, Derivation, Traits, UnknownFields, Vitals,
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
     fields::{Field, FieldWriter, Fields, missing},
 };
@@ -33,6 +33,8 @@ pub struct BodyFields<'a> {
     pub vitals: &'a Vitals,
     /// The first traits.
     pub traits: &'a Traits,
+    /// How it was derived, where it is an insight.
+    pub derivation: Option<&'a Derivation>,
 }
 
 /// A body taken apart, the vector aside: what the tests compare. Everybody else reads in place.
@@ -57,6 +59,8 @@ pub struct Body {
     pub vitals: Vitals,
     /// The first traits.
     pub traits: Traits,
+    /// How it was derived, where it is an insight.
+    pub derivation: Option<Derivation>,
     /// What a newer build stored in the type.
     pub type_unknown: UnknownFields,
     /// What a newer build stored.
@@ -85,6 +89,11 @@ impl Body {
             inverse_norm: view.inverse_norm(),
             vitals: view.vitals()?,
             traits: view.traits()?,
+            derivation: view
+                .derivation
+                .is_some()
+                .then(|| view.derivation())
+                .transpose()?,
             type_unknown,
             unknown: UnknownFields::keep(view.unknown),
         })
@@ -102,6 +111,7 @@ impl Body {
             inverse_norm: self.inverse_norm,
             vitals: &self.vitals,
             traits: &self.traits,
+            derivation: self.derivation.as_ref(),
         };
         encode(out, &fields, vector, &self.type_unknown, &self.unknown);
     }
@@ -120,6 +130,7 @@ pub struct BodyView<'a> {
     vitals: Field<'a>,
     traits: Option<Field<'a>>,
     content: Field<'a>,
+    derivation: Option<Field<'a>>,
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "checked, but nobody asks for it yet")
@@ -170,6 +181,7 @@ impl BodyParts {
             vitals: required(5),
             traits: field(6),
             content: required(7),
+            derivation: None,
             unknown: &[],
         }
     }
@@ -209,7 +221,7 @@ impl<'a> BodyView<'a> {
         let (vector, bytes) = payload
             .split_at_checked(usize::from(dimension) * 4)
             .ok_or(missing("body.vector", 0))?;
-        let mut known: [Option<Field<'a>>; 9] = [None; 9];
+        let mut known: [Option<Field<'a>>; 11] = [None; 11];
         let mut unknown: &'a [u8] = &[];
         let mut fields = Fields::new(bytes);
         while let Some(field) = fields.next_field()? {
@@ -221,7 +233,19 @@ impl<'a> BodyView<'a> {
                 }
             }
         }
-        let [norm, hash, kind, agent, task, key, vitals, traits, content] = known;
+        let [
+            norm,
+            hash,
+            kind,
+            agent,
+            task,
+            key,
+            vitals,
+            traits,
+            content,
+            _,
+            derivation,
+        ] = known;
         Ok(Self {
             vector,
             inverse_norm: norm
@@ -235,6 +259,7 @@ impl<'a> BodyView<'a> {
             vitals: vitals.ok_or(missing("body.vitals", 7))?,
             traits,
             content: content.ok_or(missing("body.content", 9))?,
+            derivation,
             unknown,
         })
     }
@@ -311,6 +336,12 @@ impl<'a> BodyView<'a> {
             .transpose()
     }
 
+    /// How it was derived, of an insight.
+    pub fn derivation(&self) -> Result<Derivation, DecodeError> {
+        let field = self.derivation.ok_or(missing("insight.derivation", 11))?;
+        Derivation::decode(&field)
+    }
+
     /// The first vitals.
     pub fn vitals(&self) -> Result<Vitals, DecodeError> {
         Vitals::decode(self.vitals.bytes)
@@ -354,6 +385,9 @@ fn encode(
     writer.nested(7, |out| fields.vitals.encode(out));
     writer.nested_unless_empty(8, |out| fields.traits.encode(out));
     writer.bytes(9, fields.content.as_bytes());
+    if let Some(derivation) = fields.derivation {
+        writer.nested(11, |out| derivation.encode(out));
+    }
     writer.unknown(unknown);
 }
 

@@ -1,6 +1,6 @@
 //! What does a checkpoint hold, and how is one row found in it?
 //!
-//! All state that is derived from the log, as of one commit. Behind a header of 168 bytes stand
+//! All state that is derived from the log, as of one commit. Behind a header of 176 bytes stand
 //! sections of fixed-length records that are read in place, and at last the directory, which an open
 //! decodes whole. [`Checkpoint::parse`] checks every byte against its checksum, and whatever follows
 //! from the counts, before anything is handed out; nothing is copied but the directory.
@@ -22,14 +22,16 @@ use crate::model::{InstanceId, Lsn, Timeline, Timestamp};
 pub use directory::{
     CheckpointCollective, CheckpointDamage, CheckpointDirectory, CheckpointSegment, RowRun,
 };
-pub use records::{CheckpointGrave, CheckpointKey, CheckpointRow, CheckpointVersion, FramePlace};
+pub use records::{
+    CheckpointEdge, CheckpointGrave, CheckpointKey, CheckpointRow, CheckpointVersion, FramePlace,
+};
 pub use slots::{SlotTable, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of};
 
 const ID_SLOT_LEN: usize = 4;
 const KEY_SLOT_LEN: usize = 8;
 
 /// Bytes of the header; a multiple of 8, as is the length of every section before the texts.
-pub const CHECKPOINT_HEADER_LEN: usize = 168;
+pub const CHECKPOINT_HEADER_LEN: usize = 176;
 
 const MAGIC: [u8; 8] = *b"PULSECKP";
 const CRC_AT: usize = CHECKPOINT_HEADER_LEN - 4;
@@ -81,6 +83,8 @@ pub struct CheckpointCounts {
     pub keys: u64,
     /// Slots of the table of keys.
     pub key_slots: u64,
+    /// Edges, two of each relation.
+    pub edges: u64,
     /// Bytes of the keys' texts.
     pub key_text: u64,
     /// Bytes of the directory.
@@ -102,6 +106,8 @@ pub struct CheckpointLayout {
     pub keys: Range<u64>,
     /// The table of keys.
     pub key_slots: Range<u64>,
+    /// Edges, by collective, row and relation.
+    pub edges: Range<u64>,
     /// The keys' texts.
     pub key_text: Range<u64>,
     /// The directory, up to the end of the file.
@@ -124,6 +130,7 @@ impl CheckpointCounts {
         let id_slots = next(self.id_slots, ID_SLOT_LEN)?;
         let keys = next(self.keys, CheckpointKey::LEN)?;
         let key_slots = next(self.key_slots, KEY_SLOT_LEN)?;
+        let edges = next(self.edges, CheckpointEdge::LEN)?;
         let key_text = next(self.key_text, 1)?;
         let start = end.checked_next_multiple_of(ALIGN)?;
         Some(CheckpointLayout {
@@ -133,6 +140,7 @@ impl CheckpointCounts {
             id_slots,
             keys,
             key_slots,
+            edges,
             key_text,
             directory: start..start.checked_add(self.directory)?,
         })
@@ -165,7 +173,8 @@ impl CheckpointHeader {
         put_at(&mut out, 136, &counts.key_slots.to_le_bytes());
         put_at(&mut out, 144, &counts.key_text.to_le_bytes());
         put_at(&mut out, 152, &counts.directory.to_le_bytes());
-        put_at(&mut out, 160, &self.body_crc.to_le_bytes());
+        put_at(&mut out, 160, &counts.edges.to_le_bytes());
+        put_at(&mut out, 168, &self.body_crc.to_le_bytes());
         let crc = crc32fast::hash(out.get(..CRC_AT).unwrap_or_default());
         put_at(&mut out, CRC_AT, &crc.to_le_bytes());
         out
@@ -196,8 +205,9 @@ impl CheckpointHeader {
                 key_slots: number(136),
                 key_text: number(144),
                 directory: number(152),
+                edges: number(160),
             },
-            body_crc: u32::from_le_bytes(array_at(bytes, 160)),
+            body_crc: u32::from_le_bytes(array_at(bytes, 168)),
         };
         if header.frame_lsn > header.lsn || header.horizon > header.lsn {
             return Err(FileFault::Field(DecodeError {
@@ -343,6 +353,12 @@ impl Checkpoint {
                 let found = record.collective == collective && self.key_text(keys, number)? == key;
                 found.then_some(record.row)
             })
+    }
+
+    /// The edges at these rows of a collective, by row and relation.
+    pub fn edges(&self, collective: u32, rows: Range<u32>) -> impl Iterator<Item = CheckpointEdge> {
+        let all = self.records::<{ CheckpointEdge::LEN }>(&self.layout.edges);
+        of_rows(all, collective, rows).filter_map(|record| CheckpointEdge::decode(record))
     }
 
     /// The idempotency key of a row.

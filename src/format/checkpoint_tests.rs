@@ -7,7 +7,8 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 use crate::model::{
-    Collective, CollectiveId, DecayConfig, ExperienceKind, InstanceId, Lsn, Timeline, Timestamp,
+    Collective, CollectiveId, DecayConfig, ExperienceKind, InstanceId, Lsn, RelationType, Timeline,
+    Timestamp,
 };
 
 /// What the sections hold, in their order.
@@ -18,6 +19,7 @@ pub(super) struct Content {
     pub(super) graves: Vec<CheckpointGrave>,
     /// (collective, row, key)
     pub(super) keys: Vec<(u32, u32, String)>,
+    pub(super) edges: Vec<CheckpointEdge>,
     pub(super) directory: CheckpointDirectory,
 }
 
@@ -68,6 +70,9 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
         table.insert(hash, key_slot(hash, slot_of(number).unwrap()));
     }
     body.extend(table.slots().flat_map(u64::to_le_bytes));
+    for edge in &content.edges {
+        body.extend(edge.encode());
+    }
     body.extend(text.as_bytes());
     body.resize(body.len().next_multiple_of(8), 0);
     let directory = content.directory.encode();
@@ -80,6 +85,7 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
         keys,
         key_slots: key_slots(keys),
         key_text: text.len() as u64,
+        edges: content.edges.len() as u64,
         directory: directory.len() as u64,
     };
     header.body_crc = crc32fast::hash(&body);
@@ -161,6 +167,17 @@ fn content() -> impl Strategy<Value = Content> {
                 runs.push(RowRun { first, count, at });
                 end = first + count;
                 content.keys.push((number, first, format!("key {first}")));
+                content
+                    .edges
+                    .extend((0..gap).map(|relation| CheckpointEdge {
+                        collective: number,
+                        row: first,
+                        relation,
+                        other: end,
+                        outgoing: relation % 2 == 0,
+                        relation_type: RelationType::Implies,
+                        strength: 0.25,
+                    }));
                 content.graves.push(CheckpointGrave {
                     collective: number,
                     row: first,
@@ -241,6 +258,14 @@ proptest! {
                 prop_assert_eq!(checkpoint.graves_in(number, only).next(), Some(grave));
             }
         }
+        for row in content.edges.iter().map(|edge| edge.row) {
+            for number in [1, 3] {
+                let found: Vec<_> = checkpoint.edges(number, row..row + 1).collect();
+                let mine = |edge: &&CheckpointEdge| (edge.collective, edge.row) == (number, row);
+                let expected: Vec<_> = content.edges.iter().filter(mine).copied().collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
         for (collective, row, key) in &content.keys {
             prop_assert_eq!(checkpoint.find_key(*collective, key), Some(*row));
             prop_assert_eq!(checkpoint.key_of(*collective, *row), Some(key.as_str()));
@@ -255,9 +280,9 @@ proptest! {
 
     #[test]
     fn a_header_is_what_was_written(
-        numbers in any::<[u64; 12]>(), small in any::<[u32; 4]>(), ids in any::<[u128; 2]>(), time in time(),
+        numbers in any::<[u64; 13]>(), small in any::<[u32; 4]>(), ids in any::<[u128; 2]>(), time in time(),
     ) {
-        let [lsn, horizon, frame_at, frame_lsn, a, b, c, d, e, f, g, h] = numbers;
+        let [lsn, horizon, frame_at, frame_lsn, a, b, c, d, e, f, g, h, i] = numbers;
         let header = CheckpointHeader {
             instance_id: InstanceId::from_u128(ids[0]),
             timeline: Timeline::new(small[0]),
@@ -270,7 +295,7 @@ proptest! {
             last_time: time,
             last_id: ids[1],
             counts: CheckpointCounts {
-                rows: a, versions: b, graves: c, id_slots: d, keys: e, key_slots: f, key_text: g, directory: h,
+                rows: a, versions: b, graves: c, id_slots: d, keys: e, key_slots: f, key_text: g, directory: h, edges: i,
             },
             body_crc: small[3],
         };
@@ -282,12 +307,12 @@ proptest! {
     /// Bytes whose checksums are right but which nobody has written.
     #[test]
     fn no_bytes_make_it_panic(
-        counts in vec(0..4_u64, 8), body in vec(any::<u8>(), 0..600), cut in any::<bool>(),
+        counts in vec(0..4_u64, 9), body in vec(any::<u8>(), 0..600), cut in any::<bool>(),
     ) {
         let mut header = header();
         header.counts = CheckpointCounts {
             rows: counts[0], versions: counts[1], graves: counts[2], id_slots: counts[3],
-            keys: counts[4], key_slots: counts[5], key_text: counts[6], directory: 12,
+            keys: counts[4], key_slots: counts[5], key_text: counts[6], edges: counts[8], directory: 12,
         };
         let mut body = body;
         if !cut {

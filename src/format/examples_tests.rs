@@ -13,8 +13,8 @@ use super::{
 };
 use crate::config::VectorElement;
 use crate::model::{
-    Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType,
-    ExperienceType, InstanceId, Lsn, Timeline, Timestamp, UserId,
+    Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId,
+    ExperienceType, InsightType, InstanceId, Lsn, RelationType, Timeline, Timestamp, UserId,
 };
 
 const PAGE: &str = include_str!("../../storage-format.md");
@@ -185,6 +185,7 @@ fn body() {
             tags: text_map([("crate", "tokio")]),
             ..Traits::default()
         },
+        derivation: None,
         type_unknown: UnknownFields::default(),
         unknown: UnknownFields::default(),
     };
@@ -228,6 +229,59 @@ fn traits() {
     traits.encode(&mut payload);
     let page = frame_agrees("frame-traits", header(RecordKind::Traits, 4), &payload);
     assert_eq!(Traits::decode(&page).unwrap(), traits);
+}
+
+#[test]
+fn relation() {
+    let end = |id, row| RelationEnd { id, row };
+    let relation = RelationRecord {
+        source: end(EXPERIENCE + 1, 1),
+        target: end(EXPERIENCE, 0),
+        relation_type: RelationType::Elaborates,
+        strength: 0.5,
+        metadata: Some("{\"n\":1}".into()),
+        recorded_at: None,
+        unknown: UnknownFields::default(),
+    };
+    let mut payload = Vec::new();
+    relation.encode(&mut payload);
+    let header = FrameHeader {
+        entity: EXPERIENCE + 0x10,
+        ..header(RecordKind::Relation, 8)
+    };
+    let page = frame_agrees("frame-relation", header, &payload);
+    assert_eq!(RelationRecord::decode(&page).unwrap(), relation);
+}
+
+#[test]
+fn insight() {
+    let vector = [0.5, 0.5, 0.5, 0.5];
+    let insight = Body {
+        content: "Pin first.".into(),
+        experience_type: ExperienceType::Generic { category: None },
+        source_agent: String::new(),
+        source_task: None,
+        idempotency_key: None,
+        content_hash: ContentHash([0x20; 16]),
+        inverse_norm: 1.0,
+        vitals: Vitals::initial(1.0, 0.75),
+        traits: Traits::default(),
+        derivation: Some(Derivation {
+            insight_type: InsightType::Synthesis,
+            sources: vec![ExperienceId::from_u128(EXPERIENCE)],
+        }),
+        type_unknown: UnknownFields::default(),
+        unknown: UnknownFields::default(),
+    };
+    let mut payload = Vec::new();
+    insight.encode(&mut payload, &vector);
+    let header = FrameHeader {
+        dimension: 4,
+        entity: EXPERIENCE + 0x20,
+        ..header(RecordKind::Insight, 9)
+    };
+    let page = frame_agrees("frame-insight", header, &payload);
+    assert_eq!(Body::decode(4, &page).unwrap(), insight);
 }
 
 #[test]

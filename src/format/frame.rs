@@ -13,7 +13,7 @@ use std::fmt;
 
 use crc32fast::Hasher;
 
-use super::{array_at, put_at};
+use super::{MAX_COLLECTIVE_NUMBER, RowKind, array_at, put_at};
 use crate::model::{Lsn, Timestamp, limits::MAX_DIMENSION};
 
 /// Frames start at multiples of this, counted from the start of the file.
@@ -28,7 +28,7 @@ const CLOSES_COMMIT: u8 = 1;
 /// Of CRC-32, bits reversed.
 const CRC_POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// What a record is about. Codes 8–14 are reserved, see `storage-format.md`.
+/// What a record is about. Codes 12–14 are reserved, see `storage-format.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
@@ -46,6 +46,44 @@ pub enum RecordKind {
     ExperienceDeleted = 6,
     /// The writer closed the database.
     Close = 7,
+    /// A relation.
+    Relation = 8,
+    /// A relation is gone.
+    RelationDeleted = 9,
+    /// An insight, written as a body.
+    Insight = 10,
+    /// An insight is gone.
+    InsightDeleted = 11,
+}
+
+impl RecordKind {
+    /// What kind of row the record is about; `None` where it is about none.
+    #[must_use]
+    pub const fn row_kind(self) -> Option<RowKind> {
+        Some(match self {
+            Self::Body | Self::Vitals | Self::Traits | Self::ExperienceDeleted => {
+                RowKind::Experience
+            }
+            Self::Relation | Self::RelationDeleted => RowKind::Relation,
+            Self::Insight | Self::InsightDeleted => RowKind::Insight,
+            Self::Collective | Self::CollectiveDeleted | Self::Close => return None,
+        })
+    }
+
+    /// Whether the record makes a row.
+    #[must_use]
+    pub const fn makes_row(self) -> bool {
+        matches!(self, Self::Body | Self::Relation | Self::Insight)
+    }
+
+    /// Whether the record ends a row.
+    #[must_use]
+    pub const fn ends_row(self) -> bool {
+        matches!(
+            self,
+            Self::ExperienceDeleted | Self::RelationDeleted | Self::InsightDeleted
+        )
+    }
 }
 
 impl TryFrom<u8> for RecordKind {
@@ -60,6 +98,10 @@ impl TryFrom<u8> for RecordKind {
             5 => Self::Traits,
             6 => Self::ExperienceDeleted,
             7 => Self::Close,
+            8 => Self::Relation,
+            9 => Self::RelationDeleted,
+            10 => Self::Insight,
+            11 => Self::InsightDeleted,
             _ => return Err(FrameFault::Kind(code)),
         })
     }
@@ -82,6 +124,8 @@ pub enum FrameFault {
     Flags(u8),
     /// A body's dimension is outside its limits, or another record has one.
     Dimension(u16),
+    /// No collective has this number.
+    Collective(u32),
     /// The LSN is 0, or not above `durable_upto`.
     Lsn(u64),
     /// The payload is not what was written.
@@ -98,6 +142,7 @@ impl fmt::Display for FrameFault {
             Self::Kind(code) => write!(f, "no record has kind {code}"),
             Self::Flags(flags) => write!(f, "unknown flags {flags:#04x}"),
             Self::Dimension(found) => write!(f, "dimension {found} does not fit the kind"),
+            Self::Collective(number) => write!(f, "no collective has number {number}"),
             Self::Lsn(lsn) => write!(f, "LSN {lsn} is not above what was durable before it"),
             Self::PayloadChecksum => f.write_str("the payload's checksum does not match"),
         }
@@ -117,15 +162,16 @@ pub struct FrameHeader {
     pub kind: RecordKind,
     /// Whether this is the last frame of its commit.
     pub closes_commit: bool,
-    /// Number of `f32` at the start of the payload: 1–4096 in a body, 0 in every other record.
+    /// Number of `f32` at the start of the payload: 1–4096 in a body or an insight, 0 in every other
+    /// record.
     pub dimension: u16,
     /// The record's number, never 0, above every LSN before it.
     pub lsn: Lsn,
     /// When it was committed; never before the frame in front of it.
     pub time: Timestamp,
-    /// Number of the collective, never reused; 0 for records of none.
+    /// Number of the collective, at most [`MAX_COLLECTIVE_NUMBER`], never reused; 0 for records of none.
     pub collective: u32,
-    /// Row number, unique in the collective and never reused; 0 for records of no row.
+    /// Row number, unique in its table and never reused; 0 for records of no row.
     pub row: u32,
     /// The id of what the record is about; 0 for records about nothing.
     pub entity: u128,
@@ -189,6 +235,15 @@ impl FrameHeader {
         Ok(header)
     }
 
+    /// The number of the table that the row stands in; that of the experiences for a record of no row.
+    #[must_use]
+    pub const fn table(&self) -> u32 {
+        match self.kind.row_kind() {
+            Some(kind) => kind.table(self.collective),
+            None => self.collective,
+        }
+    }
+
     /// Bytes from the start of this frame to the start of the next.
     #[must_use]
     pub const fn frame_len(&self) -> u64 {
@@ -201,11 +256,16 @@ impl FrameHeader {
             return Err(FrameFault::Length(self.payload_len));
         }
         let dimension_fits = match self.kind {
-            RecordKind::Body => (1..=MAX_DIMENSION).contains(&usize::from(self.dimension)),
+            RecordKind::Body | RecordKind::Insight => {
+                (1..=MAX_DIMENSION).contains(&usize::from(self.dimension))
+            }
             _ => self.dimension == 0,
         };
         if !dimension_fits {
             return Err(FrameFault::Dimension(self.dimension));
+        }
+        if self.collective > MAX_COLLECTIVE_NUMBER {
+            return Err(FrameFault::Collective(self.collective));
         }
         // Also refuses LSN 0, which is above nothing.
         if self.lsn <= self.durable_upto {

@@ -23,8 +23,11 @@ pub mod frame;
     reason = "read and written by the vector engine, which nothing calls yet"
 )]
 pub mod graph;
+pub mod insight;
 pub mod manifest;
 pub mod record;
+pub mod relation;
+pub mod row_kind;
 pub mod segment;
 pub mod tail;
 pub mod traits;
@@ -44,21 +47,25 @@ pub use body::Body;
 pub use body::{BodyFields, BodyParts, BodyView, encode_body};
 pub use checkpoint::{
     CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointCollective, CheckpointCounts, CheckpointDamage,
-    CheckpointDirectory, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointRow,
-    CheckpointSegment, CheckpointVersion, FramePlace, RowRun, SlotTable, checkpoint_file_lsn,
-    checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+    CheckpointDirectory, CheckpointEdge, CheckpointGrave, CheckpointHeader, CheckpointKey,
+    CheckpointRow, CheckpointSegment, CheckpointVersion, FramePlace, RowRun, SlotTable,
+    checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots,
+    slot_of,
 };
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_payload_len, implied_seed,
-    payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_len, frame_payload_len,
+    implied_seed, payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
+pub use insight::Derivation;
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
 pub use record::Record;
+pub use relation::{RelationEnd, RelationRecord};
+pub use row_kind::{MAX_COLLECTIVE_NUMBER, RowKind, collective_of};
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name, segment_file_name};
 pub use tail::{TAIL_LEN, Tail};
 pub use traits::Traits;

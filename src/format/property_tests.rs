@@ -16,7 +16,8 @@ use super::{
 };
 use crate::model::{
     Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId,
-    ExperienceType, InstanceId, Lsn, RecallWeights, Severity, Timeline, Timestamp, UserId,
+    ExperienceType, InsightType, InstanceId, Lsn, RecallWeights, RelationType, Severity, Timeline,
+    Timestamp, UserId,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -146,6 +147,39 @@ fn experience_type() -> impl Strategy<Value = ExperienceType> {
 }
 
 prop_compose! {
+    fn derivation()(
+        insight_type in prop_oneof![
+            Just(InsightType::Pattern), Just(InsightType::Synthesis),
+            Just(InsightType::Abstraction), Just(InsightType::Correlation),
+        ],
+        sources in vec(any::<u128>().prop_map(ExperienceId::from_u128), 0..5),
+    ) -> Derivation {
+        Derivation { insight_type, sources }
+    }
+}
+
+prop_compose! {
+    fn relation()(
+        (source, target) in (any::<(u128, u32)>(), any::<(u128, u32)>()),
+        relation_type in prop_oneof![
+            Just(RelationType::Supports), Just(RelationType::Contradicts),
+            Just(RelationType::Elaborates), Just(RelationType::Supersedes),
+            Just(RelationType::Implies), Just(RelationType::RelatedTo),
+        ],
+        strength in ratio(),
+        metadata in option::of(text()),
+        recorded_at in option::of(time()),
+        unknown in unknown(),
+    ) -> RelationRecord {
+        let end = |(id, row)| RelationEnd { id, row };
+        RelationRecord {
+            source: end(source), target: end(target), relation_type, strength, metadata,
+            recorded_at, unknown,
+        }
+    }
+}
+
+prop_compose! {
     fn body()(
         (content, source_agent) in (text(), text()),
         experience_type in experience_type(),
@@ -153,12 +187,13 @@ prop_compose! {
         content_hash in any::<[u8; 16]>(),
         inverse_norm in prop_oneof![Just(f32::MIN_POSITIVE), Just(f32::MAX), 1e-9f32..1e9],
         (vitals, traits) in (vitals(), traits()),
+        derivation in option::of(derivation()),
         (type_unknown, unknown) in (unknown(), unknown()),
     ) -> Body {
         Body {
             content, experience_type, source_agent, source_task, idempotency_key,
-            content_hash: ContentHash(content_hash), inverse_norm, vitals, traits, type_unknown,
-            unknown,
+            content_hash: ContentHash(content_hash), inverse_norm, vitals, traits, derivation,
+            type_unknown, unknown,
         }
     }
 }
@@ -203,17 +238,18 @@ prop_compose! {
 prop_compose! {
     fn header()(
         (payload_len, payload_crc) in (4 * 4096..=MAX_PAYLOAD, any::<u32>()),
-        kind in (1u8..=7).prop_map(|code| RecordKind::try_from(code).unwrap()),
+        kind in (1u8..=11).prop_map(|code| RecordKind::try_from(code).unwrap()),
         closes_commit in any::<bool>(),
         dimension in 1u16..=4096,
         lsn in 1u64..,
         below in any::<prop::sample::Index>(),
         time in time(),
-        (collective, row, entity) in any::<(u32, u32, u128)>(),
+        collective in 0..=MAX_COLLECTIVE_NUMBER,
+        (row, entity) in any::<(u32, u128)>(),
     ) -> FrameHeader {
         FrameHeader {
             payload_len, payload_crc, kind, closes_commit,
-            dimension: if kind == RecordKind::Body { dimension } else { 0 },
+            dimension: if matches!(kind, RecordKind::Body | RecordKind::Insight) { dimension } else { 0 },
             lsn: Lsn::new(lsn), time, collective, row, entity,
             durable_upto: Lsn::new(below.index(usize::MAX) as u64 % lsn),
         }
@@ -284,6 +320,7 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
     let _ = Vitals::decode(bytes);
     let traits = Traits::decode(bytes).unwrap_or_default();
     let _ = Body::decode(dimension, bytes);
+    let _ = RelationRecord::decode(bytes);
     if let Ok(view) = BodyView::parse(dimension, bytes) {
         let head = ExperienceHead {
             id: ExperienceId::from_u128(1),
@@ -293,7 +330,12 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
             instance_id: InstanceId::from_u128(5),
         };
         let vitals = view.vitals().unwrap_or(Vitals::initial(0.0, 0.0));
-        let _ = (view.kind(), view.content(), view.traits());
+        let _ = (
+            view.kind(),
+            view.content(),
+            view.traits(),
+            view.derivation(),
+        );
         let _ = assemble(&head, &view, &vitals, traits);
     }
 }
@@ -332,7 +374,7 @@ proptest! {
     #[test]
     fn spoilt_encodings_are_answered(
         (body, vector, vitals, traits) in (body(), vector(), vitals(), traits()),
-        (collective, manifest) in (collective(), manifest()),
+        (collective, manifest, relation) in (collective(), manifest(), relation()),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -342,6 +384,7 @@ proptest! {
             encoded(|out| vitals.encode(out)),
             encoded(|out| traits.encode(out)),
             encoded(|out| collective.encode(out)),
+            encoded(|out| relation.encode(out)),
             manifest.encode(),
         ] {
             let at = at.index(bytes.len().max(1));
@@ -384,6 +427,14 @@ proptest! {
         let bytes = encoded(|out| traits.encode(out));
         let decoded = Traits::decode(&bytes).unwrap();
         prop_assert_eq!(&decoded, &traits);
+        prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+    }
+
+    #[test]
+    fn relations_come_back(relation in relation()) {
+        let bytes = encoded(|out| relation.encode(out));
+        let decoded = RelationRecord::decode(&bytes).unwrap();
+        prop_assert_eq!(&decoded, &relation);
         prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
     }
 
@@ -546,6 +597,7 @@ fn applications_are_counted_for_the_instance() {
         inverse_norm: 1.0,
         vitals: Vitals::initial(0.5, 0.25),
         traits: Traits::default(),
+        derivation: None,
         type_unknown: UnknownFields::default(),
         unknown: UnknownFields::default(),
     };

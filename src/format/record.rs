@@ -3,7 +3,10 @@
 //! One value for any record, decoded in full: for tools that look at a log as a log (verify, salvage,
 //! dump). Flows that know which kind they look for use that kind's module.
 
-use super::{BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind, Traits, Vitals};
+use super::{
+    BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind, RelationRecord, Traits,
+    Vitals,
+};
 use crate::model::CollectiveId;
 
 /// One record.
@@ -23,6 +26,14 @@ pub enum Record<'a> {
     ExperienceDeleted,
     /// The writer closed the database.
     Close,
+    /// A relation.
+    Relation(Box<RelationRecord>),
+    /// A relation is gone.
+    RelationDeleted,
+    /// An insight; every field was looked at.
+    Insight(Box<BodyView<'a>>),
+    /// An insight is gone.
+    InsightDeleted,
 }
 
 impl<'a> Record<'a> {
@@ -43,6 +54,15 @@ impl<'a> Record<'a> {
             RecordKind::Traits => Self::Traits(Box::new(Traits::decode(payload)?)),
             RecordKind::ExperienceDeleted => Self::ExperienceDeleted,
             RecordKind::Close => Self::Close,
+            RecordKind::Relation => Self::Relation(Box::new(RelationRecord::decode(payload)?)),
+            RecordKind::RelationDeleted => Self::RelationDeleted,
+            RecordKind::Insight => {
+                let body = BodyView::parse(header.dimension, payload)?;
+                body.check()?;
+                body.derivation()?;
+                Self::Insight(Box::new(body))
+            }
+            RecordKind::InsightDeleted => Self::InsightDeleted,
         })
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Summary {
     pub(crate) last_lsn: Lsn,
     /// Time of its first frame.
     pub(crate) first_time: Option<Timestamp>,
-    /// Least and greatest id of the experiences whose bodies are in it.
+    /// Least and greatest id of the experiences, relations and insights that were made in it.
     pub(crate) body_ids: Option<(u128, u128)>,
     /// Collectives that were deleted, by number, and when.
     pub(crate) deleted_collectives: Vec<(u32, Lsn)>,
@@ -41,7 +41,7 @@ impl Summary {
             summary.last_lsn = header.lsn;
             summary.first_time.get_or_insert(header.time);
             match header.kind {
-                RecordKind::Body => {
+                kind if kind.makes_row() => {
                     let (least, greatest) = summary
                         .body_ids
                         .get_or_insert((header.entity, header.entity));
@@ -57,7 +57,7 @@ impl Summary {
         summary
     }
 
-    /// May the body of this experience be in it?
+    /// May the record that made this experience, relation or insight be in it?
     pub(crate) fn may_hold_body(&self, id: u128) -> bool {
         // What cannot be read may be anything.
         self.damaged

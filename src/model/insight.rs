@@ -15,7 +15,7 @@ pub struct DerivedInsight {
     pub content: String,
     /// As given, bit for bit.
     pub embedding: Vec<f32>,
-    /// 1–100 experiences it was derived from.
+    /// The experiences it was derived from, as far as they are still there.
     pub source_experience_ids: Vec<ExperienceId>,
     /// How it was derived.
     pub insight_type: InsightType,
@@ -61,4 +61,27 @@ pub enum InsightType {
     Abstraction = 3,
     /// Things that come together.
     Correlation = 4,
+}
+
+/// Which insights are considered. Empty lists and `None` do not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InsightFilter {
+    /// At least one of these domains.
+    pub domains: Vec<String>,
+    /// At least this sure, in [0, 1].
+    pub min_confidence: Option<f32>,
+    /// Stored at or after.
+    pub since: Option<Timestamp>,
+    /// Stored before.
+    pub until: Option<Timestamp>,
+}
+
+/// An insight that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InsightHit {
+    /// As of the search's snapshot.
+    pub insight: DerivedInsight,
+    /// `1 − cosine distance` to the query.
+    pub similarity: f32,
 }

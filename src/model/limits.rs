@@ -50,3 +50,7 @@ pub const MAX_GET_IDS: usize = 10_000;
 pub const MAX_FILTER_VALUES: usize = 1000;
 /// Candidates that one search may look at: beyond, an exact scan is faster.
 pub const MAX_EF: usize = 10_000;
+/// Most steps of one `neighbourhood`: beyond, everything is near everything.
+pub const MAX_NEIGHBOURHOOD_DEPTH: usize = 8;
+/// Most experiences of one `neighbourhood`.
+pub const MAX_NEIGHBOURHOOD: usize = 1000;

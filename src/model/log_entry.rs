@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Collective, ContentHash, Damage, EntityId, EventType, ExperienceType, Lsn, Timestamp};
+use super::{
+    Collective, ContentHash, Damage, EntityId, EventType, ExperienceId, ExperienceType,
+    InsightType, Lsn, RelationType, Timestamp,
+};
 
 /// Which part of the log is read, and how much of it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +107,33 @@ pub enum LogRecord {
     ExperienceDeleted,
     /// The database was closed.
     Close,
+    /// A relation.
+    Relation {
+        /// Where it starts.
+        source_id: ExperienceId,
+        /// Where it ends.
+        target_id: ExperienceId,
+        /// What it says.
+        relation_type: RelationType,
+        /// In [0, 1].
+        strength: f32,
+        /// The application's own, where contents were asked for.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        metadata: Option<String>,
+    },
+    /// A relation is gone.
+    RelationDeleted,
+    /// An insight.
+    Insight {
+        /// How it was derived.
+        insight_type: InsightType,
+        /// From what.
+        source_ids: Vec<ExperienceId>,
+        /// What an experience has, too.
+        body: Box<LogBody>,
+    },
+    /// An insight is gone.
+    InsightDeleted,
 }
 
 /// An experience's immutable part and its first values.

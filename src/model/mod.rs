@@ -7,6 +7,7 @@
 mod activity;
 mod collective;
 mod compaction;
+mod context;
 mod cursor;
 mod diagnosis;
 mod energy;
@@ -32,6 +33,10 @@ pub use collective::{Collective, DecayConfig, EmbedderIdentity};
 pub use compaction::{
     CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
 };
+pub use context::{
+    ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
+    ContextScore, Sibling,
+};
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
@@ -41,12 +46,15 @@ pub use filter::SearchFilter;
 pub use id::{
     AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
 };
-pub use insight::{DerivedInsight, InsightType, NewInsight};
+pub use insight::{DerivedInsight, InsightFilter, InsightHit, InsightType, NewInsight};
 pub use log_entry::{
     LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
-pub use relation::{ExperienceRelation, NewRelation, RelationType};
+pub use relation::{
+    ExperienceRelation, Neighbour, NewRelation, RelatedExperience, RelationDirection,
+    RelationFilter, RelationType,
+};
 pub use salvage::SalvageReport;
 pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};

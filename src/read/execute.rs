@@ -6,10 +6,7 @@
 //! proof ([`crate::vector::codes`]); a graph is as good as its recall, and where it yields too few
 //! rows, a more thorough plan follows. So a search for k answers with k rows whenever k match.
 
-use std::{
-    cell::{Cell, RefCell},
-    time::Duration,
-};
+use std::cell::{Cell, RefCell};
 
 use roaring::RoaringBitmap;
 
@@ -17,8 +14,8 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, DecayConfig, RecallWeights, SearchExplanation, SearchHit, SearchOptions,
-        SearchPlan as Plan,
+        CollectiveId, DecayConfig, Experience, RecallWeights, SearchExplanation, SearchHit,
+        SearchOptions, SearchPlan as Plan,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
@@ -29,6 +26,7 @@ use crate::{
         rank::Candidate,
         reader::Reader,
         sieve::{Compared, Scoring, Sieve},
+        stopwatch::Stages,
     },
     simd,
     state::{Rows, Table, Visited},
@@ -87,11 +85,48 @@ pub fn search(
     options: &SearchOptions,
     ef: usize,
 ) -> Result<Vec<Vec<SearchHit>>> {
-    let mut search = Search::new(reader, reader.table(collective)?, options, ef)?;
+    let table = reader.table(collective)?;
+    let filter = Compiled::new(&options.filter, table)?;
+    let read = |row: &Visited<'_>| reader.assemble(table, row);
+    let passes = |experience: &Experience| filter.traits_of(experience);
+    let found = search_rows(reader, table, queries, options, ef, (read, passes))?;
+    let hit = |found: Hit<Experience>| SearchHit {
+        experience: found.item,
+        similarity: found.similarity,
+        score: found.score,
+    };
+    let hits = |found: Vec<Hit<Experience>>| found.into_iter().map(hit).collect();
+    Ok(found.into_iter().map(hits).collect())
+}
+
+/// A result.
+pub struct Hit<T> {
+    /// What was found.
+    pub item: T,
+    /// Its similarity to the query.
+    pub similarity: f32,
+    /// What it is sorted by.
+    pub score: f32,
+}
+
+/// For each query the best `options.k` rows of a table, as `read` reads them. The second of the pair says
+/// whether what was read has the traits that the filter asks for.
+pub fn search_rows<T>(
+    reader: &Reader,
+    table: &Table,
+    queries: &[&[f32]],
+    options: &SearchOptions,
+    ef: usize,
+    (read, passes): (
+        impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        impl Fn(&T) -> bool,
+    ),
+) -> Result<Vec<Vec<Hit<T>>>> {
+    let mut search = Search::new(reader, table, options, ef)?;
     loop {
         let (mut sieves, _) = search.sift(queries)?;
         let (candidates, _) = search.compare(&mut sieves)?;
-        match search.hits(candidates)? {
+        match search.hits(candidates, &read, &passes)? {
             Some(hits) => return Ok(hits),
             None => search.trusting = false,
         }
@@ -108,14 +143,18 @@ pub fn explain(
     clock: &dyn Env,
 ) -> Result<SearchExplanation> {
     let mut stages = Stages::new(clock);
-    let mut search = Search::new(reader, reader.table(collective)?, options, ef)?;
+    let table = reader.table(collective)?;
+    let filter = Compiled::new(&options.filter, table)?;
+    let read = |row: &Visited<'_>| reader.assemble(table, row);
+    let passes = |experience: &Experience| filter.traits_of(experience);
+    let mut search = Search::new(reader, table, options, ef)?;
     let planning = stages.next();
     loop {
         let (mut sieves, work) = search.sift(&[query])?;
         let finding = stages.next();
         let (candidates, compared) = search.compare(&mut sieves)?;
         let comparing = stages.next();
-        let Some(hits) = search.hits(candidates)? else {
+        let Some(hits) = search.hits(candidates, &read, &passes)? else {
             search.trusting = false;
             continue;
         };
@@ -499,7 +538,12 @@ impl<'a> Search<'a> {
 
     /// The results; `None` if one of them does not have the traits that it was believed to have, or
     /// is damaged.
-    fn hits(&self, candidates: Vec<Vec<Candidate>>) -> Result<Option<Vec<Vec<SearchHit>>>> {
+    fn hits<T>(
+        &self,
+        candidates: Vec<Vec<Candidate>>,
+        read: &impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        passes: &impl Fn(&T) -> bool,
+    ) -> Result<Option<Vec<Vec<Hit<T>>>>> {
         let mut all = Vec::with_capacity(candidates.len());
         for best in candidates {
             let mut hits = Vec::with_capacity(best.len());
@@ -507,15 +551,15 @@ impl<'a> Search<'a> {
                 let Some(row) = self.rows.visible(candidate.row) else {
                     continue;
                 };
-                let Some(experience) = self.reader.assemble(self.table, &row)? else {
+                let Some(item) = read(&row)? else {
                     self.leave_out(row.number);
                     continue;
                 };
-                if !self.filter.traits_of(&experience) {
+                if !passes(&item) {
                     return Ok(None);
                 }
-                hits.push(SearchHit {
-                    experience,
+                hits.push(Hit {
+                    item,
                     similarity: candidate.similarity,
                     score: candidate.score,
                 });
@@ -537,23 +581,3 @@ const MOST_ASKED_PARTS: u32 = 4;
 /// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in
 /// the first-level cache.
 const GATHERED_ROWS: usize = 32;
-
-/// A stopwatch that answers the time since it was last asked.
-struct Stages<'a> {
-    clock: &'a dyn Env,
-    last: Duration,
-}
-
-impl<'a> Stages<'a> {
-    fn new(clock: &'a dyn Env) -> Self {
-        Self {
-            clock,
-            last: clock.monotonic(),
-        }
-    }
-
-    fn next(&mut self) -> Duration {
-        let now = self.clock.monotonic();
-        now.saturating_sub(std::mem::replace(&mut self.last, now))
-    }
-}

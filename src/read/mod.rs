@@ -7,9 +7,12 @@
 //! winners become experiences. [`list`] and [`stats`] answer
 //! the questions without a vector, [`point`] those about one experience. Everything here is synchronous and runs where the façade says.
 
+pub mod collapse;
+pub mod context;
 pub mod execute;
 pub mod experience_view;
 pub mod filter;
+pub mod insights;
 pub mod list;
 pub mod matches;
 pub mod pass;
@@ -17,6 +20,8 @@ pub mod plan;
 pub mod point;
 pub mod rank;
 pub mod reader;
+pub mod relations;
 pub mod sieve;
 pub mod similarity;
 pub mod stats;
+pub mod stopwatch;

@@ -7,7 +7,7 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{ExperienceHead, Vitals, assemble},
+    format::{ExperienceHead, RowKind, Vitals, assemble},
     log::{Place, SegmentSet},
     model::{CollectiveId, EntityKind, Experience, ExperienceId, InstanceId, Timestamp},
     read::experience_view::ExperienceView,
@@ -61,6 +61,9 @@ impl Point<'_> {
     ) -> Option<()> {
         let (at, place) = self.ids.find(id.as_u128())?;
         let table = self.view.tables.get(at.collective)?;
+        if table.kind() != RowKind::Experience {
+            return None;
+        }
         let look = |row: &Visited<'_>| {
             let there = !row.expired(self.now);
             there.then(|| look(table, row))

@@ -49,7 +49,7 @@ impl Reader {
     pub fn collectives(&self) -> Vec<Collective> {
         self.view
             .tables
-            .iter()
+            .collectives()
             .filter_map(|table| table.definition(self.lsn()))
             .map(|definition| Collective::clone(&definition))
             .collect()

@@ -6,7 +6,7 @@
 
 use simsimd::SpatialSimilarity;
 
-use crate::simd::squared_norm;
+use crate::simd::{inverse_norm, squared_norm};
 
 /// Products outside of this range may have lost bits to overflow or to subnormal numbers.
 const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
@@ -52,6 +52,11 @@ impl<'a> Query<'a> {
         cosine.clamp(-1.0, 1.0) as f32 + 0.0
     }
 
+    /// Similarity to a vector of the same length whose own length is not known, in [−1, 1].
+    pub fn similarity_to(&self, other: &[f32]) -> f32 {
+        self.similarity(other, inverse_norm(other))
+    }
+
     #[cold]
     fn exactly(&self, stored: &[f32]) -> f64 {
         let dot: f64 = self
@@ -72,11 +77,6 @@ impl<'a> Query<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn inverse_norm(vector: &[f32]) -> f32 {
-        (1.0 / squared_norm(vector).sqrt()).clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
-            as f32
-    }
 
     #[test]
     fn lengths_do_not_matter_even_at_the_ends_of_f32() {

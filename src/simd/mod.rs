@@ -113,6 +113,14 @@ pub fn prefetch<T>(values: &[T]) {
     let _ = values;
 }
 
+/// 1 / ‖v‖, as it is stored with a vector. What f32 cannot hold saturates; whoever compares such vectors
+/// computes it anew.
+#[must_use]
+pub fn inverse_norm(vector: &[f32]) -> f32 {
+    (1.0 / squared_norm(vector).sqrt()).clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
+        as f32
+}
+
 /// ‖v‖², summed in f64 in lanes so that it vectorises.
 #[must_use]
 pub fn squared_norm(vector: &[f32]) -> f64 {

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 
 use crate::{
-    format::{Checkpoint, FrameHeader},
-    model::{Collective, Lsn},
+    format::{Checkpoint, FrameHeader, RowKind, collective_of},
+    model::{Collective, Lsn, RelationType},
     state::{
+        adjacency::Edge,
         chunk::Row,
         ids::{IdIndex, RowRef},
         keys::KeyIndex,
@@ -38,7 +39,7 @@ pub enum Mutation {
         /// Its number.
         collective: u32,
     },
-    /// An experience is new.
+    /// An experience or an insight is new.
     Record {
         /// Where it stands.
         at: RowRef,
@@ -49,6 +50,19 @@ pub enum Mutation {
         /// Its idempotency key.
         key: Option<Arc<str>>,
     },
+    /// A relation is new.
+    Relate {
+        /// Where it stands.
+        at: RowRef,
+        /// The row.
+        row: Row,
+        /// Row of the experience where it starts.
+        source: u32,
+        /// Row of the experience that it leads to.
+        target: u32,
+        /// What it says.
+        relation_type: RelationType,
+    },
     /// An experience has new values.
     Revise {
         /// Where it stands.
@@ -56,7 +70,7 @@ pub enum Mutation {
         /// All values from now on.
         values: Values,
     },
-    /// An experience is gone.
+    /// An experience, with its relations, or a relation or an insight is gone.
     Delete {
         /// Where it stood.
         at: RowRef,
@@ -90,9 +104,20 @@ impl Applier {
     pub fn over(base: &Arc<Checkpoint>) -> Self {
         let header = base.header();
         let mut tables = Tables::after(header.horizon, header.next_collective);
-        for collective in &base.directory().collectives {
-            if let Some(table) = Table::over(base, collective) {
-                tables.insert(Arc::new(table));
+        for stored in &base.directory().collectives {
+            match RowKind::of(stored.number) {
+                Some((_, RowKind::Experience)) => {
+                    if let Some(table) = Table::over(base, stored) {
+                        tables.insert(Arc::new(table));
+                    }
+                }
+                // Behind the experiences of its collective: the directory is sorted by number.
+                Some((collective, kind)) => {
+                    if let Some(table) = tables.get(collective) {
+                        table.add_over(base, kind, stored);
+                    }
+                }
+                None => {}
             }
         }
         let mut graves: Vec<_> = base.graves().collect();
@@ -141,7 +166,7 @@ impl Applier {
             }
         }
         let unborn: Vec<u32> = tables
-            .iter()
+            .collectives()
             .filter(|table| table.definition(lsn).is_none())
             .map(|table| table.number)
             .collect();
@@ -183,7 +208,10 @@ impl Applier {
     /// Brings the tables up to date with the record `lsn`. Versions that no snapshot at or above
     /// `horizon` can see are dropped.
     pub fn apply(&mut self, lsn: Lsn, mutation: Mutation, horizon: Lsn) {
-        if !matches!(mutation, Mutation::Record { .. } | Mutation::Nothing) {
+        if !matches!(
+            mutation,
+            Mutation::Record { .. } | Mutation::Relate { .. } | Mutation::Nothing
+        ) {
             self.deaths.fetch_add(1, Ordering::Relaxed);
         }
         match mutation {
@@ -193,8 +221,10 @@ impl Applier {
             } => self.define(lsn, collective, definition, horizon),
             Mutation::DeleteCollective { collective } => {
                 if let Some(table) = Arc::make_mut(&mut self.tables).remove(collective, lsn) {
-                    let rows = u64::from(table.row_count());
-                    self.deaths.fetch_add(rows, Ordering::Relaxed);
+                    let rows = table
+                        .with_others()
+                        .map(|table| u64::from(table.row_count()));
+                    self.deaths.fetch_add(rows.sum(), Ordering::Relaxed);
                     self.graves.push_back((lsn, Grave::Collective(table)));
                 }
             }
@@ -204,22 +234,20 @@ impl Applier {
                 agent,
                 key,
             } => self.record(at, row, &agent, key, horizon),
+            Mutation::Relate {
+                at,
+                row,
+                source,
+                target,
+                relation_type,
+            } => self.relate(at, row, (source, target), relation_type, horizon),
             Mutation::Revise { at, values } => {
                 if let Some(table) = self.tables.get(at.collective) {
                     table.note_horizon(horizon);
                     table.revise(at.row, lsn, values, horizon);
                 }
             }
-            Mutation::Delete { at } => {
-                if let Some(table) = self.tables.get(at.collective) {
-                    table.note_horizon(horizon);
-                    // Also where compaction has left nothing but the tombstone: a number is given once.
-                    table.note_row(at.row);
-                    if table.delete(at.row, lsn) {
-                        self.graves.push_back((lsn, Grave::Row(at)));
-                    }
-                }
-            }
+            Mutation::Delete { at } => self.delete(at, lsn, horizon),
             Mutation::Nothing => {}
         }
     }
@@ -242,7 +270,7 @@ impl Applier {
         key: Option<Arc<str>>,
         horizon: Lsn,
     ) {
-        let Some(table) = self.tables.get(at.collective) else {
+        let Some(table) = self.table_for(at) else {
             return;
         };
         table.note_horizon(horizon);
@@ -252,6 +280,77 @@ impl Applier {
         if let Some(key) = key {
             self.keys.insert(at, key);
         }
+    }
+
+    /// The table of a new row.
+    fn table_for(&self, at: RowRef) -> Option<&Arc<Table>> {
+        let (collective, kind) = RowKind::of(at.collective)?;
+        Some(self.tables.get(collective)?.made_of_kind(kind))
+    }
+
+    fn relate(
+        &self,
+        at: RowRef,
+        row: Row,
+        (source, target): (u32, u32),
+        relation_type: RelationType,
+        horizon: Lsn,
+    ) {
+        let experiences = self.tables.get(collective_of(at.collective));
+        let (Some(experiences), Some(relations)) = (experiences, self.table_for(at)) else {
+            return;
+        };
+        relations.note_horizon(horizon);
+        let there =
+            |end| experiences.with_slot(end, |slot| slot.row().is_some() && !slot.deleted());
+        if there(source) != Some(true) || there(target) != Some(true) {
+            // Only where an open replays what compaction has left: an end is gone, and the relation with it.
+            relations.note_row(at.row);
+            return;
+        }
+        relations.fill(at.row, row);
+        self.ids.insert(row.id, at, row.place);
+        let is_needed = |relation| {
+            let gone = relations.with_slot(relation, |slot| slot.gone(horizon));
+            gone == Some(false)
+        };
+        let edge = |other, outgoing| Edge {
+            relation: at.row,
+            other,
+            outgoing,
+            relation_type,
+            strength: row.importance,
+        };
+        let adjacency = &experiences.adjacency;
+        adjacency.insert(source, edge(target, true), is_needed);
+        adjacency.insert(target, edge(source, false), is_needed);
+    }
+
+    /// Marks a row as deleted, and with an experience its relations.
+    fn delete(&mut self, at: RowRef, lsn: Lsn, horizon: Lsn) {
+        let Some(table) = self.table_for(at) else {
+            return;
+        };
+        table.note_horizon(horizon);
+        // Also where compaction has left nothing but the tombstone: a number is given once.
+        table.note_row(at.row);
+        if !table.delete(at.row, lsn) {
+            return;
+        }
+        let mut dead = vec![at];
+        if let Some(relations) = table.of_kind(RowKind::Relation) {
+            relations.note_horizon(horizon);
+            for edge in table.adjacency.edges(at.row) {
+                if relations.delete(edge.relation, lsn) {
+                    dead.push(RowRef {
+                        collective: relations.number,
+                        row: edge.relation,
+                    });
+                }
+            }
+        }
+        let graves = dead.into_iter().map(|at| (lsn, Grave::Row(at)));
+        self.graves.extend(graves);
     }
 
     /// Ends a replay: what the log does not know any more takes no memory.
@@ -288,6 +387,7 @@ impl Applier {
                 self.keys.remove(at);
             }
         }
+        table.adjacency.forget(at.row);
         table.forget(at.row, lsn);
     }
 

@@ -8,7 +8,7 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, DecodeError, RecordKind, Traits},
+    format::{BodyView, DecodeError, Traits},
     log::{Frame, SegmentSet},
     state::{Row, Values, Visited, replay},
 };
@@ -110,7 +110,7 @@ pub fn undecodable(segments: &SegmentSet, row: &Visited<'_>, error: &DecodeError
 fn compared<'s>(frame: &Frame<'s>, row: &Row, dimension: u16) -> Result<&'s [u8]> {
     let payload = frame.verified_payload()?;
     let header = &frame.header;
-    if (header.kind, header.lsn, header.entity) != (RecordKind::Body, row.lsn, row.id) {
+    if !header.kind.makes_row() || (header.lsn, header.entity) != (row.lsn, row.id) {
         return Err(frame.corrupted(format!(
             "record {} stands where the body of record {} was",
             header.lsn, row.lsn

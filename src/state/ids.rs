@@ -6,16 +6,16 @@
 //! in place; the shards have those given since.
 
 use crate::{
-    format::Checkpoint,
+    format::{Checkpoint, collective_of},
     log::Place,
     state::id_map::IdMap,
     sync::{Arc, RwLock},
 };
 
-/// A row and its collective.
+/// A row and its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowRef {
-    /// Number of the collective.
+    /// Number of the table; that of the collective where the row is an experience.
     pub collective: u32,
     /// Row number in it.
     pub row: u32,
@@ -23,7 +23,7 @@ pub struct RowRef {
 
 const SHARDS: usize = 64;
 
-/// Ids of experiences and their rows.
+/// Ids of experiences, relations and insights, and their rows.
 #[derive(Debug)]
 pub struct IdIndex {
     shards: Vec<RwLock<IdMap>>,
@@ -97,7 +97,9 @@ impl IdIndex {
     /// Forgets every id of a collective, shard by shard.
     pub fn remove_collective(&self, collective: u32) {
         for shard in &self.shards {
-            shard.write().retain(|row| row.collective != collective);
+            shard
+                .write()
+                .retain(|row| collective_of(row.collective) != collective);
         }
     }
 }

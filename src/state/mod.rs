@@ -9,6 +9,7 @@
 //! ≤ s. The committer alone writes; it publishes a newer snapshot after applying, so a reader
 //! never meets a row half written: it ignores rows newer than its snapshot.
 
+pub mod adjacency;
 pub mod apply;
 pub mod base;
 pub mod bins;

@@ -4,9 +4,9 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, CollectiveRecord, FrameHeader, RecordKind, Traits, Vitals},
+    format::{BodyView, CollectiveRecord, FrameHeader, RecordKind, RelationRecord, Traits, Vitals},
     log::{Frame, Place, SegmentSet},
-    model::{CollectiveId, Lsn},
+    model::{CollectiveId, ExperienceKind, Lsn},
     state::{Applier, Mutation, Row, RowRef, Values},
     sync::Arc,
 };
@@ -20,10 +20,7 @@ const NEWEST: Lsn = Lsn::new(u64::MAX);
 /// What the record in `frame` changes; `payload` was compared with its checksum.
 pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<Mutation> {
     let header = &frame.header;
-    let at = RowRef {
-        collective: header.collective,
-        row: header.row,
-    };
+    let at = row_ref(header);
     let fault = |what: String| frame.corrupted(what);
     Ok(match header.kind {
         RecordKind::Collective => {
@@ -38,9 +35,13 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
         RecordKind::CollectiveDeleted => Mutation::DeleteCollective {
             collective: header.collective,
         },
-        RecordKind::Body => {
+        RecordKind::Body | RecordKind::Insight => {
             let body = BodyView::parse(header.dimension, payload)
                 .map_err(|error| fault(error.to_string()))?;
+            if header.kind == RecordKind::Insight {
+                body.derivation()
+                    .map_err(|error| fault(error.to_string()))?;
+            }
             let table = applier.tables().get(header.collective);
             if let Some(table) = table
                 && table.dimension != header.dimension
@@ -78,19 +79,36 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                 values.updated_at = header.time;
             })
         }
-        RecordKind::ExperienceDeleted => Mutation::Delete { at },
-        _ => Mutation::Nothing,
+        RecordKind::Relation => {
+            let relation =
+                RelationRecord::decode(payload).map_err(|error| fault(error.to_string()))?;
+            Mutation::Relate {
+                at,
+                row: relation_row(header, frame.place, &relation),
+                source: relation.source.row,
+                target: relation.target.row,
+                relation_type: relation.relation_type,
+            }
+        }
+        RecordKind::ExperienceDeleted
+        | RecordKind::RelationDeleted
+        | RecordKind::InsightDeleted => Mutation::Delete { at },
+        RecordKind::Close => Mutation::Nothing,
     })
+}
+
+fn row_ref(header: &FrameHeader) -> RowRef {
+    RowRef {
+        collective: header.table(),
+        row: header.row,
+    }
 }
 
 /// What is known of a record whose payload is damaged: the row answers with the damage.
 pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -> Mutation {
-    let at = RowRef {
-        collective: header.collective,
-        row: header.row,
-    };
+    let at = row_ref(header);
     match header.kind {
-        RecordKind::Body => Mutation::Record {
+        RecordKind::Body | RecordKind::Insight => Mutation::Record {
             at,
             row: row_of(header, place),
             agent: "".into(),
@@ -104,8 +122,11 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
         RecordKind::CollectiveDeleted => Mutation::DeleteCollective {
             collective: header.collective,
         },
-        RecordKind::ExperienceDeleted => Mutation::Delete { at },
-        _ => Mutation::Nothing,
+        RecordKind::ExperienceDeleted
+        | RecordKind::RelationDeleted
+        | RecordKind::InsightDeleted => Mutation::Delete { at },
+        // Between which experiences a relation stood, nobody knows.
+        RecordKind::Collective | RecordKind::Relation | RecordKind::Close => Mutation::Nothing,
     }
 }
 
@@ -139,6 +160,16 @@ fn row_of(header: &FrameHeader, place: Place) -> Row {
         pinned: false,
         keyed: false,
         expires_at: None,
+    }
+}
+
+/// The row of a relation.
+pub fn relation_row(header: &FrameHeader, place: Place, relation: &RelationRecord) -> Row {
+    Row {
+        importance: relation.strength,
+        time: relation.recorded_at.unwrap_or(header.time),
+        kind: Some(ExperienceKind::Generic),
+        ..row_of(header, place)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
+    format::RowKind,
     model::{Cursor, Lsn, Timestamp},
     state::table::Table,
     sync::Arc,
@@ -18,21 +19,30 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The table of a collective by its number.
+    /// A table by its number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&Arc<Table>> {
-        self.by_number.get(number as usize)?.as_ref()
+        let (collective, kind) = RowKind::of(number)?;
+        self.by_number
+            .get(collective as usize)?
+            .as_ref()?
+            .of_kind(kind)
     }
 
-    /// The table of a collective by its id.
+    /// The table of a collective's experiences by the collective's id.
     #[must_use]
     pub fn find(&self, id: u128) -> Option<&Arc<Table>> {
         self.get(*self.by_id.get(&id)?)
     }
 
-    /// All tables in order of creation.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
+    /// The collectives, each by the table of its experiences, in order of creation.
+    pub fn collectives(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.by_number.iter().flatten()
+    }
+
+    /// All tables.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.collectives().flat_map(Table::with_others)
     }
 
     /// The number that the next collective gets. Numbers are never reused.

@@ -1,10 +1,14 @@
-//! What is known of one collective?
+//! What is known of one collective's experiences, relations or insights?
+//!
+//! Each of the three has a table. That of the experiences stands for the collective and leads to the
+//! other two, which are made when the first relation or insight is stored.
 
 use crate::{
-    format::{Checkpoint, CheckpointCollective},
+    format::{Checkpoint, CheckpointCollective, RowKind},
     model::{Collective, Lsn, Timestamp},
     simd::prefetch,
     state::{
+        adjacency::Adjacency,
         base::Base,
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
@@ -13,22 +17,24 @@ use crate::{
         values::Values,
     },
     sync::{
-        Arc, Mutex, Swap,
+        Arc, Mutex, OnceLock, Swap,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     vector::index::VectorIndex,
 };
 
+mod family;
+
 type Chunks = Vec<Option<Arc<Chunk>>>;
 
-/// The rows and the definition of one collective. The committer appends; readers walk.
+/// The rows of one kind in one collective. The committer appends; readers walk.
 #[derive(Debug)]
 pub struct Table {
-    /// Number of the collective in the log.
+    /// Number of the table, see [`RowKind`].
     pub number: u32,
-    /// Its id.
+    /// The collective's id.
     pub id: u128,
-    /// Components of its vectors.
+    /// Components of its vectors; 0 where its rows have none.
     pub dimension: u16,
     /// Its agents.
     pub agents: Names,
@@ -43,6 +49,11 @@ pub struct Table {
     pub(super) filter_index: Mutex<Option<Arc<FilterIndex>>>,
     /// Which rows are near a vector.
     pub vectors: VectorIndex,
+    /// Of experiences: the relations at each.
+    pub adjacency: Adjacency,
+    /// Of experiences: the tables of the collective's relations and insights.
+    relations: OnceLock<Arc<Table>>,
+    insights: OnceLock<Arc<Table>>,
 }
 
 /// A row that a walk passes: what never changes at hand, what does at a price.
@@ -214,29 +225,36 @@ impl Table {
             horizon: AtomicU64::new(0),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(definition.embedding_dimension),
+            adjacency: Adjacency::default(),
+            relations: OnceLock::new(),
+            insights: OnceLock::new(),
         }
     }
 
-    /// The table of a collective as a checkpoint has it; `None` if it has no definition.
+    /// The table of a collective's experiences as a checkpoint has it; `None` if it has no definition.
     #[must_use]
     pub fn over(base: &Arc<Checkpoint>, collective: &CheckpointCollective) -> Option<Self> {
         let (_, first) = collective.definitions.first()?;
         let mut table = Self::new(collective.number, first);
-        let horizon = base.header().horizon;
         for (lsn, definition) in &collective.definitions {
             table.define(*lsn, Arc::new(definition.clone()), Lsn::ZERO);
         }
-        table.agents = Names::of(&collective.agents);
-        table.note_horizon(horizon);
-        let base = Arc::new(Base::new(Arc::clone(base), collective.number));
-        let row_count = collective.row_count;
+        table.adjacency = Adjacency::over(Arc::clone(base), collective.number);
+        table.fill_from(base, collective);
+        Some(table)
+    }
+
+    fn fill_from(&mut self, base: &Arc<Checkpoint>, stored: &CheckpointCollective) {
+        self.agents = Names::of(&stored.agents);
+        self.note_horizon(base.header().horizon);
+        let base = Arc::new(Base::new(Arc::clone(base), stored.number));
+        let row_count = stored.row_count;
         let count = row_count
             .checked_sub(1)
             .map_or(0, |last| locate(last).0 + 1);
         let chunks = (0..count).map(|index| Chunk::over(&base, index, row_count).map(Arc::new));
-        table.chunks = Swap::new(Some(Arc::new(chunks.collect())));
-        table.rows = AtomicU32::new(row_count);
-        Some(table)
+        self.chunks = Swap::new(Some(Arc::new(chunks.collect())));
+        self.rows = AtomicU32::new(row_count);
     }
 
     /// The definitions up to `lsn` that somebody at or above `horizon` may see, oldest first, each

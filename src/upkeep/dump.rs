@@ -10,7 +10,8 @@ use crate::{
     format::{BodyView, DecodeError, Record, Traits, Vitals},
     log::{Frame, SegmentSet},
     model::{
-        Damage, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+        Damage, ExperienceId, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord,
+        LogTraits, LogVitals,
     },
     state::Snapshot,
 };
@@ -77,11 +78,30 @@ fn entry(
             definition: record.collective,
         },
         Record::CollectiveDeleted => LogRecord::CollectiveDeleted,
-        Record::Body(body) => self::body(header.dimension, &body, options).map_err(fault)?,
+        Record::Body(body) => {
+            LogRecord::Body(self::body(header.dimension, &body, options).map_err(fault)?)
+        }
         Record::Vitals(vitals) => LogRecord::Vitals(self::vitals(vitals)),
         Record::Traits(traits) => LogRecord::Traits(self::traits(*traits)),
         Record::ExperienceDeleted => LogRecord::ExperienceDeleted,
         Record::Close => LogRecord::Close,
+        Record::Relation(relation) => LogRecord::Relation {
+            source_id: ExperienceId::from_u128(relation.source.id),
+            target_id: ExperienceId::from_u128(relation.target.id),
+            relation_type: relation.relation_type,
+            strength: relation.strength,
+            metadata: relation.metadata.filter(|_| options.contents),
+        },
+        Record::RelationDeleted => LogRecord::RelationDeleted,
+        Record::Insight(insight) => {
+            let derivation = insight.derivation().map_err(fault)?;
+            LogRecord::Insight {
+                insight_type: derivation.insight_type,
+                source_ids: derivation.sources,
+                body: self::body(header.dimension, &insight, options).map_err(fault)?,
+            }
+        }
+        Record::InsightDeleted => LogRecord::InsightDeleted,
     };
     let segment = view.segments.segment(frame.place.segment);
     Ok(LogEntry {
@@ -103,9 +123,9 @@ fn body(
     dimension: u16,
     body: &BodyView<'_>,
     options: &LogOptions,
-) -> Result<LogRecord, DecodeError> {
+) -> Result<Box<LogBody>, DecodeError> {
     let content = body.content()?;
-    Ok(LogRecord::Body(Box::new(LogBody {
+    Ok(Box::new(LogBody {
         experience_type: body.experience_type()?,
         source_agent: body.source_agent()?.to_owned(),
         source_task: body.source_task()?.map(str::to_owned),
@@ -117,7 +137,7 @@ fn body(
         embedding: options.embeddings.then(|| body.vector_f32()),
         vitals: vitals(body.vitals()?),
         traits: traits(body.traits()?),
-    })))
+    }))
 }
 
 fn vitals(vitals: Vitals) -> LogVitals {

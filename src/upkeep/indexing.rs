@@ -311,7 +311,7 @@ impl Indexing {
     fn next(&self, view: &View) -> Option<Task> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        for table in view.tables.iter() {
+        for table in view.tables.iter().filter(|table| table.dimension > 0) {
             let number = table.number;
             if state.busy.contains(&number) {
                 continue;

@@ -17,11 +17,12 @@ use roaring::RoaringBitmap;
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{FrameHeader, Record, RecordKind},
+    format::{FrameHeader, Record, RecordKind, RowKind, collective_of},
     log::{self, Pieces, Segment, SegmentSet, Step, Walk},
     manifest::{self, ManifestStore},
     model::{
-        CollectiveId, Damage, EntityId, ExperienceId, InstanceId, Lsn, VerifyProgress, VerifyReport,
+        CollectiveId, Damage, EntityId, ExperienceId, InsightId, InstanceId, Lsn, RelationId,
+        VerifyProgress, VerifyReport,
     },
     state::{Snapshot, Table},
     vfs::Vfs,
@@ -245,20 +246,22 @@ impl Pass<'_> {
         let view = self.subject.view;
         for (number, in_log) in rows {
             let Some(table) = view.tables.get(*number) else {
-                let what = format!("collective {number} is in the log and not in the tables");
+                let what = format!("{} are in the log and not in the tables", rows_of(*number));
                 self.table_fault(what);
                 continue;
             };
             let shown = visible_rows(table, view.lsn());
             for row in (in_log - &shown).iter().take(VerifyReport::MAX_LISTED) {
                 self.table_fault(format!(
-                    "row {row} of collective {number} is in the log and not in the tables"
+                    "row {row} of {} is in the log and not in the tables",
+                    rows_of(*number)
                 ));
             }
             if !blind {
                 for row in (&shown - in_log).iter().take(VerifyReport::MAX_LISTED) {
                     self.table_fault(format!(
-                        "row {row} of collective {number} is in the tables and not in the log"
+                        "row {row} of {} is in the tables and not in the log",
+                        rows_of(*number)
                     ));
                 }
             }
@@ -347,8 +350,24 @@ pub(super) fn entity_of(header: &FrameHeader) -> Option<EntityId> {
         | RecordKind::ExperienceDeleted => {
             Some(EntityId::Experience(ExperienceId::from_u128(header.entity)))
         }
+        RecordKind::Relation | RecordKind::RelationDeleted => {
+            Some(EntityId::Relation(RelationId::from_u128(header.entity)))
+        }
+        RecordKind::Insight | RecordKind::InsightDeleted => {
+            Some(EntityId::Insight(InsightId::from_u128(header.entity)))
+        }
         RecordKind::Close => None,
     }
+}
+
+/// What a table holds, in words.
+pub(super) fn rows_of(table: u32) -> String {
+    let what = match RowKind::of(table) {
+        Some((_, RowKind::Relation)) => "the relations",
+        Some((_, RowKind::Insight)) => "the insights",
+        Some((_, RowKind::Experience)) | None => "the experiences",
+    };
+    format!("{what} of collective {}", collective_of(table))
 }
 
 /// The rows that a table shows.

@@ -1,4 +1,4 @@
-//! How does a checked experience become the bytes of a record?
+//! How does a checked experience or insight become the bytes of a record?
 //!
 //! All that costs time happens here, on the caller's side of the queue: copying the vector, hashing
 //! the content, encoding and checksumming the payload. The committer only adds the numbers that
@@ -10,11 +10,14 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::Result,
-    format::{BodyFields, FRAME_HEADER_LEN, Traits, Vitals, encode_body, payload_crc},
-    model::{
-        CollectiveId, ContentHash, EmbedderIdentity, ExperienceKind, NewExperience, Timestamp,
+    format::{
+        BodyFields, Derivation, FRAME_HEADER_LEN, RowKind, Traits, Vitals, encode_body, payload_crc,
     },
-    simd::squared_norm,
+    model::{
+        CollectiveId, ContentHash, EmbedderIdentity, ExperienceId, ExperienceKind, ExperienceType,
+        NewExperience, NewInsight, Timestamp,
+    },
+    simd::inverse_norm,
     sync::Arc,
     write::validate,
 };
@@ -26,11 +29,24 @@ pub static EXTERNAL: LazyLock<EmbedderIdentity> = LazyLock::new(|| EmbedderIdent
     fingerprint: String::new(),
 });
 
-/// A checked experience that may still lack its vector.
-pub struct Draft(NewExperience);
+/// A checked experience or insight that may still lack its vector.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "recording experiences is the common case"
+)]
+pub enum Draft {
+    /// An experience.
+    Experience(NewExperience),
+    /// An insight.
+    Insight(NewInsight),
+}
 
-/// A checked experience with its vector, encoded.
+/// A checked experience or insight with its vector, encoded.
 pub struct Embedded {
+    /// Which of the two.
+    pub row_kind: RowKind,
+    /// What an insight was derived from.
+    pub sources: Vec<ExperienceId>,
     /// Where it belongs.
     pub collective: CollectiveId,
     /// Whose vector it is; `None` is the caller's own, [`EXTERNAL`], which so many writers share that
@@ -61,20 +77,48 @@ pub struct Embedded {
 }
 
 impl Draft {
-    /// Checks everything but the vector.
-    pub fn new(new: NewExperience) -> Result<Self> {
+    /// Checks everything but the vector of an experience.
+    pub fn experience(new: NewExperience) -> Result<Self> {
         validate::experience(&new)?;
-        Ok(Self(new))
+        Ok(Self::Experience(new))
+    }
+
+    /// Checks everything but the vector of an insight.
+    pub fn insight(new: NewInsight) -> Result<Self> {
+        validate::insight(&new)?;
+        Ok(Self::Insight(new))
+    }
+
+    /// Where it belongs.
+    pub fn collective(&self) -> CollectiveId {
+        match self {
+            Self::Experience(new) => new.collective_id,
+            Self::Insight(new) => new.collective_id,
+        }
+    }
+
+    /// Which table it goes to.
+    pub const fn row_kind(&self) -> RowKind {
+        match self {
+            Self::Experience(_) => RowKind::Experience,
+            Self::Insight(_) => RowKind::Insight,
+        }
     }
 
     /// The text to embed.
     pub fn content(&self) -> &str {
-        &self.0.content
+        match self {
+            Self::Experience(new) => &new.content,
+            Self::Insight(new) => &new.content,
+        }
     }
 
     /// The caller's vector, taken out.
     pub fn take_vector(&mut self) -> Option<Vec<f32>> {
-        self.0.embedding.take()
+        match self {
+            Self::Experience(new) => new.embedding.take(),
+            Self::Insight(new) => new.embedding.take(),
+        }
     }
 
     /// Adds the vector, checks it against the collective's dimension, and encodes.
@@ -85,53 +129,117 @@ impl Draft {
         embedder: Option<Arc<EmbedderIdentity>>,
     ) -> Result<Embedded> {
         validate::vector("embedding", vector, usize::from(dimension))?;
-        let new = self.0;
-        // Norms beyond f32 saturate; `read::similarity` computes such rows anew.
-        let inverse_norm = (1.0 / squared_norm(vector).sqrt())
-            .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
-            as f32;
-        let kind = new.experience_type.kind();
-        let traits = Traits {
-            domain: new.domain,
-            tags: new.tags,
-            related_files: new.related_files,
-            expires_at: new.expires_at,
-            valid_from: new.valid_from,
-            valid_to: new.valid_to,
-            pinned: new.pinned,
-            ..Traits::default()
-        };
-        let mut payload = Vec::with_capacity(payload_capacity(vector.len(), &new.content));
-        encode_body(
-            &mut payload,
-            &BodyFields {
-                content: &new.content,
-                experience_type: &new.experience_type,
-                source_agent: new.source_agent.as_str(),
-                source_task: new.source_task.as_ref().map(|task| task.as_str()),
-                idempotency_key: new.idempotency_key.as_deref(),
-                content_hash: content_hash(&new.content),
-                inverse_norm,
-                vitals: &Vitals::initial(new.importance, new.confidence),
-                traits: &traits,
-            },
-            vector,
-        );
-        Ok(Embedded {
-            collective: new.collective_id,
-            embedder,
-            payload_crc: payload_crc(&payload),
-            payload,
-            dimension,
-            agent: new.source_agent.as_str().into(),
-            key: new.idempotency_key.map(Arc::from),
-            kind,
-            inverse_norm,
-            importance: new.importance,
-            confidence: new.confidence,
-            pinned: new.pinned,
-            expires_at: new.expires_at,
+        Ok(match self {
+            Self::Experience(new) => experience(new, vector, dimension, embedder),
+            Self::Insight(new) => insight(new, vector, dimension, embedder),
         })
+    }
+}
+
+fn experience(
+    new: NewExperience,
+    vector: &[f32],
+    dimension: u16,
+    embedder: Option<Arc<EmbedderIdentity>>,
+) -> Embedded {
+    let inverse_norm = inverse_norm(vector);
+    let kind = new.experience_type.kind();
+    let traits = Traits {
+        domain: new.domain,
+        tags: new.tags,
+        related_files: new.related_files,
+        expires_at: new.expires_at,
+        valid_from: new.valid_from,
+        valid_to: new.valid_to,
+        pinned: new.pinned,
+        ..Traits::default()
+    };
+    let mut payload = Vec::with_capacity(payload_capacity(vector.len(), &new.content));
+    encode_body(
+        &mut payload,
+        &BodyFields {
+            content: &new.content,
+            experience_type: &new.experience_type,
+            source_agent: new.source_agent.as_str(),
+            source_task: new.source_task.as_ref().map(|task| task.as_str()),
+            idempotency_key: new.idempotency_key.as_deref(),
+            content_hash: content_hash(&new.content),
+            inverse_norm,
+            vitals: &Vitals::initial(new.importance, new.confidence),
+            traits: &traits,
+            derivation: None,
+        },
+        vector,
+    );
+    Embedded {
+        row_kind: RowKind::Experience,
+        sources: Vec::new(),
+        collective: new.collective_id,
+        embedder,
+        payload_crc: payload_crc(&payload),
+        payload,
+        dimension,
+        agent: new.source_agent.as_str().into(),
+        key: new.idempotency_key.map(Arc::from),
+        kind,
+        inverse_norm,
+        importance: new.importance,
+        confidence: new.confidence,
+        pinned: new.pinned,
+        expires_at: new.expires_at,
+    }
+}
+
+/// An insight is written as an experience of no agent that does not fade.
+fn insight(
+    new: NewInsight,
+    vector: &[f32],
+    dimension: u16,
+    embedder: Option<Arc<EmbedderIdentity>>,
+) -> Embedded {
+    const IMPORTANCE: f32 = 1.0;
+    let inverse_norm = inverse_norm(vector);
+    let traits = Traits {
+        domain: new.domain,
+        ..Traits::default()
+    };
+    let derivation = Derivation {
+        insight_type: new.insight_type,
+        sources: new.source_experience_ids,
+    };
+    let mut payload = Vec::with_capacity(payload_capacity(vector.len(), &new.content));
+    encode_body(
+        &mut payload,
+        &BodyFields {
+            content: &new.content,
+            experience_type: &ExperienceType::Generic { category: None },
+            source_agent: "",
+            source_task: None,
+            idempotency_key: None,
+            content_hash: content_hash(&new.content),
+            inverse_norm,
+            vitals: &Vitals::initial(IMPORTANCE, new.confidence),
+            traits: &traits,
+            derivation: Some(&derivation),
+        },
+        vector,
+    );
+    Embedded {
+        row_kind: RowKind::Insight,
+        sources: derivation.sources,
+        collective: new.collective_id,
+        embedder,
+        payload_crc: payload_crc(&payload),
+        payload,
+        dimension,
+        agent: "".into(),
+        key: None,
+        kind: ExperienceKind::Generic,
+        inverse_norm,
+        importance: IMPORTANCE,
+        confidence: new.confidence,
+        pinned: false,
+        expires_at: None,
     }
 }
 

@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    format::Traits,
+    format::{Traits, collective_of},
     log::OutFrame,
-    model::{Collective, Lsn},
+    model::{Collective, Lsn, RelationType},
     state::{Applier, Mutation, Row, RowRef, Values},
     sync::Arc,
 };
@@ -50,6 +50,7 @@ pub struct Pending {
     rows: HashMap<RowRef, Option<Present>>,
     ids: HashMap<u128, RowRef>,
     keys: HashMap<(u32, Arc<str>), RowRef>,
+    relations: HashMap<(u32, (u32, u32), RelationType), RowRef>,
     collectives: HashMap<u32, Option<Arc<Collective>>>,
     next_rows: Vec<(u32, u32)>,
 }
@@ -71,12 +72,19 @@ impl Pending {
     /// Adds a record.
     pub fn push(&mut self, item: Item) {
         match &item.mutation {
+            Mutation::Relate {
+                at,
+                source,
+                target,
+                relation_type,
+                ..
+            } => {
+                self.note_row(*at);
+                let relation = (at.collective, (*source, *target), *relation_type);
+                self.relations.insert(relation, *at);
+            }
             Mutation::Record { at, key, .. } => {
-                let next = at.row.saturating_add(1);
-                match self.next_rows.iter_mut().find(|(c, _)| *c == at.collective) {
-                    Some((_, known)) => *known = next,
-                    None => self.next_rows.push((at.collective, next)),
-                }
+                self.note_row(*at);
                 if let Some(key) = key {
                     self.keys.insert((at.collective, Arc::clone(key)), *at);
                 }
@@ -94,6 +102,15 @@ impl Pending {
             Mutation::Revise { .. } | Mutation::Delete { .. } | Mutation::Nothing => {}
         }
         self.items.push(item);
+    }
+
+    /// A row number was given out.
+    fn note_row(&mut self, at: RowRef) {
+        let next = at.row.saturating_add(1);
+        match self.next_rows.iter_mut().find(|(c, _)| *c == at.collective) {
+            Some((_, known)) => *known = next,
+            None => self.next_rows.push((at.collective, next)),
+        }
     }
 
     /// Forgets the records from `mark` on.
@@ -115,7 +132,7 @@ impl Pending {
         self.items
     }
 
-    /// The number that the next row of a collective gets.
+    /// The number that the next row of a table gets.
     pub fn next_row(&self, collective: u32, in_table: u32) -> u32 {
         self.next_rows
             .iter()
@@ -148,7 +165,7 @@ impl Pending {
 
     /// The oldest collective of this name.
     pub fn named_collective(&self, name: &str, applier: &Applier) -> Option<Arc<Collective>> {
-        let known = applier.tables().iter().map(|table| table.number);
+        let known = applier.tables().collectives().map(|table| table.number);
         let fresh = self.collectives.keys().copied();
         let mut numbers: Vec<u32> = known.chain(fresh).collect();
         numbers.sort_unstable();
@@ -187,8 +204,23 @@ impl Pending {
         self.present_at(at, applier)
     }
 
-    fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
-        if matches!(self.collectives.get(&at.collective), Some(None)) {
+    /// The newest relation of this type from one row to another that this group made.
+    pub fn related(
+        &self,
+        table: u32,
+        ends: (u32, u32),
+        relation_type: RelationType,
+    ) -> Option<RowRef> {
+        let relation = (table, ends, relation_type);
+        self.relations.get(&relation).copied()
+    }
+
+    /// The row that stands there now; the maps know every record so far once [`Pending::present`] was asked.
+    pub fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
+        if matches!(
+            self.collectives.get(&collective_of(at.collective)),
+            Some(None)
+        ) {
             return None;
         }
         if let Some(decided) = self.rows.get(&at) {
@@ -208,7 +240,7 @@ impl Pending {
     fn index(&mut self) {
         for item in self.items.iter().skip(self.indexed) {
             match &item.mutation {
-                Mutation::Record { at, row, .. } => {
+                Mutation::Record { at, row, .. } | Mutation::Relate { at, row, .. } => {
                     self.ids.insert(row.id, *at);
                     let present = Present {
                         at: *at,

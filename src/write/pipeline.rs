@@ -418,6 +418,22 @@ fn placed(
                 key,
             }
         }
+        Mutation::Relate {
+            at,
+            mut row,
+            source,
+            target,
+            relation_type,
+        } => {
+            row.place = place;
+            Mutation::Relate {
+                at,
+                row,
+                source,
+                target,
+                relation_type,
+            }
+        }
         Mutation::Revise { at, mut values } => {
             let in_group = first
                 .and_then(|first| values.traits_lsn.get().checked_sub(first.get()))

@@ -2,7 +2,10 @@
 
 use crate::{
     error::Result,
-    model::{CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, UserId},
+    model::{
+        CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, InsightId, NewRelation,
+        RelationId, UserId,
+    },
     write::draft::Embedded,
 };
 
@@ -40,7 +43,7 @@ pub enum Change {
     SetDecay(CollectiveId, DecayConfig),
     /// Delete a collective with all that is in it.
     DeleteCollective(CollectiveId),
-    /// Record an experience.
+    /// Record an experience or an insight.
     Record(Embedded),
     /// Change some fields.
     Update(ExperienceId, Box<ExperienceUpdate>),
@@ -50,8 +53,14 @@ pub enum Change {
     SetArchived(ExperienceId, bool),
     /// Count one application.
     Reinforce(ExperienceId),
-    /// Delete an experience.
+    /// Delete an experience, with its relations.
     Delete(ExperienceId),
+    /// Store a relation.
+    Relate(Box<NewRelation>),
+    /// Delete a relation.
+    DeleteRelation(RelationId),
+    /// Delete an insight.
+    DeleteInsight(InsightId),
     /// Nothing, but make durable all that came before, whatever the sync mode.
     Flush,
 }
@@ -63,6 +72,10 @@ pub enum Reply {
     Collective(CollectiveId),
     /// The experience.
     Experience(ExperienceId),
+    /// The insight.
+    Insight(InsightId),
+    /// The relation.
+    Relation(RelationId),
     /// How often the experience was applied by now.
     Applications(u32),
     /// Done.

@@ -4,18 +4,22 @@
 //! identity, the new values. Every refusal happens here, before anything is appended. A request
 //! that is refused leaves no trace in the group.
 
+mod insights;
+mod relations;
+
 use std::collections::BTreeMap;
 
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
     format::{
-        CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc,
+        CollectiveRecord, FrameHeader, MAX_COLLECTIVE_NUMBER, RecordKind, RowKind, Traits,
+        UnknownFields, Vitals, collective_of, payload_crc,
     },
     log::{OutFrame, Place},
     model::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
-        ExperienceUpdate, Lsn, Timestamp, UserId, limits,
+        ExperienceUpdate, InsightId, Lsn, Timestamp, UserId, limits,
     },
     state::{Applier, Mutation, Row, RowRef},
     sync::Arc,
@@ -151,32 +155,29 @@ impl Step<'_> {
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
+            Change::Relate(new) => self.relate(*new),
+            Change::DeleteRelation(id) => self.delete_relation(id),
+            Change::DeleteInsight(id) => self.delete_insight(id),
         }
     }
 
     fn record(&mut self, embedded: Embedded) -> Result<Reply> {
         let number = self.collective_for_vectors(&embedded)?;
+        let (kind, table) = match embedded.row_kind {
+            RowKind::Insight => {
+                self.check_sources(number, &embedded.sources)?;
+                (RecordKind::Insight, RowKind::Insight.table(number))
+            }
+            RowKind::Experience | RowKind::Relation => (RecordKind::Body, number),
+        };
         if let Some(key) = &embedded.key
             && let Some(id) = self.pending.keyed(number, key, self.applier)
         {
             return Ok(Reply::Experience(ExperienceId::from_u128(id)));
         }
-        let in_table = self
-            .applier
-            .tables()
-            .get(number)
-            .map_or(0, |t| t.row_count());
-        let at = RowRef {
-            collective: number,
-            row: self.pending.next_row(number, in_table),
-        };
-        if at.row == u32::MAX {
-            return Err(PulseDBError::conflict(
-                "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
-            ));
-        }
+        let at = self.next_row(table)?;
         let id = self.next_id();
-        let mut header = self.header(RecordKind::Body, at, id);
+        let mut header = self.header(kind, at, id);
         header.dimension = embedded.dimension;
         header.payload_crc = embedded.payload_crc;
         header.payload_len = embedded.payload.len() as u32;
@@ -208,7 +209,27 @@ impl Step<'_> {
             },
             after: None,
         });
-        Ok(Reply::Experience(ExperienceId::from_u128(id)))
+        Ok(match kind {
+            RecordKind::Insight => Reply::Insight(InsightId::from_u128(id)),
+            _ => Reply::Experience(ExperienceId::from_u128(id)),
+        })
+    }
+
+    /// Where the next row of a table stands.
+    fn next_row(&self, table: u32) -> Result<RowRef> {
+        let in_table = self.applier.tables().get(table);
+        let at = RowRef {
+            collective: table,
+            row: self
+                .pending
+                .next_row(table, in_table.map_or(0, |table| table.row_count())),
+        };
+        if at.row == u32::MAX {
+            return Err(PulseDBError::conflict(
+                "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
+            ));
+        }
+        Ok(at)
     }
 
     /// The number of the collective, once it is sure that the vector may enter it. The first write
@@ -312,10 +333,13 @@ impl Step<'_> {
 
     fn delete(&mut self, id: ExperienceId) -> Result<Reply> {
         let present = self.present(id)?;
-        let at = present.at;
-        let header = self.header(RecordKind::ExperienceDeleted, at, id.as_u128());
-        self.push_encoded(header, Vec::new(), Mutation::Delete { at }, None);
+        self.push_tombstone(RecordKind::ExperienceDeleted, present.at, id.as_u128());
         Ok(Reply::Done)
+    }
+
+    fn push_tombstone(&mut self, kind: RecordKind, at: RowRef, entity: u128) {
+        let header = self.header(kind, at, entity);
+        self.push_encoded(header, Vec::new(), Mutation::Delete { at }, None);
     }
 
     fn create_collective(
@@ -330,6 +354,11 @@ impl Step<'_> {
             return Ok(Reply::Collective(known.id));
         }
         let number = self.pending.next_collective(self.applier);
+        if number > MAX_COLLECTIVE_NUMBER {
+            return Err(PulseDBError::conflict(format!(
+                "the database has used up its {MAX_COLLECTIVE_NUMBER} numbers of collectives"
+            )));
+        }
         let id = CollectiveId::from_u128(self.next_id());
         let created_at = self.sequencer.last_time;
         self.define(
@@ -468,7 +497,7 @@ impl Step<'_> {
             dimension: 0,
             lsn: Lsn::new(self.sequencer.next_lsn.get() + self.pending.len() as u64),
             time: self.sequencer.last_time,
-            collective: at.collective,
+            collective: collective_of(at.collective),
             row: at.row,
             entity,
             durable_upto: Lsn::ZERO,
@@ -492,6 +521,7 @@ impl Step<'_> {
     fn present(&mut self, id: ExperienceId) -> Result<Present> {
         self.pending
             .present(id.as_u128(), self.applier)
+            .filter(|present| RowKind::of_table(present.at.collective) == RowKind::Experience)
             .filter(|present| !present.values.expired(self.sequencer.last_time))
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
     }

@@ -3,17 +3,19 @@
 //! Pure checks of every limit of [`crate::model::limits`]. Each error names the field, the value and
 //! the limit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, ExperienceType, ExperienceUpdate, NewExperience, RecallWeights, Timestamp,
+        DecayConfig, ExperienceType, ExperienceUpdate, NewExperience, NewInsight, NewRelation,
+        RecallWeights, Timestamp,
         limits::{
             MAX_AGENT_CHARS, MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION,
             MAX_DOMAIN_CHARS, MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES, MAX_IDEMPOTENCY_KEY_BYTES,
-            MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS, MAX_RELATED_FILES, MAX_TAG_KEY_CHARS,
-            MAX_TAG_VALUE_CHARS, MAX_TAGS,
+            MAX_INSIGHT_CONTENT_BYTES, MAX_INSIGHT_SOURCES, MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS,
+            MAX_RELATED_FILES, MAX_RELATION_METADATA_BYTES, MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_CHARS,
+            MAX_TAGS,
         },
     },
     simd::squared_norm,
@@ -48,6 +50,56 @@ pub fn experience(new: &NewExperience) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// All of an insight but its vector.
+pub fn insight(new: &NewInsight) -> Result<()> {
+    content("content", &new.content, MAX_INSIGHT_CONTENT_BYTES)?;
+    unit("confidence", new.confidence)?;
+    domains(&new.domain)?;
+    let sources = &new.source_experience_ids;
+    if sources.is_empty() {
+        return Err(PulseDBError::validation(
+            "source_experience_ids",
+            "none",
+            format!("there must be 1–{MAX_INSIGHT_SOURCES}"),
+        ));
+    }
+    count("source_experience_ids", sources.len(), MAX_INSIGHT_SOURCES)?;
+    let mut seen = BTreeSet::new();
+    match sources.iter().find(|source| !seen.insert(**source)) {
+        Some(twice) => Err(PulseDBError::validation(
+            "source_experience_ids",
+            twice,
+            "each may be named once",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A relation, as far as it can be told without its ends.
+pub fn relation(new: &NewRelation) -> Result<()> {
+    if new.source_id == new.target_id {
+        return Err(PulseDBError::validation(
+            "target_id",
+            new.target_id,
+            "it must not be the source",
+        ));
+    }
+    unit("strength", new.strength)?;
+    let Some(metadata) = &new.metadata else {
+        return Ok(());
+    };
+    if metadata.len() > MAX_RELATION_METADATA_BYTES {
+        return Err(PulseDBError::validation(
+            "metadata",
+            format!("{} bytes", metadata.len()),
+            format!("it may have {MAX_RELATION_METADATA_BYTES} bytes"),
+        ));
+    }
+    serde_json::from_str::<serde::de::IgnoredAny>(metadata)
+        .map(|_| ())
+        .map_err(|error| PulseDBError::validation("metadata", error, "it must be valid JSON"))
 }
 
 /// The fields that an update names.

@@ -166,7 +166,7 @@ fn operations(run: &Run) -> Vec<String> {
     operations
         .filter(|operation| !operation.starts_with("remove "))
         .map(
-            |operation| match operation.split_once(".ckpt.tmp at 168, ") {
+            |operation| match operation.split_once(".ckpt.tmp at 176, ") {
                 Some((write, _)) => write.to_owned(),
                 None => operation.to_owned(),
             },

@@ -23,6 +23,7 @@ mod history;
 mod index;
 mod matrix;
 mod model;
+mod relations;
 mod support;
 mod verify;
 mod watching;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::super::{CollectiveRecord, DecodeError, UnknownFields};
+use super::super::{CollectiveRecord, DecodeError, RowKind, UnknownFields};
 use crate::model::{Collective, CollectiveId, Lsn};
 
 /// A segment that the checkpoint is about.
@@ -48,18 +48,19 @@ impl RowRun {
     }
 }
 
-/// A collective.
+/// A table of a collective.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckpointCollective {
-    /// Its number.
+    /// The number of the table; that of the collective where its rows are the experiences.
     pub number: u32,
-    /// Its id.
+    /// The collective's id.
     pub id: CollectiveId,
     /// Row numbers given out so far.
     pub row_count: u32,
     /// Which of all rows of the checkpoint its first one is.
     pub at: u64,
-    /// Its definitions, each with the LSN since which it holds, oldest first. At least one.
+    /// The collective's definitions, each with the LSN since which it holds, oldest first. At least one with
+    /// the experiences, none with the other tables.
     pub definitions: Vec<(Lsn, Collective)>,
     /// Its agents, by code.
     pub agents: Vec<String>,
@@ -93,7 +94,7 @@ pub struct CheckpointDirectory {
     pub segments: Vec<CheckpointSegment>,
     /// Known damage.
     pub damage: Vec<CheckpointDamage>,
-    /// The collectives, by number.
+    /// The tables of the collectives, by number.
     pub collectives: Vec<CheckpointCollective>,
 }
 
@@ -215,7 +216,10 @@ fn decode_collective(
         collective.definitions.push((lsn, record.collective));
     }
     let ascend = |(a, _): &(Lsn, Collective), (b, _): &(Lsn, Collective)| a < b;
-    if definitions == 0 || !collective.definitions.is_sorted_by(ascend) {
+    let (_, kind) = RowKind::of(number).ok_or_else(|| cursor.wrong("no table has this number"))?;
+    if (definitions == 0) != (kind != RowKind::Experience)
+        || !collective.definitions.is_sorted_by(ascend)
+    {
         return Err(cursor.wrong("the definitions are missing or do not ascend"));
     }
     for _ in 0..agents {

@@ -1,11 +1,13 @@
-//! How are rows, versions, graves and keys written in a checkpoint?
+//! How are rows, versions, graves, keys and edges written in a checkpoint?
 //!
 //! As records of a fixed length, one behind the other, so that any of them is found by its number
 //! and read without another. Decoders are total: the checksum of the file says whether the bytes are
 //! what was written, so a record is taken as it stands, and a kind without a meaning reads as none.
 
-use super::super::{array_at, experience_type::experience_kind, put_at};
-use crate::model::{ExperienceKind, Lsn, Timestamp};
+use super::super::{
+    array_at, experience_type::experience_kind, put_at, relation::relation_type_of,
+};
+use crate::model::{ExperienceKind, Lsn, RelationType, Timestamp};
 
 const PINNED: u8 = 1;
 const KEYED: u8 = 1 << 1;
@@ -270,7 +272,64 @@ impl CheckpointKey {
     }
 }
 
-/// (collective, row) at the start of a version, a grave or a key: what they are sorted by.
+/// A relation, as seen from one of its ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckpointEdge {
+    /// Number of the collective.
+    pub collective: u32,
+    /// Row of the experience at this end.
+    pub row: u32,
+    /// Row of the relation, among the relations.
+    pub relation: u32,
+    /// Row of the experience at the other end.
+    pub other: u32,
+    /// Whether the relation starts here.
+    pub outgoing: bool,
+    /// What it says.
+    pub relation_type: RelationType,
+    /// In [0, 1].
+    pub strength: f32,
+}
+
+impl CheckpointEdge {
+    /// Bytes of a record.
+    pub const LEN: usize = 24;
+
+    /// The record's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        put_at(&mut out, 0, &self.collective.to_le_bytes());
+        put_at(&mut out, 4, &self.row.to_le_bytes());
+        put_at(&mut out, 8, &self.relation.to_le_bytes());
+        put_at(&mut out, 12, &self.other.to_le_bytes());
+        put_at(&mut out, 16, &self.strength.to_le_bytes());
+        put_at(
+            &mut out,
+            20,
+            &[self.relation_type as u8, u8::from(self.outgoing)],
+        );
+        out
+    }
+
+    /// The record in `bytes`; `None` where its type has no meaning.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (collective, row) = owner_of(bytes);
+        let [code, outgoing] = array_at(bytes, 20);
+        Some(Self {
+            collective,
+            row,
+            relation: u32::from_le_bytes(array_at(bytes, 8)),
+            other: u32::from_le_bytes(array_at(bytes, 12)),
+            outgoing: outgoing != 0,
+            relation_type: relation_type_of(code)?,
+            strength: f32::from_le_bytes(array_at(bytes, 16)),
+        })
+    }
+}
+
+/// (collective, row) at the start of a version, a grave, a key or an edge: what they are sorted by.
 pub(super) fn owner_of(bytes: &[u8]) -> (u32, u32) {
     (
         u32::from_le_bytes(array_at(bytes, 0)),

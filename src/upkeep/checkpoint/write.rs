@@ -11,13 +11,13 @@ use crate::{
     error::{PulseDBError, Result},
     format::{
         CHECKPOINT_HEADER_LEN, CheckpointCollective, CheckpointCounts, CheckpointDirectory,
-        CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment, RowRun, SlotTable,
-        checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+        CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment, RowKind, RowRun,
+        SlotTable, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
     },
     log::Covered,
     model::Lsn,
     state::{
-        Kept, RowRef, Rows, Table,
+        Kept, RowRef, Rows, Table, adjacency,
         base::{record_of, version_of},
     },
     vfs::{OpenMode, Vfs, VfsFile},
@@ -140,7 +140,8 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(source: &'a Source<'a>) -> Self {
-        let tables = source.view.tables.iter();
+        let mut tables: Vec<_> = source.view.tables.iter().collect();
+        tables.sort_unstable_by_key(|table| table.number);
         let part = |table: &Arc<Table>| Part {
             horizon: table.horizon(),
             rows: table.rows(source.view.lsn()),
@@ -150,7 +151,7 @@ impl<'a> Writer<'a> {
         };
         Self {
             source,
-            parts: tables.map(part).collect(),
+            parts: tables.into_iter().map(part).collect(),
             counts: CheckpointCounts::default(),
         }
     }
@@ -171,6 +172,8 @@ impl<'a> Writer<'a> {
         out.check()?;
         self.ids(out);
         self.keys(out);
+        self.edges(out);
+        self.for_each_key(|_, key| out.put(key.as_bytes()));
         out.check()?;
         let pad = out.end().next_multiple_of(8) - out.end();
         for _ in 0..pad {
@@ -307,8 +310,29 @@ impl<'a> Writer<'a> {
         for slot in table.slots() {
             out.put(&slot.to_le_bytes());
         }
-        self.for_each_key(|_, key| out.put(key.as_bytes()));
         self.counts = counts;
+    }
+
+    /// The edges of the relations that there are. One whose relation nobody can see any more does no harm.
+    fn edges(&mut self, out: &mut Out) {
+        let lsn = self.source.view.lsn();
+        let mut count = 0;
+        for part in &self.parts {
+            let number = RowKind::Relation.table(part.table.number);
+            let relations = self.parts.iter().find(|part| part.table.number == number);
+            let Some(relations) = relations.filter(|_| part.table.number != number) else {
+                continue;
+            };
+            let end = relations.table.row_count_at(lsn);
+            for (row, edge) in part.table.adjacency.all() {
+                if edge.relation < end && relations.rows.is_needed(edge.relation, relations.horizon)
+                {
+                    out.put(&adjacency::record_of(part.table.number, row, &edge).encode());
+                    count += 1;
+                }
+            }
+        }
+        self.counts.edges = count;
     }
 
     fn directory(&mut self, covered: Covered) -> CheckpointDirectory {

@@ -73,16 +73,22 @@ impl<'a> Judge<'a> {
             return false;
         }
         // A collective whose definition is damaged has no table; its records are there all the same.
-        let Some(table) = self.held.tables.get(header.collective) else {
+        let Some(table) = self.held.tables.get(header.table()) else {
             return true;
         };
         match header.kind {
             RecordKind::Collective => {
                 is_first_definition(frame) || self.keeps_definition(table, header.lsn)
             }
-            RecordKind::Body => self.with_row(table, header, |_, _| ()).is_some(),
+            RecordKind::Body | RecordKind::Insight => self.is_visible(table, header),
+            // One that is gone with its experience has no tombstone to keep the table's last number.
+            RecordKind::Relation => {
+                self.is_visible(table, header) || header.row.saturating_add(1) >= table.row_count()
+            }
             RecordKind::Vitals | RecordKind::Traits => self.keeps_version(table, frame),
-            RecordKind::ExperienceDeleted => {
+            RecordKind::ExperienceDeleted
+            | RecordKind::RelationDeleted
+            | RecordKind::InsightDeleted => {
                 header.row.saturating_add(1) >= table.row_count()
                     || self.is_elsewhere(header.lsn, |segment| {
                         segment.summary().may_hold_body(header.entity)
@@ -90,6 +96,11 @@ impl<'a> Judge<'a> {
             }
             RecordKind::Close | RecordKind::CollectiveDeleted => true,
         }
+    }
+
+    /// Can anybody at or above the horizon see the row of a record?
+    fn is_visible(&self, table: &Table, header: &FrameHeader) -> bool {
+        self.with_row(table, header, |_, _| ()).is_some()
     }
 
     /// May a segment that stays hold something that a tombstone of this LSN kills?

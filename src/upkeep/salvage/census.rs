@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::{
-    format::{CollectiveRecord, FrameHeader, RecordKind, payload_crc},
+    format::{CollectiveRecord, FrameHeader, RecordKind, collective_of, payload_crc},
     model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp},
 };
 
@@ -25,8 +25,9 @@ struct Known {
     /// Components of its vectors, as its bodies say.
     dimension: u16,
     deleted: bool,
-    bodies: RoaringBitmap,
-    dead: RoaringBitmap,
+    /// Rows that were made, and rows that are dead, by table.
+    made: HashMap<u32, RoaringBitmap>,
+    dead: HashMap<u32, RoaringBitmap>,
 }
 
 /// What becomes of a record.
@@ -67,14 +68,15 @@ impl Census {
                     known.definition = Some((*header, payload.to_vec()));
                 }
             }
-            RecordKind::Body => {
+            RecordKind::Body | RecordKind::Insight => {
                 known.dimension = header.dimension;
-                known.bodies.insert(header.row);
+                note(&mut known.made, header);
             }
+            RecordKind::Relation => note(&mut known.made, header),
             RecordKind::CollectiveDeleted => known.deleted = true,
-            RecordKind::ExperienceDeleted => {
-                known.dead.insert(header.row);
-            }
+            RecordKind::ExperienceDeleted
+            | RecordKind::RelationDeleted
+            | RecordKind::InsightDeleted => note(&mut known.dead, header),
             RecordKind::Vitals | RecordKind::Traits | RecordKind::Close => {}
         }
     }
@@ -85,9 +87,7 @@ impl Census {
         match header.kind {
             RecordKind::Collective => known.id = Some(header.entity),
             RecordKind::CollectiveDeleted => known.deleted = true,
-            RecordKind::ExperienceDeleted => {
-                known.dead.insert(header.row);
-            }
+            kind if kind.ends_row() => note(&mut known.dead, header),
             _ => {}
         }
     }
@@ -110,15 +110,22 @@ impl Census {
         };
         match header.kind {
             // The new database is closed by itself.
-            RecordKind::Close | RecordKind::CollectiveDeleted | RecordKind::ExperienceDeleted => {
-                Fate::Deleted
-            }
+            RecordKind::Close
+            | RecordKind::CollectiveDeleted
+            | RecordKind::ExperienceDeleted
+            | RecordKind::RelationDeleted
+            | RecordKind::InsightDeleted => Fate::Deleted,
             _ if known.deleted => Fate::Deleted,
             RecordKind::Collective => Fate::Taken,
-            RecordKind::Body | RecordKind::Vitals | RecordKind::Traits => {
-                if known.dead.contains(header.row) {
+            // A relation between experiences that are lost is left out by the next open.
+            RecordKind::Body
+            | RecordKind::Vitals
+            | RecordKind::Traits
+            | RecordKind::Relation
+            | RecordKind::Insight => {
+                if noted(&known.dead, header) {
                     Fate::Deleted
-                } else if known.bodies.contains(header.row) {
+                } else if noted(&known.made, header) {
                     Fate::Taken
                 } else {
                     Fate::Orphan
@@ -130,13 +137,10 @@ impl Census {
     /// Collectives and experiences that live.
     pub(super) fn count(&self) -> (u64, u64) {
         let living = self.collectives.values().filter(|known| {
-            !known.deleted && (known.definition.is_some() || !known.bodies.is_empty())
+            !known.deleted && (known.definition.is_some() || known.is_worth_defining())
         });
         living.fold((0, 0), |(collectives, experiences), known| {
-            (
-                collectives + 1,
-                experiences + (&known.bodies - &known.dead).len(),
-            )
+            (collectives + 1, experiences + known.living_experiences())
         })
     }
 
@@ -149,7 +153,7 @@ impl Census {
         let mut wanted: Vec<(u32, Lsn, Timestamp)> = self
             .collectives
             .iter()
-            .filter(|(_, known)| !known.deleted && !known.bodies.is_empty())
+            .filter(|(_, known)| !known.deleted && known.is_worth_defining())
             .filter_map(|(number, known)| {
                 let (first, time) = known.first_use?;
                 let defined = known.definition.as_ref().map(|(header, _)| header.lsn);
@@ -164,7 +168,7 @@ impl Census {
             };
             // The one that was lost stood in front of everything that it was about.
             let Some(lsn) = (1..first.get()).rev().find(|lsn| !self.lsns.contains(*lsn)) else {
-                known.bodies.clear();
+                known.made.clear();
                 continue;
             };
             self.lsns.insert(lsn);
@@ -195,6 +199,31 @@ impl Census {
         made.sort_unstable_by_key(|(header, _)| header.lsn);
         (made, redefined)
     }
+}
+
+impl Known {
+    /// Whether there is something whose vectors tell what the collective's are like.
+    fn is_worth_defining(&self) -> bool {
+        self.dimension > 0 && !self.made.is_empty()
+    }
+
+    fn living_experiences(&self) -> u64 {
+        let experiences = |rows: &HashMap<u32, RoaringBitmap>| {
+            let mut tables = rows.iter();
+            let found = tables.find(|(table, _)| collective_of(**table) == **table);
+            found.map(|(_, rows)| rows.clone()).unwrap_or_default()
+        };
+        (experiences(&self.made) - experiences(&self.dead)).len()
+    }
+}
+
+fn note(rows: &mut HashMap<u32, RoaringBitmap>, header: &FrameHeader) {
+    rows.entry(header.table()).or_default().insert(header.row);
+}
+
+fn noted(rows: &HashMap<u32, RoaringBitmap>, header: &FrameHeader) -> bool {
+    let rows = rows.get(&header.table());
+    rows.is_some_and(|rows| rows.contains(header.row))
 }
 
 /// A definition for a collective of which only experiences are left.

@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use crate::{
-    format::{FrameHeader, Record, RecordKind},
+    format::{FrameHeader, Record, RecordKind, RowKind},
     model::{EntityId, Lsn, Timestamp},
 };
 
-use super::entity_of;
+use super::{entity_of, rows_of};
 
 /// Something that does not fit.
 pub(super) struct Fault {
@@ -31,6 +31,13 @@ pub(super) struct Fault {
 /// Where a record stands.
 type At = (u32, u64);
 
+/// What is known of the rows of one table.
+#[derive(Default)]
+struct Rows {
+    made: RoaringBitmap,
+    dead: RoaringBitmap,
+}
+
 /// What is known of one collective.
 #[derive(Default)]
 struct Known {
@@ -41,8 +48,10 @@ struct Known {
     undefined: bool,
     /// The first record that wants a definition.
     wanted: Option<At>,
-    bodies: RoaringBitmap,
-    dead: RoaringBitmap,
+    /// The rows of its tables, by the table's number.
+    rows: HashMap<u32, Rows>,
+    /// The rows of the experiences at the ends of each relation.
+    ends: HashMap<u32, (u32, u32)>,
     /// Rows without a body, and the first record that wants one.
     orphans: HashMap<u32, (At, Option<EntityId>)>,
     /// LSNs of the newest vitals and traits of rows that were changed.
@@ -104,15 +113,18 @@ impl References {
         let known = self.collectives.entry(header.collective).or_default();
         match header.kind {
             RecordKind::Collective => known.undefined = true,
-            RecordKind::Body => {
-                known.bodies.insert(header.row);
+            RecordKind::Body | RecordKind::Insight => {
+                known.rows(header).made.insert(header.row);
             }
             RecordKind::Vitals | RecordKind::Traits => {
                 self.unsure.insert((header.collective, header.row));
             }
             RecordKind::CollectiveDeleted => known.delete(),
-            RecordKind::ExperienceDeleted => known.bury(header.row),
-            RecordKind::Close => {}
+            RecordKind::ExperienceDeleted
+            | RecordKind::RelationDeleted
+            | RecordKind::InsightDeleted => known.bury(header),
+            // The tables do not show it: nobody knows what it stood between.
+            RecordKind::Relation | RecordKind::Close => {}
         }
     }
 
@@ -187,7 +199,7 @@ impl References {
                 }
             }
             Record::CollectiveDeleted => known.delete(),
-            Record::Body(_) => {
+            Record::Body(_) | Record::Insight(_) => {
                 if known.dimension.is_none() {
                     known.wanted.get_or_insert(at);
                 }
@@ -197,22 +209,28 @@ impl References {
                 {
                     fault(format!("the vector has {} components", header.dimension));
                 }
-                if !known.bodies.insert(header.row) {
-                    fault(format!(
-                        "row {} of collective {number} is there twice",
-                        header.row
-                    ));
+                if !known.rows(header).made.insert(header.row) {
+                    fault(twice(header));
                 }
             }
+            Record::Relation(relation) => {
+                if !known.rows(header).made.insert(header.row) {
+                    fault(twice(header));
+                }
+                let ends = (relation.source.row, relation.target.row);
+                known.ends.insert(header.row, ends);
+            }
             Record::Vitals(_) | Record::Traits(_) => {
-                if !known.bodies.contains(header.row) && !self.blind {
+                if !known.rows(header).made.contains(header.row) && !self.blind {
                     known
                         .orphans
                         .entry(header.row)
                         .or_insert((at, entity_of(header)));
                 }
             }
-            Record::ExperienceDeleted => known.bury(header.row),
+            Record::ExperienceDeleted | Record::RelationDeleted | Record::InsightDeleted => {
+                known.bury(header);
+            }
             Record::Close => {}
         }
     }
@@ -236,7 +254,7 @@ impl References {
     }
 
     /// Everything was seen. Reports what was never found, and answers the rows that live, by
-    /// collective.
+    /// table.
     pub(super) fn finish(self, report: &mut dyn FnMut(Fault)) -> Vec<(u32, RoaringBitmap)> {
         let mut rows = Vec::new();
         for (number, known) in self.collectives {
@@ -266,12 +284,38 @@ impl References {
                 });
             }
             if known.dimension.is_some() && !known.undefined {
-                rows.push((number, known.bodies - known.dead));
+                rows.extend(living(number, known.rows, &known.ends));
             }
         }
         rows.sort_unstable_by_key(|(number, _)| *number);
         rows
     }
+}
+
+fn twice(header: &FrameHeader) -> String {
+    let (row, rows) = (header.row, rows_of(header.table()));
+    format!("row {row} of {rows} is there twice")
+}
+
+/// The rows of a collective that live, by table. A relation lives as long as both of its ends.
+fn living(
+    number: u32,
+    rows: HashMap<u32, Rows>,
+    ends: &HashMap<u32, (u32, u32)>,
+) -> Vec<(u32, RoaringBitmap)> {
+    let mut living: HashMap<u32, RoaringBitmap> = rows
+        .into_iter()
+        .map(|(table, rows)| (table, rows.made - rows.dead))
+        .collect();
+    let experiences = living.entry(number).or_default().clone();
+    if let Some(relations) = living.get_mut(&RowKind::Relation.table(number)) {
+        for (relation, (source, target)) in ends {
+            if !experiences.contains(*source) || !experiences.contains(*target) {
+                relations.remove(*relation);
+            }
+        }
+    }
+    living.into_iter().collect()
 }
 
 impl Known {
@@ -282,10 +326,17 @@ impl Known {
         };
     }
 
-    fn bury(&mut self, row: u32) {
-        self.dead.insert(row);
-        self.orphans.remove(&row);
-        self.newest.remove(&row);
+    /// What is known of the table that the record's row stands in.
+    fn rows(&mut self, header: &FrameHeader) -> &mut Rows {
+        self.rows.entry(header.table()).or_default()
+    }
+
+    fn bury(&mut self, header: &FrameHeader) {
+        self.rows(header).dead.insert(header.row);
+        if header.kind == RecordKind::ExperienceDeleted {
+            self.orphans.remove(&header.row);
+            self.newest.remove(&header.row);
+        }
     }
 
     /// New vitals or traits that name `prev` as those before them.

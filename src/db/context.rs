@@ -1,0 +1,91 @@
+//! Everything that an agent should know before it starts, in one call.
+
+use crate::{
+    db::PulseDB,
+    error::Result,
+    model::{ContextCandidates, ContextQuery, ContextRequest},
+    read::{context, filter, insights},
+    sync::Arc,
+    write::validate,
+};
+
+/// Context.
+impl PulseDB {
+    /// What is known about a query: similar and recent experiences, insights, the relations between all that,
+    /// and who is at work; all of one snapshot, so that the parts fit each other.
+    ///
+    /// Each part is limited and filtered by the request. What says the same is answered once
+    /// ([`ContextRequest::collapse_above`]); texts beyond [`ContextRequest::max_tokens`] are left out, the
+    /// least similar ones first, and counted. Every item says what speaks for it.
+    ///
+    /// Cancel-safe: it changes nothing.
+    ///
+    /// # Errors
+    /// As [`PulseDB::search`] and, for a text, [`PulseDB::search_text`];
+    /// [`PulseDBError::Validation`](crate::PulseDBError::Validation) for a limit out of range.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use pulsedb::{
+    ///     Config, ContextRequest, EmbeddingDimension, NewExperience, blocking::PulseDB,
+    /// };
+    ///
+    /// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::Custom(2)))?;
+    /// let team = db.create_collective("team")?;
+    /// for text in ["Pin the toolchain.", "Pin the tool chain."] {
+    ///     db.record_experience(NewExperience {
+    ///         embedding: Some(vec![0.6, 0.8]),
+    ///         ..NewExperience::new(team, "agent-1", text)
+    ///     })?;
+    /// }
+    /// let context = db.get_context_candidates(ContextRequest {
+    ///     max_tokens: Some(500),
+    ///     ..ContextRequest::about_vector(team, vec![0.6, 0.8])
+    /// })?;
+    /// // Both say the same: one is answered, and names the other.
+    /// assert_eq!(context.similar.len(), 1);
+    /// assert_eq!(context.similar[0].siblings.len(), 1);
+    /// # db.close()
+    /// # }
+    /// ```
+    pub async fn get_context_candidates(
+        &self,
+        request: ContextRequest,
+    ) -> Result<ContextCandidates> {
+        context::check(&request)?;
+        if let Some(weights) = &request.weights {
+            validate::recall_weights("weights", weights)?;
+        }
+        filter::check(&request.filter)?;
+        filter::check(&insights::options(1, &request.insight_filter).filter)?;
+        let collective = request.collective_id;
+        // The vector first, then the snapshot: embedding takes longer than a commit.
+        let vector = match &request.query {
+            ContextQuery::Vector(vector) => {
+                let dimension = usize::from(self.reader()?.table(collective)?.dimension);
+                validate::vector("query", vector, dimension)?;
+                vector.clone()
+            }
+            ContextQuery::Text(text) => {
+                let definition = self.reader()?.collective(collective)?;
+                self.embed_query(&definition, text).await?
+            }
+        };
+        let engine = self.engine();
+        let (ef, indexing) = (self.config().hnsw.ef_search, Arc::clone(&engine.indexing));
+        let embedder = engine.embedder.clone();
+        self.read(move |reader| {
+            indexing.make_loaded(&reader.view);
+            let count = |text: &str| {
+                let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
+                counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
+            };
+            context::candidates(reader, &request, &vector, ef, &count)
+        })
+        .await
+    }
+}
+
+/// Bytes of a token, where nobody counts them: a little below the average of English prose.
+const BYTES_PER_TOKEN: usize = 4;

@@ -1,0 +1,107 @@
+//! Insights, as the application stores and finds them.
+
+use crate::{
+    db::{PulseDB, collectives::unexpected},
+    error::Result,
+    model::{CollectiveId, DerivedInsight, InsightFilter, InsightHit, InsightId, NewInsight},
+    read::{execute, insights},
+    sync::Arc,
+    write::{
+        draft::Draft,
+        request::{Change, Reply},
+    },
+};
+
+/// Insights.
+impl PulseDB {
+    /// Stores an insight and answers when it is durable and visible. Sources that are deleted later leave
+    /// its list; the insight stays.
+    ///
+    /// Cancel-safe up to the queue; after that it may still be stored.
+    ///
+    /// # Errors
+    /// As [`PulseDB::record_experience`]; [`PulseDBError::NotFound`](crate::PulseDBError::NotFound) for a
+    /// source that is not there, [`PulseDBError::Validation`](crate::PulseDBError::Validation) for one
+    /// of another collective, one that is named twice, none at all or more than 100.
+    pub async fn store_insight(&self, new: NewInsight) -> Result<InsightId> {
+        let embedded = self.embed_drafts(vec![Draft::insight(new)?]).await?;
+        let bytes = embedded.iter().map(|one| one.bytes()).sum();
+        let changes = embedded.into_iter().map(Change::Record).collect();
+        match self.commit(changes, bytes).await?.first() {
+            Some(Reply::Insight(id)) => Ok(*id),
+            other => Err(unexpected(other.unwrap_or(&Reply::Done))),
+        }
+    }
+
+    /// The insight with this id; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Corrupted`](crate::PulseDBError::Corrupted) where its record is damaged.
+    pub async fn get_insight(&self, id: InsightId) -> Result<Option<DerivedInsight>> {
+        self.read(move |reader| insights::insight(reader, id)).await
+    }
+
+    /// The `k` insights most similar to `query`, best first, ties by id; `query` has the collective's
+    /// dimension, `k` is in 1–1000.
+    ///
+    /// # Errors
+    /// As [`PulseDB::search_similar`].
+    pub async fn get_insights(
+        &self,
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+    ) -> Result<Vec<InsightHit>> {
+        self.get_insights_filtered(collective, query, k, InsightFilter::default())
+            .await
+    }
+
+    /// As [`PulseDB::get_insights`], among those that pass the filter.
+    ///
+    /// # Errors
+    /// As [`PulseDB::search_similar_filtered`].
+    pub async fn get_insights_filtered(
+        &self,
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+        filter: InsightFilter,
+    ) -> Result<Vec<InsightHit>> {
+        self.check_search(collective, &[query], &insights::options(k, &filter))?;
+        let query = query.to_vec();
+        let ef = self.config().hnsw.ef_search;
+        let indexing = Arc::clone(&self.engine().indexing);
+        self.read(move |reader| {
+            indexing.make_loaded(&reader.view);
+            insights::similar(reader, collective, &query, k, &filter, ef)
+        })
+        .await
+    }
+
+    /// As [`PulseDB::get_insights_filtered`], by meaning: embeds `query` with the store's embedder.
+    ///
+    /// # Errors
+    /// As [`PulseDB::search_text`].
+    pub async fn get_insights_by_text(
+        &self,
+        collective: CollectiveId,
+        query: &str,
+        k: usize,
+        filter: InsightFilter,
+    ) -> Result<Vec<InsightHit>> {
+        let definition = self.reader()?.collective(collective)?;
+        execute::check(&insights::options(k, &filter), &[], |_, _| Ok(()))?;
+        let vector = self.embed_query(&definition, query).await?;
+        self.get_insights_filtered(collective, &vector, k, filter)
+            .await
+    }
+
+    /// Deletes an insight.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound).
+    pub async fn delete_insight(&self, id: InsightId) -> Result<()> {
+        self.commit_one(Change::DeleteInsight(id), 0).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! What should an agent know before it starts?
+//!
+//! Five questions to one snapshot and one moment: what is like the query, what is new, what was derived,
+//! how that hangs together, and who is at work. What says the same is answered once, and the budget of
+//! tokens is spent in that order.
+
+use std::collections::HashSet;
+
+use crate::{
+    error::{PulseDBError, Result},
+    model::{
+        ContextCandidates, ContextExperience, ContextInsight, ContextRequest, ContextScore,
+        DecayConfig, Experience, InsightHit, RecallWeights, RelationFilter, SearchHit,
+        SearchOptions, limits::MAX_K,
+    },
+    read::{
+        collapse::{Said, collapsed},
+        execute, insights, list,
+        rank::weighted,
+        reader::Reader,
+        relations,
+        similarity::Query,
+    },
+};
+
+/// Refuses a request that cannot be answered.
+pub fn check(request: &ContextRequest) -> Result<()> {
+    for (field, value) in [
+        ("max_similar", request.max_similar),
+        ("max_recent", request.max_recent),
+        ("max_insights", request.max_insights),
+        ("max_relations", request.max_relations),
+        ("max_agents", request.max_agents),
+    ] {
+        if value > MAX_K {
+            return Err(PulseDBError::validation(
+                field,
+                value,
+                format!("it must be in 0..={MAX_K}"),
+            ));
+        }
+    }
+    match request.collapse_above {
+        Some(bound) if !(bound > 0.0 && bound <= 1.0) => Err(PulseDBError::validation(
+            "collapse_above",
+            bound,
+            "it must be in (0, 1]",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The context of a request about `vector`. `count` counts tokens.
+pub fn candidates(
+    reader: &Reader,
+    request: &ContextRequest,
+    vector: &[f32],
+    ef: usize,
+    count: &dyn Fn(&str) -> usize,
+) -> Result<ContextCandidates> {
+    let mut budget = Budget {
+        left: request.max_tokens,
+        spent: 0,
+        left_out: 0,
+        count,
+    };
+    let context = Context {
+        reader,
+        request,
+        query: Query::new(vector),
+        decay: reader.collective(request.collective_id)?.decay.clone(),
+        ef,
+    };
+    let similar = budget.affordable(context.similar(vector)?);
+    let insights = budget.affordable(context.insights(vector)?);
+    let recent = budget.affordable(context.recent(&similar)?);
+    let relations = context.relations(similar.iter().chain(&recent))?;
+    Ok(ContextCandidates {
+        cursor: reader.view.cursor,
+        now: reader.now,
+        similar,
+        recent,
+        insights,
+        relations,
+        agents: Vec::new(),
+        tokens: budget.spent,
+        left_out: budget.left_out,
+    })
+}
+
+/// What all parts are made from.
+struct Context<'a> {
+    reader: &'a Reader,
+    request: &'a ContextRequest,
+    query: Query<'a>,
+    decay: DecayConfig,
+    ef: usize,
+}
+
+impl Context<'_> {
+    fn similar(&self, vector: &[f32]) -> Result<Vec<ContextExperience>> {
+        let request = self.request;
+        if request.max_similar == 0 {
+            return Ok(Vec::new());
+        }
+        let options = SearchOptions {
+            k: self.wanted(request.max_similar),
+            filter: request.filter.clone(),
+            weights: request.weights,
+            ..SearchOptions::default()
+        };
+        let collective = request.collective_id;
+        let found = execute::search(self.reader, collective, &[vector], &options, self.ef)?;
+        let found = found.into_iter().flatten().map(|hit| self.scored(hit));
+        Ok(self.distinct(found.collect(), request.max_similar))
+    }
+
+    fn scored(&self, hit: SearchHit) -> ContextExperience {
+        let energy = self.energy(&hit.experience);
+        let score = ContextScore {
+            similarity: hit.similarity,
+            energy,
+            score: hit.score,
+        };
+        of_experience(hit.experience, score)
+    }
+
+    fn energy(&self, experience: &Experience) -> f32 {
+        self.decay.energy(
+            experience.importance,
+            experience.applications(),
+            experience.last_reinforced,
+            self.reader.now,
+        )
+    }
+
+    fn insights(&self, vector: &[f32]) -> Result<Vec<ContextInsight>> {
+        let request = self.request;
+        if request.max_insights == 0 {
+            return Ok(Vec::new());
+        }
+        let k = self.wanted(request.max_insights);
+        let filter = &request.insight_filter;
+        let collective = request.collective_id;
+        let found = insights::similar(self.reader, collective, vector, k, filter, self.ef)?;
+        let found = found.into_iter().map(|hit: InsightHit| ContextInsight {
+            insight: hit.insight,
+            similarity: hit.similarity,
+            tokens: 0,
+            siblings: Vec::new(),
+        });
+        Ok(self.distinct(found.collect(), request.max_insights))
+    }
+
+    /// The newest that are neither among `similar` nor among what was left out for saying the same.
+    fn recent(&self, similar: &[ContextExperience]) -> Result<Vec<ContextExperience>> {
+        let request = self.request;
+        if request.max_recent == 0 {
+            return Ok(Vec::new());
+        }
+        let shown: HashSet<_> = similar
+            .iter()
+            .flat_map(|one| {
+                let siblings = one.siblings.iter().map(|sibling| sibling.id);
+                siblings.chain([one.experience.id])
+            })
+            .collect();
+        let limit = (self.wanted(request.max_recent) + shown.len()).min(MAX_K);
+        let newest = list::recent(self.reader, request.collective_id, limit, &request.filter)?;
+        let weights = request.weights.or(self.decay.default_recall_weights);
+        let fresh = newest.into_iter().filter(|one| !shown.contains(&one.id));
+        let found = fresh.map(|experience| {
+            let similarity = self.query.similarity_to(&experience.embedding);
+            let energy = self.energy(&experience);
+            let score = ContextScore {
+                similarity,
+                energy,
+                score: score(weights, similarity, energy),
+            };
+            of_experience(experience, score)
+        });
+        Ok(self.distinct(found.collect(), request.max_recent))
+    }
+
+    /// The relations of these experiences, in their order, each once.
+    fn relations<'e>(
+        &self,
+        experiences: impl Iterator<Item = &'e ContextExperience>,
+    ) -> Result<Vec<crate::model::ExperienceRelation>> {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for one in experiences {
+            let left = self.request.max_relations - found.len();
+            if left == 0 {
+                break;
+            }
+            let filter = RelationFilter {
+                types: self.request.relation_types.clone(),
+                // Those that were met already may come again.
+                limit: (left + seen.len()).min(MAX_K),
+                ..RelationFilter::default()
+            };
+            let around = relations::relations(self.reader, one.experience.id, &filter)?;
+            let fresh = around
+                .into_iter()
+                .filter(|relation| seen.insert(relation.id));
+            found.extend(fresh.take(left));
+        }
+        Ok(found)
+    }
+
+    /// How many are to be found so that enough are left once those that say the same are one.
+    fn wanted(&self, most: usize) -> usize {
+        match self.request.collapse_above {
+            Some(_) => (most * OVERSHOOT).min(MAX_K),
+            None => most,
+        }
+    }
+
+    fn distinct<T: Said>(&self, found: Vec<T>, most: usize) -> Vec<T> {
+        match self.request.collapse_above {
+            Some(bound) => collapsed(found, bound, most),
+            None => found,
+        }
+    }
+}
+
+/// Candidates per answer where those that say the same are answered as one.
+const OVERSHOOT: usize = 2;
+
+fn of_experience(experience: Experience, score: ContextScore) -> ContextExperience {
+    ContextExperience {
+        experience,
+        score,
+        tokens: 0,
+        siblings: Vec::new(),
+    }
+}
+
+fn score(weights: Option<RecallWeights>, similarity: f32, energy: f32) -> f32 {
+    weights
+        .filter(|weights| weights.energy > 0.0)
+        .map_or(similarity, |weights| weighted(&weights, similarity, energy))
+}
+
+/// The tokens that are left.
+struct Budget<'a> {
+    left: Option<usize>,
+    spent: usize,
+    left_out: usize,
+    count: &'a dyn Fn(&str) -> usize,
+}
+
+impl Budget<'_> {
+    /// Those that the budget suffices for, each in its turn: a long one that does not fit leaves room for
+    /// shorter ones behind it.
+    fn affordable<T: Said>(&mut self, found: Vec<T>) -> Vec<T> {
+        let mut kept = Vec::with_capacity(found.len());
+        for mut one in found {
+            let tokens = (self.count)(one.text());
+            if self.left.is_some_and(|left| tokens > left) {
+                self.left_out += 1;
+                continue;
+            }
+            self.left = self.left.map(|left| left - tokens);
+            self.spent += tokens;
+            one.set_tokens(tokens);
+            kept.push(one);
+        }
+        kept
+    }
+}

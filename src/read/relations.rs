@@ -1,0 +1,270 @@
+//! How do experiences hang together?
+//!
+//! A relation is there as long as its own row and both of its ends are visible, so that whoever asks for
+//! relations never meets one that leads nowhere. What is asked of one experience costs as much as it has
+//! relations ([`crate::state::adjacency`]).
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::{
+    error::{PulseDBError, Result},
+    format::{RelationRecord, RowKind},
+    model::{
+        EntityKind, ExperienceId, ExperienceRelation, Neighbour, RelatedExperience,
+        RelationDirection, RelationFilter, RelationId, RelationType,
+        limits::{MAX_NEIGHBOURHOOD, MAX_NEIGHBOURHOOD_DEPTH, MAX_PAGE_LIMIT},
+    },
+    read::reader::Reader,
+    state::{Rows, Table, Visited, adjacency::Edge, body},
+    sync::Arc,
+};
+
+/// The relation with this id, if it is there.
+pub fn relation(reader: &Reader, id: RelationId) -> Result<Option<ExperienceRelation>> {
+    let Some((at, _)) = reader.ids.find(id.as_u128()) else {
+        return Ok(None);
+    };
+    let tables = &reader.view.tables;
+    let collective = crate::format::collective_of(at.collective);
+    let (Some(table), Some(experiences)) = (tables.get(at.collective), tables.get(collective))
+    else {
+        return Ok(None);
+    };
+    if table.kind() != RowKind::Relation {
+        return Ok(None);
+    }
+    let rows = table.rows(reader.lsn());
+    let Some(row) = rows.visible(at.row) else {
+        return Ok(None);
+    };
+    let record = record(reader, &row)?;
+    let experiences = experiences.rows(reader.lsn());
+    let there = |row| is_there(reader, &experiences, row);
+    let both = there(record.source.row) && there(record.target.row);
+    Ok(both.then(|| assemble(&row, record)))
+}
+
+/// The relations of an experience that pass the filter, oldest first, each with the row at its other end.
+fn relations_at<'a>(
+    around: &'a Around<'_>,
+    row: u32,
+    filter: &'a RelationFilter,
+) -> impl Iterator<Item = Edge> + 'a {
+    around
+        .experiences
+        .adjacency
+        .edges(row)
+        .into_iter()
+        .filter(|edge| {
+            let direction = match filter.direction {
+                RelationDirection::Outgoing => edge.outgoing,
+                RelationDirection::Incoming => !edge.outgoing,
+                RelationDirection::Both => true,
+            };
+            direction
+                && (filter.types.is_empty() || filter.types.contains(&edge.relation_type))
+                && filter.min_strength.is_none_or(|min| edge.strength >= min)
+        })
+        .filter(|edge| around.relations.visible(edge.relation).is_some())
+        .filter(|edge| is_there(around.reader, &around.rows, edge.other))
+}
+
+/// The experiences that have relations with this one that pass the filter, and the relations.
+///
+/// # Errors
+/// `NotFound` where the experience is not there.
+pub fn related(
+    reader: &Reader,
+    id: ExperienceId,
+    filter: &RelationFilter,
+) -> Result<Vec<RelatedExperience>> {
+    let mut found = Vec::new();
+    each(reader, id, filter, |around, edge, relation| {
+        let other = around.rows.visible(edge.other);
+        let experience = match other {
+            Some(row) => reader.assemble(around.experiences, &row)?,
+            None => None,
+        };
+        found.extend(experience.map(|experience| RelatedExperience {
+            relation,
+            experience,
+        }));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The relations of an experience that pass the filter.
+///
+/// # Errors
+/// `NotFound` where the experience is not there.
+pub fn relations(
+    reader: &Reader,
+    id: ExperienceId,
+    filter: &RelationFilter,
+) -> Result<Vec<ExperienceRelation>> {
+    let mut found = Vec::new();
+    each(reader, id, filter, |_, _, relation| {
+        found.push(relation);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn each(
+    reader: &Reader,
+    id: ExperienceId,
+    filter: &RelationFilter,
+    mut look: impl FnMut(&Around<'_>, &Edge, ExperienceRelation) -> Result<()>,
+) -> Result<()> {
+    check(filter)?;
+    let Some((around, row)) = Around::new(reader, id)? else {
+        return Ok(());
+    };
+    for edge in relations_at(&around, row, filter).take(filter.limit) {
+        let Some(row) = around.relations.visible(edge.relation) else {
+            continue;
+        };
+        let Some(record) = Reader::unless_damaged(record(reader, &row))? else {
+            continue;
+        };
+        look(&around, &edge, assemble(&row, record))?;
+    }
+    Ok(())
+}
+
+/// The experiences within `depth` relations of this one, whichever way they lead, nearest first.
+///
+/// # Errors
+/// `NotFound` where the experience is not there, `Validation` for a depth out of range.
+pub fn neighbourhood(
+    reader: &Reader,
+    id: ExperienceId,
+    depth: usize,
+    types: &[RelationType],
+) -> Result<Vec<Neighbour>> {
+    if !(1..=MAX_NEIGHBOURHOOD_DEPTH).contains(&depth) {
+        return Err(PulseDBError::validation(
+            "depth",
+            depth,
+            format!("it must be in 1..={MAX_NEIGHBOURHOOD_DEPTH}"),
+        ));
+    }
+    let filter = RelationFilter {
+        types: types.to_vec(),
+        ..RelationFilter::default()
+    };
+    let mut found = Vec::new();
+    let Some((around, start)) = Around::new(reader, id)? else {
+        return Ok(found);
+    };
+    let mut seen = HashSet::from([start]);
+    let mut waiting = VecDeque::from([(start, id, 0)]);
+    while let Some((row, from, distance)) = waiting.pop_front() {
+        if distance == depth {
+            break;
+        }
+        for edge in relations_at(&around, row, &filter) {
+            if !seen.insert(edge.other) {
+                continue;
+            }
+            let other = around.rows.visible(edge.other);
+            let relation = around.relations.visible(edge.relation);
+            let (Some(other), Some(relation)) = (other, relation) else {
+                continue;
+            };
+            let experience_id = ExperienceId::from_u128(other.row.id);
+            found.push(Neighbour {
+                experience_id,
+                depth: distance + 1,
+                from,
+                relation_id: RelationId::from_u128(relation.row.id),
+            });
+            if found.len() == MAX_NEIGHBOURHOOD {
+                return Ok(found);
+            }
+            waiting.push_back((edge.other, experience_id, distance + 1));
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses a filter that cannot be meant.
+pub fn check(filter: &RelationFilter) -> Result<()> {
+    if filter.limit == 0 || filter.limit > MAX_PAGE_LIMIT {
+        return Err(PulseDBError::validation(
+            "limit",
+            filter.limit,
+            format!("it must be in 1..={MAX_PAGE_LIMIT}"),
+        ));
+    }
+    match filter.min_strength {
+        Some(min) if !(0.0..=1.0).contains(&min) => Err(PulseDBError::validation(
+            "min_strength",
+            min,
+            "it must be in [0, 1]",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What the relations of one collective are read from.
+struct Around<'a> {
+    reader: &'a Reader,
+    experiences: &'a Arc<Table>,
+    rows: Rows,
+    relations: Rows,
+}
+
+impl<'a> Around<'a> {
+    /// The collective of an experience and its row; `None` where no relation was ever stored there.
+    fn new(reader: &'a Reader, id: ExperienceId) -> Result<Option<(Self, u32)>> {
+        let not_found = || PulseDBError::not_found(EntityKind::Experience, id);
+        let (at, _) = reader.ids.find(id.as_u128()).ok_or_else(not_found)?;
+        let experiences = reader
+            .view
+            .tables
+            .get(at.collective)
+            .filter(|table| table.kind() == RowKind::Experience)
+            .ok_or_else(not_found)?;
+        let rows = experiences.rows(reader.lsn());
+        if !is_there(reader, &rows, at.row) {
+            return Err(not_found());
+        }
+        let relations = experiences.of_kind(RowKind::Relation);
+        Ok(relations.map(|relations| {
+            let around = Self {
+                reader,
+                experiences,
+                rows,
+                relations: relations.rows(reader.lsn()),
+            };
+            (around, at.row)
+        }))
+    }
+}
+
+fn is_there(reader: &Reader, experiences: &Rows, row: u32) -> bool {
+    experiences
+        .visible(row)
+        .is_some_and(|row| !reader.expired(&row))
+}
+
+fn record(reader: &Reader, row: &Visited<'_>) -> Result<RelationRecord> {
+    const NO_VECTOR: u16 = 0;
+    let segments = &reader.view.segments;
+    let payload = body::payload(segments, row, NO_VECTOR)?;
+    RelationRecord::decode(payload).map_err(|error| body::undecodable(segments, row, &error))
+}
+
+fn assemble(row: &Visited<'_>, record: RelationRecord) -> ExperienceRelation {
+    ExperienceRelation {
+        id: RelationId::from_u128(row.row.id),
+        source_id: ExperienceId::from_u128(record.source.id),
+        target_id: ExperienceId::from_u128(record.target.id),
+        relation_type: record.relation_type,
+        strength: record.strength,
+        metadata: record.metadata,
+        created_at: row.row.time,
+    }
+}
