@@ -33,6 +33,7 @@ mod format;
 #[cfg(not(pulsedb_loom))]
 mod log;
 mod manifest;
+mod memory_store;
 pub mod model;
 #[cfg(not(pulsedb_loom))]
 mod protocol;
@@ -69,6 +70,7 @@ pub use db::{PulseDB, Snapshot};
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
+pub use memory_store::{MemoryStore, StoreFuture};
 pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
     ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,

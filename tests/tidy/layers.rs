@@ -27,7 +27,7 @@ const TOKIO: &str = "only the surface, edge/ and watch/ name tokio";
 const LAYERS: &[Layer] = &[
     Layer {
         name: "surface",
-        modules: &["lib", "db", "blocking", "bin", "fuzzing"],
+        modules: &["lib", "db", "blocking", "memory_store", "bin", "fuzzing"],
         below: &["edge", "flows", "cores", "engines", "bytes", "base"],
         peers: true,
         never: &[
