@@ -13,11 +13,12 @@ use crate::{
     embed::Embedder,
     error::Result,
     model::{
-        Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
-        DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
-        ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
-        Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
+        CompactionReport, Cursor, DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport,
+        Experience, ExperienceId, ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions,
+        LogPage, NewActivity, NewExperience, Page, PageResult, SalvageReport, SearchExplanation,
+        SearchFilter, SearchHit, SearchOptions, UserId, VerifyProgress, VerifyReport, WatchEvent,
+        WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -249,4 +250,10 @@ waiting! {
     read_log(options: LogOptions) -> LogPage;
     verify() -> VerifyReport;
     verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
+    register_activity(new: NewActivity) -> ();
+    update_heartbeat(collective: CollectiveId, agent: &AgentId) -> ();
+    end_activity(collective: CollectiveId, agent: &AgentId) -> ();
+    get_activity(collective: CollectiveId, agent: &AgentId) -> Option<Activity>;
+    get_active_agents(collective: CollectiveId) -> Vec<Activity>;
+    list_stale_activities(collective: CollectiveId) -> Vec<Activity>;
 }

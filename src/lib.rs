@@ -61,8 +61,8 @@ pub mod protocol;
 pub mod state;
 
 pub use config::{
-    CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,
-    VectorElement, WatchConfig,
+    ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
+    RetentionConfig, VectorElement, WatchConfig,
 };
 pub use db::{PulseDB, Snapshot};
 #[cfg(feature = "embed")]
@@ -70,14 +70,14 @@ pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
-    AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-    Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, EntityId, EntityKind,
-    ErasureReport, EventType, Experience, ExperienceId, ExperienceKind, ExperienceType,
-    ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem, LogOptions,
-    LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
-    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-    SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter,
+    Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
+    CompactionReport, Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction,
+    EntityId, EntityKind, ErasureReport, EventType, Experience, ExperienceId, ExperienceKind,
+    ExperienceType, ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem,
+    LogOptions, LogPage, Lsn, NewActivity, NewExperience, OrderBy, Page, PageCursor, PageResult,
+    RecallWeights, RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
+    SearchOptions, SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId,
+    VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

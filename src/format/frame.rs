@@ -28,7 +28,7 @@ const CLOSES_COMMIT: u8 = 1;
 /// Of CRC-32, bits reversed.
 const CRC_POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// What a record is about. Codes 8–14 are reserved, see `storage-format.md`.
+/// What a record is about. Codes 8–11 and 14 are reserved, see `storage-format.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
@@ -46,6 +46,10 @@ pub enum RecordKind {
     ExperienceDeleted = 6,
     /// The writer closed the database.
     Close = 7,
+    /// What an agent does from now on.
+    Activity = 12,
+    /// An agent's activity is over.
+    ActivityEnded = 13,
 }
 
 impl TryFrom<u8> for RecordKind {
@@ -60,6 +64,8 @@ impl TryFrom<u8> for RecordKind {
             5 => Self::Traits,
             6 => Self::ExperienceDeleted,
             7 => Self::Close,
+            12 => Self::Activity,
+            13 => Self::ActivityEnded,
             _ => return Err(FrameFault::Kind(code)),
         })
     }

@@ -92,6 +92,19 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn activity()(
+        agent_id in text(),
+        (current_task, context_summary) in (option::of(text()), option::of(text())),
+        (started_at, last_heartbeat) in (time(), time()),
+        unknown in unknown(),
+    ) -> ActivityRecord {
+        ActivityRecord {
+            agent_id, current_task, context_summary, started_at, last_heartbeat, unknown,
+        }
+    }
+}
+
 fn severity() -> impl Strategy<Value = Severity> {
     prop_oneof![
         Just(Severity::Low),
@@ -203,7 +216,8 @@ prop_compose! {
 prop_compose! {
     fn header()(
         (payload_len, payload_crc) in (4 * 4096..=MAX_PAYLOAD, any::<u32>()),
-        kind in (1u8..=7).prop_map(|code| RecordKind::try_from(code).unwrap()),
+        kind in prop_oneof![1u8..=7, 12u8..=13]
+            .prop_map(|code| RecordKind::try_from(code).unwrap()),
         closes_commit in any::<bool>(),
         dimension in 1u16..=4096,
         lsn in 1u64..,
@@ -282,6 +296,7 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
     let _ = Tail::decode(bytes);
     let _ = CollectiveRecord::decode(CollectiveId::from_u128(1), bytes);
     let _ = Vitals::decode(bytes);
+    let _ = (ActivityRecord::decode(bytes), decode_activity_end(bytes));
     let traits = Traits::decode(bytes).unwrap_or_default();
     let _ = Body::decode(dimension, bytes);
     if let Ok(view) = BodyView::parse(dimension, bytes) {
@@ -332,7 +347,7 @@ proptest! {
     #[test]
     fn spoilt_encodings_are_answered(
         (body, vector, vitals, traits) in (body(), vector(), vitals(), traits()),
-        (collective, manifest) in (collective(), manifest()),
+        (collective, activity, manifest) in (collective(), activity(), manifest()),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -342,6 +357,7 @@ proptest! {
             encoded(|out| vitals.encode(out)),
             encoded(|out| traits.encode(out)),
             encoded(|out| collective.encode(out)),
+            encoded(|out| activity.encode(out)),
             manifest.encode(),
         ] {
             let at = at.index(bytes.len().max(1));
@@ -385,6 +401,19 @@ proptest! {
         let decoded = Traits::decode(&bytes).unwrap();
         prop_assert_eq!(&decoded, &traits);
         prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+    }
+
+    #[test]
+    fn activities_come_back(activity in activity()) {
+        let bytes = encoded(|out| activity.encode(out));
+        let decoded = ActivityRecord::decode(&bytes).unwrap();
+        prop_assert_eq!(&decoded, &activity);
+        prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+        let end = encoded(|out| encode_activity_end(&activity.agent_id, out));
+        prop_assert_eq!(decode_activity_end(&end).unwrap(), activity.agent_id.as_str());
+        // A newer build's fields behind the name do not hide it.
+        let longer = [end.as_slice(), activity.unknown.raw()].concat();
+        prop_assert_eq!(decode_activity_end(&longer).unwrap(), activity.agent_id.as_str());
     }
 
     #[test]

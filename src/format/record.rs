@@ -3,7 +3,10 @@
 //! One value for any record, decoded in full: for tools that look at a log as a log (verify, salvage,
 //! dump). Flows that know which kind they look for use that kind's module.
 
-use super::{BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind, Traits, Vitals};
+use super::{
+    ActivityRecord, BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind, Traits,
+    Vitals, decode_activity_end,
+};
 use crate::model::CollectiveId;
 
 /// One record.
@@ -23,6 +26,13 @@ pub enum Record<'a> {
     ExperienceDeleted,
     /// The writer closed the database.
     Close,
+    /// What an agent does from now on.
+    Activity(Box<ActivityRecord>),
+    /// An agent's activity is over.
+    ActivityEnded {
+        /// The agent.
+        agent_id: &'a str,
+    },
 }
 
 impl<'a> Record<'a> {
@@ -43,6 +53,10 @@ impl<'a> Record<'a> {
             RecordKind::Traits => Self::Traits(Box::new(Traits::decode(payload)?)),
             RecordKind::ExperienceDeleted => Self::ExperienceDeleted,
             RecordKind::Close => Self::Close,
+            RecordKind::Activity => Self::Activity(Box::new(ActivityRecord::decode(payload)?)),
+            RecordKind::ActivityEnded => Self::ActivityEnded {
+                agent_id: decode_activity_end(payload)?,
+            },
         })
     }
 }

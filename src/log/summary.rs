@@ -25,6 +25,8 @@ pub(crate) struct Summary {
     pub(crate) body_ids: Option<(u128, u128)>,
     /// Collectives that were deleted, by number, and when.
     pub(crate) deleted_collectives: Vec<(u32, Lsn)>,
+    /// Numbers of collectives whose agents' activities are in it, ascending.
+    pub(crate) active_collectives: Vec<u32>,
 }
 
 impl Summary {
@@ -51,6 +53,12 @@ impl Summary {
                 RecordKind::CollectiveDeleted => summary
                     .deleted_collectives
                     .push((header.collective, header.lsn)),
+                RecordKind::Activity => {
+                    let active = &mut summary.active_collectives;
+                    if let Err(place) = active.binary_search(&header.collective) {
+                        active.insert(place, header.collective);
+                    }
+                }
                 _ => {}
             }
         }
@@ -64,5 +72,10 @@ impl Summary {
             || self
                 .body_ids
                 .is_some_and(|(least, greatest)| (least..=greatest).contains(&id))
+    }
+
+    /// May it say what an agent of this collective does?
+    pub(crate) fn may_hold_activity(&self, collective: u32) -> bool {
+        self.damaged || self.active_collectives.binary_search(&collective).is_ok()
     }
 }

@@ -4,10 +4,13 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, CollectiveRecord, FrameHeader, RecordKind, Traits, Vitals},
+    format::{
+        ActivityRecord, BodyView, CollectiveRecord, FrameHeader, RecordKind, Traits, Vitals,
+        decode_activity_end,
+    },
     log::{Frame, Place, SegmentSet},
     model::{CollectiveId, Lsn},
-    state::{Applier, Mutation, Row, RowRef, Values},
+    state::{Applier, Live, Mutation, Row, RowRef, Values},
     sync::Arc,
 };
 
@@ -79,7 +82,24 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
             })
         }
         RecordKind::ExperienceDeleted => Mutation::Delete { at },
-        _ => Mutation::Nothing,
+        RecordKind::Activity => {
+            let record =
+                ActivityRecord::decode(payload).map_err(|error| fault(error.to_string()))?;
+            Mutation::Activity {
+                collective: header.collective,
+                agent: record.agent_id.as_str().into(),
+                activity: Some(Arc::new(Live::new(record))),
+            }
+        }
+        RecordKind::ActivityEnded => {
+            let agent = decode_activity_end(payload).map_err(|error| fault(error.to_string()))?;
+            Mutation::Activity {
+                collective: header.collective,
+                agent: agent.into(),
+                activity: None,
+            }
+        }
+        RecordKind::Close => Mutation::Nothing,
     })
 }
 

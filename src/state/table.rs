@@ -5,7 +5,8 @@ use crate::{
     model::{Collective, Lsn, Timestamp},
     simd::prefetch,
     state::{
-        base::Base,
+        activities::Activities,
+        base::{self, Base},
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
         filter_index::FilterIndex,
@@ -43,6 +44,8 @@ pub struct Table {
     pub(super) filter_index: Mutex<Option<Arc<FilterIndex>>>,
     /// Which rows are near a vector.
     pub vectors: VectorIndex,
+    /// What its agents do.
+    pub activities: Activities,
 }
 
 /// A row that a walk passes: what never changes at hand, what does at a price.
@@ -214,6 +217,7 @@ impl Table {
             horizon: AtomicU64::new(0),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(definition.embedding_dimension),
+            activities: Activities::default(),
         }
     }
 
@@ -227,6 +231,7 @@ impl Table {
             table.define(*lsn, Arc::new(definition.clone()), Lsn::ZERO);
         }
         table.agents = Names::of(&collective.agents);
+        base::restore_activities(&table.activities, &collective.activities);
         table.note_horizon(horizon);
         let base = Arc::new(Base::new(Arc::clone(base), collective.number));
         let row_count = collective.row_count;
@@ -497,6 +502,12 @@ impl Table {
             }
         }
         self.chunks.store(Some(Arc::new(fewer)));
+    }
+
+    /// Lets go of the activity of an agent that ended at `lsn`, once nobody can see it any more.
+    pub(super) fn forget_activity(&self, agent: &str, lsn: Lsn) {
+        self.horizon.fetch_max(lsn.get(), Ordering::Relaxed);
+        self.activities.forget(agent, lsn);
     }
 
     /// Lets go of a row deleted at `lsn` that nobody can see any more, and of its chunk if it was

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, DecodeError, Record, Traits, Vitals},
+    format::{ActivityRecord, BodyView, DecodeError, Record, Traits, Vitals},
     log::{Frame, SegmentSet},
     model::{
-        Damage, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+        Damage, LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits,
+        LogVitals,
     },
     state::Snapshot,
 };
@@ -82,6 +83,10 @@ fn entry(
         Record::Traits(traits) => LogRecord::Traits(self::traits(*traits)),
         Record::ExperienceDeleted => LogRecord::ExperienceDeleted,
         Record::Close => LogRecord::Close,
+        Record::Activity(record) => LogRecord::Activity(activity(*record)),
+        Record::ActivityEnded { agent_id } => LogRecord::ActivityEnded {
+            agent_id: agent_id.into(),
+        },
     };
     let segment = view.segments.segment(frame.place.segment);
     Ok(LogEntry {
@@ -144,5 +149,15 @@ fn traits(traits: Traits) -> LogTraits {
         pinned: traits.pinned,
         replaces: traits.prev,
         vitals_lsn: traits.vitals_lsn,
+    }
+}
+
+fn activity(record: ActivityRecord) -> LogActivity {
+    LogActivity {
+        agent_id: record.agent_id.into(),
+        current_task: record.current_task.map(Into::into),
+        context_summary: record.context_summary,
+        started_at: record.started_at,
+        last_heartbeat: record.last_heartbeat,
     }
 }

@@ -11,7 +11,7 @@ mod checkpoint;
 mod graphs;
 mod references;
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use roaring::RoaringBitmap;
 
@@ -28,7 +28,7 @@ use crate::{
 };
 
 use super::recover::LOG_DIR;
-use references::References;
+use references::{Living, References};
 
 /// Bytes between two tellings of the progress.
 const TELL_BYTES: u64 = 1024 * 1024;
@@ -82,12 +82,12 @@ pub(crate) fn verify(
         pass.segment(segment, end, number, &mut references)?;
     }
     let blind = references.is_blind();
-    let rows = references.finish(&mut |fault| {
+    let living = references.finish(&mut |fault| {
         if let Some(segment) = segments.get(fault.segment as usize) {
             pass.record_fault(segment, fault.offset, fault.what, fault.entity);
         }
     });
-    pass.tables(&rows, blind);
+    pass.tables(&living, blind);
     pass.names()?;
     pass.derived()?;
     pass.report.bytes = pass.progress.bytes;
@@ -238,13 +238,14 @@ impl Pass<'_> {
         self.note(damage, false);
     }
 
-    /// Do the tables show the rows that the log has, and no others? Rows whose body is damaged are
+    /// Do the tables show the rows and activities that the log has, and no others? Rows whose body is damaged are
     /// shown, too: they answer with the damage. Where it is unknown what was lost, only what the
     /// tables lack can be told.
-    fn tables(&mut self, rows: &[(u32, RoaringBitmap)], blind: bool) {
+    fn tables(&mut self, living: &[Living], blind: bool) {
         let view = self.subject.view;
-        for (number, in_log) in rows {
-            let Some(table) = view.tables.get(*number) else {
+        for one in living {
+            let (number, in_log) = (one.collective, &one.rows);
+            let Some(table) = view.tables.get(number) else {
                 let what = format!("collective {number} is in the log and not in the tables");
                 self.table_fault(what);
                 continue;
@@ -261,6 +262,13 @@ impl Pass<'_> {
                         "row {row} of collective {number} is in the tables and not in the log"
                     ));
                 }
+            }
+            if let Some(in_log) = &one.activities
+                && active_agents(table, view.lsn()) != *in_log
+            {
+                self.table_fault(format!(
+                    "the activities of collective {number} are not those in the log"
+                ));
             }
         }
     }
@@ -347,7 +355,8 @@ pub(super) fn entity_of(header: &FrameHeader) -> Option<EntityId> {
         | RecordKind::ExperienceDeleted => {
             Some(EntityId::Experience(ExperienceId::from_u128(header.entity)))
         }
-        RecordKind::Close => None,
+        // An agent is no entity of its own: its name is its id, within a collective.
+        RecordKind::Activity | RecordKind::ActivityEnded | RecordKind::Close => None,
     }
 }
 
@@ -359,4 +368,12 @@ fn visible_rows(table: &Table, lsn: Lsn) -> RoaringBitmap {
         true
     });
     rows
+}
+
+/// The agents whose activity a table shows, each with the record that it is from.
+fn active_agents(table: &Table, lsn: Lsn) -> BTreeMap<String, Lsn> {
+    let seen = table.activities.needed(lsn, lsn).into_iter();
+    seen.filter(|(_, version)| version.activity.is_some())
+        .map(|(agent, version)| (agent.to_string(), version.lsn))
+        .collect()
 }

@@ -4,6 +4,8 @@
 //! identity, the new values. Every refusal happens here, before anything is appended. A request
 //! that is refused leaves no trace in the group.
 
+mod activity;
+
 use std::collections::BTreeMap;
 
 use crate::{
@@ -151,6 +153,9 @@ impl Step<'_> {
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
+            Change::Activity(collective, agent, change) => {
+                self.activity(collective, agent, *change)
+            }
         }
     }
 

@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::{
-    format::{CollectiveRecord, FrameHeader, RecordKind, payload_crc},
+    format::{
+        ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, decode_activity_end, payload_crc,
+    },
     model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp},
 };
 
@@ -27,6 +29,21 @@ struct Known {
     deleted: bool,
     bodies: RoaringBitmap,
     dead: RoaringBitmap,
+    /// The newest record of each agent, and whether it ends the activity.
+    agents: HashMap<String, (Lsn, bool)>,
+}
+
+impl Known {
+    /// Whether it will have a definition, be it a made-up one.
+    fn is_there(&self) -> bool {
+        self.definition.is_some() || !self.bodies.is_empty()
+    }
+
+    /// Whether something is in it that has to stand behind its definition. None is made up for what
+    /// agents do alone.
+    fn needs_definition(&self) -> bool {
+        !self.bodies.is_empty() || (self.definition.is_some() && !self.agents.is_empty())
+    }
 }
 
 /// What becomes of a record.
@@ -46,6 +63,8 @@ pub(super) struct Census {
     collectives: HashMap<u32, Known>,
     /// LSNs of readable records.
     lsns: RoaringTreemap,
+    /// Those of what agents did before their newest record.
+    past: RoaringTreemap,
     /// Bytes of what may be taken, at most.
     pub(super) bytes: u64,
 }
@@ -76,6 +95,31 @@ impl Census {
                 known.dead.insert(header.row);
             }
             RecordKind::Vitals | RecordKind::Traits | RecordKind::Close => {}
+            RecordKind::Activity => {
+                if let Ok(record) = ActivityRecord::decode(payload) {
+                    self.agent(header, record.agent_id, false);
+                }
+            }
+            RecordKind::ActivityEnded => {
+                if let Ok(agent) = decode_activity_end(payload) {
+                    self.agent(header, agent.to_owned(), true);
+                }
+            }
+        }
+    }
+
+    /// A record of what an agent does.
+    fn agent(&mut self, header: &FrameHeader, agent: String, ended: bool) {
+        let lsn = header.lsn;
+        let known = self.collectives.entry(header.collective).or_default();
+        let newest = known.agents.entry(agent).or_insert((lsn, ended));
+        if newest.0 > lsn {
+            self.past.insert(lsn.get());
+        } else {
+            let before = std::mem::replace(newest, (lsn, ended));
+            if before.0 < lsn {
+                self.past.insert(before.0.get());
+            }
         }
     }
 
@@ -115,6 +159,10 @@ impl Census {
             }
             _ if known.deleted => Fate::Deleted,
             RecordKind::Collective => Fate::Taken,
+            RecordKind::ActivityEnded => Fate::Deleted,
+            RecordKind::Activity if self.past.contains(header.lsn.get()) => Fate::Deleted,
+            RecordKind::Activity if known.agents.is_empty() || !known.is_there() => Fate::Orphan,
+            RecordKind::Activity => Fate::Taken,
             RecordKind::Body | RecordKind::Vitals | RecordKind::Traits => {
                 if known.dead.contains(header.row) {
                     Fate::Deleted
@@ -129,9 +177,10 @@ impl Census {
 
     /// Collectives and experiences that live.
     pub(super) fn count(&self) -> (u64, u64) {
-        let living = self.collectives.values().filter(|known| {
-            !known.deleted && (known.definition.is_some() || !known.bodies.is_empty())
-        });
+        let living = self
+            .collectives
+            .values()
+            .filter(|known| !known.deleted && known.is_there());
         living.fold((0, 0), |(collectives, experiences), known| {
             (
                 collectives + 1,
@@ -149,7 +198,7 @@ impl Census {
         let mut wanted: Vec<(u32, Lsn, Timestamp)> = self
             .collectives
             .iter()
-            .filter(|(_, known)| !known.deleted && !known.bodies.is_empty())
+            .filter(|(_, known)| !known.deleted && known.needs_definition())
             .filter_map(|(number, known)| {
                 let (first, time) = known.first_use?;
                 let defined = known.definition.as_ref().map(|(header, _)| header.lsn);
@@ -165,6 +214,7 @@ impl Census {
             // The one that was lost stood in front of everything that it was about.
             let Some(lsn) = (1..first.get()).rev().find(|lsn| !self.lsns.contains(*lsn)) else {
                 known.bodies.clear();
+                known.agents.clear();
                 continue;
             };
             self.lsns.insert(lsn);
