@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    format::{ActivityRecord, CollectiveRecord, FrameHeader, RecordKind},
+    format::{ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, decode_activity_end},
     log::{Frame, Segment, SegmentSet},
     model::{CollectiveId, Lsn},
     state::{Held, Row, Table, Values},
@@ -90,9 +90,7 @@ impl<'a> Judge<'a> {
             }
             RecordKind::Close | RecordKind::CollectiveDeleted => true,
             RecordKind::Activity => self.keeps_activity(table, frame),
-            RecordKind::ActivityEnded => self.is_elsewhere(header.lsn, |segment| {
-                segment.summary().may_hold_activity(header.collective)
-            }),
+            RecordKind::ActivityEnded => self.keeps_end(frame),
         }
     }
 
@@ -111,6 +109,17 @@ impl<'a> Judge<'a> {
                 let (lsn, horizon) = (frame.header.lsn, self.held.horizon);
                 table.activities.is_needed(&record.agent_id, lsn, horizon)
             }
+            _ => true,
+        }
+    }
+
+    fn keeps_end(&self, frame: &Frame<'_>) -> bool {
+        let agent = frame.verified_payload().map(decode_activity_end);
+        match agent {
+            Ok(Ok(agent)) => self.is_elsewhere(frame.header.lsn, |segment| {
+                let summary = segment.summary();
+                summary.may_hold_activity(frame.header.collective, agent)
+            }),
             _ => true,
         }
     }
