@@ -13,12 +13,12 @@ use crate::{
     embed::Embedder,
     error::Result,
     model::{
-        Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-        ContextCandidates, ContextRequest, Cursor, DatabaseMetadata, DecayConfig, DerivedInsight,
-        Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation, ExperienceUpdate,
-        Fragmentation, Health, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
-        LogPage, Neighbour, NewExperience, NewInsight, NewRelation, Page, PageResult,
-        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
+        CompactionReport, ContextCandidates, ContextRequest, Cursor, DatabaseMetadata, DecayConfig,
+        DerivedInsight, Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation,
+        ExperienceUpdate, Fragmentation, Health, InsightFilter, InsightHit, InsightId, InstanceId,
+        LogOptions, LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page,
+        PageResult, RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
         SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId,
         VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
@@ -283,4 +283,10 @@ waiting! {
     read_log(options: LogOptions) -> LogPage;
     verify() -> VerifyReport;
     verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
+    register_activity(new: NewActivity) -> ();
+    update_heartbeat(collective: CollectiveId, agent: &AgentId) -> ();
+    end_activity(collective: CollectiveId, agent: &AgentId) -> ();
+    get_activity(collective: CollectiveId, agent: &AgentId) -> Option<Activity>;
+    get_active_agents(collective: CollectiveId) -> Vec<Activity>;
+    list_stale_activities(collective: CollectiveId) -> Vec<Activity>;
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub compaction: CompactionConfig,
     /// The vector index.
     pub hnsw: HnswConfig,
+    /// What agents do.
+    pub activity: ActivityConfig,
     /// Decay of new collectives.
     pub decay: DecayConfig,
     /// How long a write waits for room in the queue before it answers `Backpressure`.
@@ -74,6 +76,7 @@ impl Default for Config {
             retention: RetentionConfig::default(),
             compaction: CompactionConfig::default(),
             hnsw: HnswConfig::default(),
+            activity: ActivityConfig::default(),
             decay: DecayConfig::default(),
             write_timeout: Duration::from_secs(10),
             max_commit_bytes: 16 * MIB as usize,
@@ -190,6 +193,24 @@ impl Default for CompactionConfig {
             automatic: true,
             dead_percent: 25,
             bytes_per_second: 32 * MIB,
+        }
+    }
+}
+
+/// When an agent counts as gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ActivityConfig {
+    /// Its activity is stale when its last heartbeat is longer ago than this, at least a millisecond. Five
+    /// minutes outlast a slow tool call. A heartbeat is logged when the last one in the log is a
+    /// quarter of this old.
+    pub stale_threshold: Duration,
+}
+
+impl Default for ActivityConfig {
+    fn default() -> Self {
+        Self {
+            stale_threshold: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -387,6 +408,12 @@ impl Config {
                 "compaction.bytes_per_second",
                 self.compaction.bytes_per_second,
                 1 << 16,
+                u64::MAX,
+            ),
+            (
+                "activity.stale_threshold",
+                u64::try_from(self.activity.stale_threshold.as_millis()).unwrap_or(u64::MAX),
+                1,
                 u64::MAX,
             ),
             (

@@ -4,6 +4,7 @@
 //! a request, and hand the work to the flow that does it. Follow a write into `write/`, a question into
 //! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
 
+mod activities;
 mod checkpoint;
 mod collectives;
 mod compaction;
@@ -368,7 +369,10 @@ impl PulseDB {
     /// What a call sees.
     fn reader(&self) -> Result<Reader> {
         match &self.fixed {
-            Some(reader) => Ok(Reader::clone(reader)),
+            Some(reader) => Ok(Reader {
+                fixed: true,
+                ..Reader::clone(reader)
+            }),
             None => self.engine().reader(),
         }
     }

@@ -13,9 +13,9 @@
 
 use crate::{
     format::{
-        FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest, Record, RecordKind,
-        SEGMENT_HEADER_LEN, SegmentHeader, Tail, Traits, Vitals, implied_seed, payload_crc,
-        verify_frame,
+        ActivityRecord, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest, Record, RecordKind,
+        SEGMENT_HEADER_LEN, SegmentHeader, Tail, Traits, Vitals, decode_activity_end,
+        encode_activity_end, implied_seed, payload_crc, verify_frame,
     },
     log::{Step, Terms, Walk, survey},
     model::{Lsn, Timestamp},
@@ -68,6 +68,16 @@ pub fn record(data: &[u8]) {
                 Ok(Record::Collective(other)) => assert_eq!(other, record),
                 other => panic!("{other:?}"),
             }
+        }
+        Ok(Record::Activity(activity)) => {
+            let mut again = Vec::new();
+            activity.encode(&mut again);
+            assert_eq!(ActivityRecord::decode(&again).as_ref(), Ok(&*activity));
+        }
+        Ok(Record::ActivityEnded { agent_id }) => {
+            let mut again = Vec::new();
+            encode_activity_end(agent_id, &mut again);
+            assert_eq!(decode_activity_end(&again), Ok(agent_id));
         }
         Ok(Record::Body(body)) => {
             assert_eq!(body.vector_f32().len(), usize::from(header.dimension));

@@ -62,8 +62,8 @@ pub mod protocol;
 pub mod state;
 
 pub use config::{
-    CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,
-    VectorElement, WatchConfig,
+    ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
+    RetentionConfig, VectorElement, WatchConfig,
 };
 pub use db::{PulseDB, Snapshot};
 #[cfg(feature = "embed")]
@@ -72,17 +72,17 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use memory_store::{MemoryStore, StoreFuture};
 pub use model::{
-    AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-    ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
-    ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis,
-    Direction, EntityId, EntityKind, ErasureReport, EventType, Experience, ExperienceId,
+    Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
+    CompactionReport, ContextCandidates, ContextExperience, ContextInsight, ContextQuery,
+    ContextRequest, ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight,
+    Diagnosis, Direction, EntityId, EntityKind, ErasureReport, EventType, Experience, ExperienceId,
     ExperienceKind, ExperienceRelation, ExperienceType, ExperienceUpdate, Fragmentation, Health,
     HealthStatus, InsightFilter, InsightHit, InsightId, InsightType, InstanceId, LogItem,
-    LogOptions, LogPage, Lsn, Neighbour, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, RecallWeights, RecoveryReport, RelatedExperience, RelationDirection,
-    RelationFilter, RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter,
-    SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId,
-    Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+    LogOptions, LogPage, Lsn, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation,
+    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, RelatedExperience,
+    RelationDirection, RelationFilter, RelationId, RelationType, SalvageReport, SearchExplanation,
+    SearchFilter, SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode,
+    TaskId, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

@@ -4,7 +4,10 @@ use crate::{
     db::PulseDB,
     error::Result,
     model::{ContextCandidates, ContextQuery, ContextRequest},
-    read::{context, filter, insights},
+    read::{
+        context::{self, Settings},
+        filter, insights,
+    },
     sync::Arc,
     write::validate,
 };
@@ -74,6 +77,7 @@ impl PulseDB {
         };
         let engine = self.engine();
         let (ef, indexing) = (self.config().hnsw.ef_search, Arc::clone(&engine.indexing));
+        let stale_ms = self.stale_ms();
         let embedder = engine.embedder.clone();
         self.read(move |reader| {
             indexing.make_loaded(&reader.view);
@@ -81,7 +85,12 @@ impl PulseDB {
                 let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
                 counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
             };
-            context::candidates(reader, &request, &vector, ef, &count)
+            let settings = Settings {
+                ef,
+                stale_ms,
+                count: &count,
+            };
+            context::candidates(reader, &request, &vector, &settings)
         })
         .await
     }

@@ -4,11 +4,11 @@ use crate::{
     db::{PulseDB, tail::CommitterTail},
     error::{PulseDBError, Result},
     model::{
-        Collective, CollectiveId, CollectiveStats, ContextCandidates, ContextRequest, Cursor,
-        DerivedInsight, Experience, ExperienceId, ExperienceRelation, InsightFilter, InsightHit,
-        InsightId, Lsn, Neighbour, Page, PageResult, RelatedExperience, RelationDirection,
-        RelationFilter, RelationId, RelationType, SearchExplanation, SearchFilter, SearchHit,
-        SearchOptions, Timestamp, UserId,
+        Activity, AgentId, Collective, CollectiveId, CollectiveStats, ContextCandidates,
+        ContextRequest, Cursor, DerivedInsight, Experience, ExperienceId, ExperienceRelation,
+        InsightFilter, InsightHit, InsightId, Lsn, Neighbour, Page, PageResult, RelatedExperience,
+        RelationDirection, RelationFilter, RelationId, RelationType, SearchExplanation,
+        SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
     },
     read::reader::Reader,
     sync::Arc,
@@ -16,6 +16,7 @@ use crate::{
 
 /// A view of the whole database, fixed at one commit and one moment: what it answers never changes,
 /// whatever is committed, deleted or compacted meanwhile. Expiry and energy are as of its moment.
+/// Of heartbeats it shows those that were logged; see [`PulseDB::update_heartbeat`].
 ///
 /// Cheap to clone. While it lives, the versions that it shows stay in memory and in the log's files,
 /// and the database does not end by itself; it goes on answering after [`PulseDB::close`].
@@ -204,4 +205,7 @@ reading! {
         k: usize,
         filter: InsightFilter
     ) -> Vec<InsightHit>;
+    get_activity(collective: CollectiveId, agent: &AgentId) -> Option<Activity>;
+    get_active_agents(collective: CollectiveId) -> Vec<Activity>;
+    list_stale_activities(collective: CollectiveId) -> Vec<Activity>;
 }

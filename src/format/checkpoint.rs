@@ -20,7 +20,8 @@ use super::{DecodeError, FORMAT_VERSION, FileFault, array_at, put_at};
 use crate::model::{InstanceId, Lsn, Timeline, Timestamp};
 
 pub use directory::{
-    CheckpointCollective, CheckpointDamage, CheckpointDirectory, CheckpointSegment, RowRun,
+    CheckpointActivity, CheckpointCollective, CheckpointDamage, CheckpointDirectory,
+    CheckpointSegment, RowRun,
 };
 pub use records::{
     CheckpointEdge, CheckpointGrave, CheckpointKey, CheckpointRow, CheckpointVersion, FramePlace,

@@ -110,6 +110,21 @@ pub(super) fn definition(id: u128, name: &str) -> Collective {
     }
 }
 
+fn activity(agent_id: &str, lsn: u64, lasts: bool) -> CheckpointActivity {
+    CheckpointActivity {
+        lsn: Lsn::new(lsn),
+        agent_id: agent_id.into(),
+        record: lasts.then(|| ActivityRecord {
+            agent_id: agent_id.into(),
+            current_task: Some("t-1".into()),
+            context_summary: None,
+            started_at: Timestamp::from_millis(1),
+            last_heartbeat: Timestamp::from_millis(2),
+            unknown: UnknownFields::default(),
+        }),
+    }
+}
+
 fn time() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_millis)
 }
@@ -202,6 +217,11 @@ fn content() -> impl Strategy<Value = Content> {
                 ],
                 agents: vec!["ann".into(), String::new()],
                 runs,
+                activities: vec![
+                    activity("ann", 3, true),
+                    activity("ann", 9, false),
+                    activity("bob", 4, true),
+                ],
             });
         }
         content.directory.segments.push(CheckpointSegment {
@@ -377,6 +397,7 @@ fn no_flipped_bit_and_no_other_length_passes() {
             count: 1,
             at: 0,
         }],
+        activities: vec![activity("ann", 1, true), activity("bob", 1, false)],
     });
     let whole = file(header(), &content);
     assert!(parse(whole.clone()).is_ok());
@@ -422,6 +443,7 @@ fn a_directory_that_contradicts_itself_is_refused() {
         definitions: vec![(Lsn::new(1), definition(1, "a"))],
         agents: Vec::new(),
         runs,
+        activities: Vec::new(),
     };
     let run = |first, count, at| RowRun { first, count, at };
     let decode = |collectives, rows| {
@@ -451,6 +473,14 @@ fn a_directory_that_contradicts_itself_is_refused() {
     let mut undefined = none();
     undefined.definitions.clear();
     assert!(decode(vec![undefined], 0).is_err());
+    let doing = |activities| CheckpointCollective {
+        activities,
+        ..none()
+    };
+    let ann = |lsn| activity("ann", lsn, true);
+    assert!(decode(vec![doing(vec![ann(1), ann(2)])], 0).is_ok());
+    assert!(decode(vec![doing(vec![ann(2), ann(2)])], 0).is_err());
+    assert!(decode(vec![doing(vec![activity("bob", 1, false), ann(2)])], 0).is_err());
 }
 
 #[test]

@@ -285,6 +285,36 @@ fn insight() {
 }
 
 #[test]
+fn activity() {
+    let doing = ActivityRecord {
+        agent_id: "agent-7".into(),
+        current_task: Some("t-1".into()),
+        context_summary: Some("the parser".into()),
+        started_at: Timestamp::from_millis(START_MS + 8),
+        last_heartbeat: Timestamp::from_millis(START_MS + 12),
+        unknown: UnknownFields::default(),
+    };
+    let about_nothing = |kind, lsn| FrameHeader {
+        entity: 0,
+        ..header(kind, lsn)
+    };
+    let mut payload = Vec::new();
+    doing.encode(&mut payload);
+    assert_eq!(
+        doing.frame_len(),
+        (FRAME_HEADER_LEN + payload.len()).next_multiple_of(64) as u64
+    );
+    let head = about_nothing(RecordKind::Activity, 12);
+    let page = frame_agrees("frame-activity", head, &payload);
+    assert_eq!(ActivityRecord::decode(&page).unwrap(), doing);
+    let mut payload = Vec::new();
+    encode_activity_end("agent-7", &mut payload);
+    let head = about_nothing(RecordKind::ActivityEnded, 13);
+    let page = frame_agrees("frame-activity-ended", head, &payload);
+    assert_eq!(decode_activity_end(&page).unwrap(), "agent-7");
+}
+
+#[test]
 fn records_without_payload() {
     let deleted = header(RecordKind::ExperienceDeleted, 5);
     frame_agrees("frame-experience-deleted", deleted, &[]);
@@ -428,6 +458,7 @@ fn checkpoint() {
                 count: 1,
                 at: 0,
             }],
+            activities: Vec::new(),
         }],
     };
     let header = CheckpointHeader {

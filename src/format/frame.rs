@@ -28,7 +28,7 @@ const CLOSES_COMMIT: u8 = 1;
 /// Of CRC-32, bits reversed.
 const CRC_POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// What a record is about. Codes 12–14 are reserved, see `storage-format.md`.
+/// What a record is about. Code 14 is reserved, see `storage-format.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
@@ -54,6 +54,10 @@ pub enum RecordKind {
     Insight = 10,
     /// An insight is gone.
     InsightDeleted = 11,
+    /// What an agent does from now on.
+    Activity = 12,
+    /// An agent's activity is over.
+    ActivityEnded = 13,
 }
 
 impl RecordKind {
@@ -66,7 +70,11 @@ impl RecordKind {
             }
             Self::Relation | Self::RelationDeleted => RowKind::Relation,
             Self::Insight | Self::InsightDeleted => RowKind::Insight,
-            Self::Collective | Self::CollectiveDeleted | Self::Close => return None,
+            Self::Collective
+            | Self::CollectiveDeleted
+            | Self::Close
+            | Self::Activity
+            | Self::ActivityEnded => return None,
         })
     }
 
@@ -102,6 +110,8 @@ impl TryFrom<u8> for RecordKind {
             9 => Self::RelationDeleted,
             10 => Self::Insight,
             11 => Self::InsightDeleted,
+            12 => Self::Activity,
+            13 => Self::ActivityEnded,
             _ => return Err(FrameFault::Kind(code)),
         })
     }

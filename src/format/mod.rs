@@ -10,6 +10,7 @@
 //!
 //! Whoever needs bytes calls this: the log, the manifest and the flows. It names `model` only.
 
+pub mod activity;
 pub mod body;
 pub mod checkpoint;
 pub mod collective;
@@ -42,15 +43,16 @@ mod graph_tests;
 #[cfg(test)]
 mod property_tests;
 
+pub use activity::{ActivityRecord, decode_activity_end, encode_activity_end};
 #[cfg(test)]
 pub use body::Body;
 pub use body::{BodyFields, BodyParts, BodyView, encode_body};
 pub use checkpoint::{
-    CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointCollective, CheckpointCounts, CheckpointDamage,
-    CheckpointDirectory, CheckpointEdge, CheckpointGrave, CheckpointHeader, CheckpointKey,
-    CheckpointRow, CheckpointSegment, CheckpointVersion, FramePlace, RowRun, SlotTable,
-    checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots,
-    slot_of,
+    CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointActivity, CheckpointCollective, CheckpointCounts,
+    CheckpointDamage, CheckpointDirectory, CheckpointEdge, CheckpointGrave, CheckpointHeader,
+    CheckpointKey, CheckpointRow, CheckpointSegment, CheckpointVersion, FramePlace, RowRun,
+    SlotTable, checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot,
+    key_slots, slot_of,
 };
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};

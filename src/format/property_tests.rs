@@ -93,6 +93,19 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn activity()(
+        agent_id in text(),
+        (current_task, context_summary) in (option::of(text()), option::of(text())),
+        (started_at, last_heartbeat) in (time(), time()),
+        unknown in unknown(),
+    ) -> ActivityRecord {
+        ActivityRecord {
+            agent_id, current_task, context_summary, started_at, last_heartbeat, unknown,
+        }
+    }
+}
+
 fn severity() -> impl Strategy<Value = Severity> {
     prop_oneof![
         Just(Severity::Low),
@@ -238,7 +251,7 @@ prop_compose! {
 prop_compose! {
     fn header()(
         (payload_len, payload_crc) in (4 * 4096..=MAX_PAYLOAD, any::<u32>()),
-        kind in (1u8..=11).prop_map(|code| RecordKind::try_from(code).unwrap()),
+        kind in (1u8..=13).prop_map(|code| RecordKind::try_from(code).unwrap()),
         closes_commit in any::<bool>(),
         dimension in 1u16..=4096,
         lsn in 1u64..,
@@ -318,6 +331,7 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
     let _ = Tail::decode(bytes);
     let _ = CollectiveRecord::decode(CollectiveId::from_u128(1), bytes);
     let _ = Vitals::decode(bytes);
+    let _ = (ActivityRecord::decode(bytes), decode_activity_end(bytes));
     let traits = Traits::decode(bytes).unwrap_or_default();
     let _ = Body::decode(dimension, bytes);
     let _ = RelationRecord::decode(bytes);
@@ -375,6 +389,7 @@ proptest! {
     fn spoilt_encodings_are_answered(
         (body, vector, vitals, traits) in (body(), vector(), vitals(), traits()),
         (collective, manifest, relation) in (collective(), manifest(), relation()),
+        activity in activity(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -385,6 +400,7 @@ proptest! {
             encoded(|out| traits.encode(out)),
             encoded(|out| collective.encode(out)),
             encoded(|out| relation.encode(out)),
+            encoded(|out| activity.encode(out)),
             manifest.encode(),
         ] {
             let at = at.index(bytes.len().max(1));
@@ -436,6 +452,19 @@ proptest! {
         let decoded = RelationRecord::decode(&bytes).unwrap();
         prop_assert_eq!(&decoded, &relation);
         prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+    }
+
+    #[test]
+    fn activities_come_back(activity in activity()) {
+        let bytes = encoded(|out| activity.encode(out));
+        let decoded = ActivityRecord::decode(&bytes).unwrap();
+        prop_assert_eq!(&decoded, &activity);
+        prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
+        let end = encoded(|out| encode_activity_end(&activity.agent_id, out));
+        prop_assert_eq!(decode_activity_end(&end).unwrap(), activity.agent_id.as_str());
+        // A newer build's fields behind the name do not hide it.
+        let longer = [end.as_slice(), activity.unknown.raw()].concat();
+        prop_assert_eq!(decode_activity_end(&longer).unwrap(), activity.agent_id.as_str());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! dump). Flows that know which kind they look for use that kind's module.
 
 use super::{
-    BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind, RelationRecord, Traits,
-    Vitals,
+    ActivityRecord, BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind,
+    RelationRecord, Traits, Vitals, decode_activity_end,
 };
 use crate::model::CollectiveId;
 
@@ -34,6 +34,13 @@ pub enum Record<'a> {
     Insight(Box<BodyView<'a>>),
     /// An insight is gone.
     InsightDeleted,
+    /// What an agent does from now on.
+    Activity(Box<ActivityRecord>),
+    /// An agent's activity is over.
+    ActivityEnded {
+        /// The agent.
+        agent_id: &'a str,
+    },
 }
 
 impl<'a> Record<'a> {
@@ -63,6 +70,10 @@ impl<'a> Record<'a> {
                 Self::Insight(Box::new(body))
             }
             RecordKind::InsightDeleted => Self::InsightDeleted,
+            RecordKind::Activity => Self::Activity(Box::new(ActivityRecord::decode(payload)?)),
+            RecordKind::ActivityEnded => Self::ActivityEnded {
+                agent_id: decode_activity_end(payload)?,
+            },
         })
     }
 }

@@ -1,10 +1,13 @@
 //! What is in a sealed segment, in a few numbers?
 //!
-//! One walk over the headers of its frames, made when compaction or a report first asks.
+//! One walk over the headers of its frames, and over the few payloads that name agents, made when compaction
+//! or a report first asks.
+
+use std::collections::HashSet;
 
 use crate::{
     error::Result,
-    format::RecordKind,
+    format::{ActivityRecord, RecordKind, key_hash},
     model::{Lsn, Timestamp},
 };
 
@@ -25,6 +28,8 @@ pub(crate) struct Summary {
     pub(crate) body_ids: Option<(u128, u128)>,
     /// Collectives that were deleted, by number, and when.
     pub(crate) deleted_collectives: Vec<(u32, Lsn)>,
+    /// Whose activities are in it, as [`activity_hash`] names them.
+    pub(crate) activities: HashSet<u64>,
 }
 
 impl Summary {
@@ -51,6 +56,15 @@ impl Summary {
                 RecordKind::CollectiveDeleted => summary
                     .deleted_collectives
                     .push((header.collective, header.lsn)),
+                RecordKind::Activity => {
+                    let record = frame.verified_payload().map(ActivityRecord::decode);
+                    if let Ok(Ok(record)) = record {
+                        let hash = activity_hash(header.collective, &record.agent_id);
+                        summary.activities.insert(hash);
+                    } else {
+                        summary.damaged = true;
+                    }
+                }
                 _ => {}
             }
         }
@@ -65,4 +79,14 @@ impl Summary {
                 .body_ids
                 .is_some_and(|(least, greatest)| (least..=greatest).contains(&id))
     }
+
+    /// May it say what this agent does?
+    pub(crate) fn may_hold_activity(&self, collective: u32, agent: &str) -> bool {
+        self.damaged || self.activities.contains(&activity_hash(collective, agent))
+    }
+}
+
+/// An agent of a collective in eight bytes. Two may have the same: then a tombstone stays longer than needed.
+fn activity_hash(collective: u32, agent: &str) -> u64 {
+    key_hash(collective, agent)
 }

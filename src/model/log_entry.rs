@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Collective, ContentHash, Damage, EntityId, EventType, ExperienceId, ExperienceType,
-    InsightType, Lsn, RelationType, Timestamp,
+    AgentId, Collective, ContentHash, Damage, EntityId, EventType, ExperienceId, ExperienceType,
+    InsightType, Lsn, RelationType, TaskId, Timestamp,
 };
 
 /// Which part of the log is read, and how much of it is told.
@@ -134,6 +134,28 @@ pub enum LogRecord {
     },
     /// An insight is gone.
     InsightDeleted,
+    /// What an agent does from now on.
+    Activity(LogActivity),
+    /// What an agent did is over.
+    ActivityEnded {
+        /// The agent.
+        agent_id: AgentId,
+    },
+}
+
+/// What an agent does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogActivity {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// At what it works.
+    pub current_task: Option<TaskId>,
+    /// In which context.
+    pub context_summary: Option<String>,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// Its last sign of life by then.
+    pub last_heartbeat: Timestamp,
 }
 
 /// An experience's immutable part and its first values.

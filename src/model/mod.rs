@@ -48,7 +48,7 @@ pub use id::{
 };
 pub use insight::{DerivedInsight, InsightFilter, InsightHit, InsightType, NewInsight};
 pub use log_entry::{
-    LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+    LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use relation::{

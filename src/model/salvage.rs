@@ -23,9 +23,10 @@ pub struct SalvageReport {
     pub collectives: u64,
     /// Experiences in the new database.
     pub experiences: u64,
-    /// Readable records left out because what they are about was deleted.
+    /// Readable records left out because what they are about was deleted, or an activity that was replaced or
+    /// is over.
     pub deleted: u64,
-    /// Readable changes left out because the experience that they change is lost.
+    /// Readable changes left out because the experience that they change, or the collective, is lost.
     pub orphans: u64,
     /// Readable records left out because their commit was cut off before its end.
     pub unfinished: u64,

@@ -14,6 +14,7 @@ use crate::{
         SearchOptions, limits::MAX_K,
     },
     read::{
+        activities,
         collapse::{Said, collapsed},
         execute, insights, list,
         rank::weighted,
@@ -50,31 +51,42 @@ pub fn check(request: &ContextRequest) -> Result<()> {
     }
 }
 
-/// The context of a request about `vector`. `count` counts tokens.
+/// What the database is set to, as far as a context depends on it.
+pub struct Settings<'a> {
+    /// Candidates that a search of the graphs looks at.
+    pub ef: usize,
+    /// After how many milliseconds without a sign of life an agent is not at work any more.
+    pub stale_ms: i64,
+    /// Counts the tokens of a text.
+    pub count: &'a dyn Fn(&str) -> usize,
+}
+
+/// The context of a request about `vector`.
 pub fn candidates(
     reader: &Reader,
     request: &ContextRequest,
     vector: &[f32],
-    ef: usize,
-    count: &dyn Fn(&str) -> usize,
+    settings: &Settings<'_>,
 ) -> Result<ContextCandidates> {
     let mut budget = Budget {
         left: request.max_tokens,
         spent: 0,
         left_out: 0,
-        count,
+        count: settings.count,
     };
     let context = Context {
         reader,
         request,
         query: Query::new(vector),
         decay: reader.collective(request.collective_id)?.decay.clone(),
-        ef,
+        ef: settings.ef,
     };
     let similar = budget.affordable(context.similar(vector)?);
     let insights = budget.affordable(context.insights(vector)?);
     let recent = budget.affordable(context.recent(&similar)?);
     let relations = context.relations(similar.iter().chain(&recent))?;
+    let mut agents = activities::list(reader, request.collective_id, settings.stale_ms, false)?;
+    agents.truncate(request.max_agents);
     Ok(ContextCandidates {
         cursor: reader.view.cursor,
         now: reader.now,
@@ -82,7 +94,7 @@ pub fn candidates(
         recent,
         insights,
         relations,
-        agents: Vec::new(),
+        agents,
         tokens: budget.spent,
         left_out: budget.left_out,
     })

@@ -22,6 +22,8 @@ pub struct Reader {
     pub now: Timestamp,
     /// Whose applications the vitals count.
     pub instance: InstanceId,
+    /// Whether somebody holds it beyond the call. Then it shows nothing that is not in the log.
+    pub fixed: bool,
 }
 
 impl Reader {

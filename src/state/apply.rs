@@ -10,6 +10,7 @@ use crate::{
     format::{Checkpoint, FrameHeader, RowKind, collective_of},
     model::{Collective, Lsn, RelationType},
     state::{
+        activities::Live,
         adjacency::Edge,
         chunk::Row,
         ids::{IdIndex, RowRef},
@@ -77,11 +78,21 @@ pub enum Mutation {
     },
     /// A record that changes no table.
     Nothing,
+    /// An agent does something else, or nothing any more.
+    Activity {
+        /// Number of the collective.
+        collective: u32,
+        /// The agent.
+        agent: Arc<str>,
+        /// What it does from now on.
+        activity: Option<Arc<Live>>,
+    },
 }
 
 enum Grave {
     Row(RowRef),
     Collective(Arc<Table>),
+    Activity { collective: u32, agent: Arc<str> },
 }
 
 /// The committer's side of the tables.
@@ -120,8 +131,15 @@ impl Applier {
                 None => {}
             }
         }
-        let mut graves: Vec<_> = base.graves().collect();
-        graves.sort_unstable_by_key(|grave| grave.deleted_at);
+        let rows = base.graves().map(|grave| {
+            let at = RowRef {
+                collective: grave.collective,
+                row: grave.row,
+            };
+            (grave.deleted_at, Grave::Row(at))
+        });
+        let mut graves: Vec<_> = rows.chain(ended_activities(base)).collect();
+        graves.sort_by_key(|(lsn, _)| *lsn);
         Self {
             tables: Arc::new(tables),
             ids: Arc::new(IdIndex::over(Arc::clone(base))),
@@ -130,16 +148,7 @@ impl Applier {
                 time: header.last_time,
                 id: header.last_id,
             },
-            graves: graves
-                .into_iter()
-                .map(|grave| {
-                    let at = RowRef {
-                        collective: grave.collective,
-                        row: grave.row,
-                    };
-                    (grave.deleted_at, Grave::Row(at))
-                })
-                .collect(),
+            graves: graves.into(),
             purges: Vec::new(),
             deaths: Arc::default(),
         }
@@ -208,10 +217,14 @@ impl Applier {
     /// Brings the tables up to date with the record `lsn`. Versions that no snapshot at or above
     /// `horizon` can see are dropped.
     pub fn apply(&mut self, lsn: Lsn, mutation: Mutation, horizon: Lsn) {
-        if !matches!(
+        let replaces = !matches!(
             mutation,
-            Mutation::Record { .. } | Mutation::Relate { .. } | Mutation::Nothing
-        ) {
+            Mutation::Record { .. }
+                | Mutation::Relate { .. }
+                | Mutation::Activity { .. }
+                | Mutation::Nothing
+        );
+        if replaces {
             self.deaths.fetch_add(1, Ordering::Relaxed);
         }
         match mutation {
@@ -249,6 +262,11 @@ impl Applier {
             }
             Mutation::Delete { at } => self.delete(at, lsn, horizon),
             Mutation::Nothing => {}
+            Mutation::Activity {
+                collective,
+                agent,
+                activity,
+            } => self.activity(lsn, collective, agent, activity, horizon),
         }
     }
 
@@ -259,6 +277,28 @@ impl Applier {
         }
         if let Some(table) = self.tables.get(collective) {
             table.define(lsn, definition, horizon);
+        }
+    }
+
+    fn activity(
+        &mut self,
+        lsn: Lsn,
+        collective: u32,
+        agent: Arc<str>,
+        activity: Option<Arc<Live>>,
+        horizon: Lsn,
+    ) {
+        let Some(table) = self.tables.get(collective) else {
+            return;
+        };
+        table.note_horizon(horizon);
+        let ended = activity.is_none();
+        if table.activities.put(lsn, &agent, activity, horizon) {
+            self.deaths.fetch_add(1, Ordering::Relaxed);
+            if ended {
+                let grave = Grave::Activity { collective, agent };
+                self.graves.push_back((lsn, grave));
+            }
         }
     }
 
@@ -367,6 +407,11 @@ impl Applier {
         {
             match self.graves.pop_front() {
                 Some((lsn, Grave::Row(at))) => self.forget(at, lsn),
+                Some((lsn, Grave::Activity { collective, agent })) => {
+                    if let Some(table) = self.tables.get(collective) {
+                        table.forget_activity(&agent, lsn);
+                    }
+                }
                 Some((_, Grave::Collective(table))) => {
                     let number = table.number;
                     self.keys.remove_collective(number);
@@ -395,4 +440,23 @@ impl Applier {
     pub fn take_purges(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.purges)
     }
+}
+
+/// The activities that a checkpoint knows to be over, since snapshots before their end may still be asked
+/// for.
+fn ended_activities(base: &Checkpoint) -> impl Iterator<Item = (Lsn, Grave)> {
+    let collectives = base.directory().collectives.iter();
+    collectives.flat_map(|collective| {
+        let ended = collective
+            .activities
+            .iter()
+            .filter(|one| one.record.is_none());
+        ended.map(|one| {
+            let grave = Grave::Activity {
+                collective: collective.number,
+                agent: one.agent_id.as_str().into(),
+            };
+            (one.lsn, grave)
+        })
+    })
 }

@@ -1,6 +1,6 @@
 //! How do tables begin with what a checkpoint holds?
 //!
-//! Nothing is copied at an open but definitions, agents and which rows there are. A chunk makes its
+//! Nothing is copied at an open but definitions, agents and what they do, and which rows there are. A chunk makes its
 //! slots from the checkpoint when one of them is first asked for; ids and keys are looked up in
 //! place. The checkpoint never changes, so whoever makes a chunk makes the same, and what was changed
 //! since stands in the slots, the versions and the maps over it.
@@ -8,10 +8,11 @@
 use std::ops::Range;
 
 use crate::{
-    format::{Checkpoint, CheckpointRow, CheckpointVersion, FramePlace},
+    format::{Checkpoint, CheckpointActivity, CheckpointRow, CheckpointVersion, FramePlace},
     log::Place,
     model::Lsn,
     state::{
+        activities::{Activities, Live, Version},
         chunk::{Row, Slot},
         values::Values,
     },
@@ -86,6 +87,26 @@ impl Base {
         collective
             .into_iter()
             .flat_map(move |one| one.runs_in(rows.clone()))
+    }
+}
+
+/// What the agents did as far as the checkpoint knows, in a table that knows nothing yet.
+pub(super) fn restore_activities(activities: &Activities, kept: &[CheckpointActivity]) {
+    for one in kept {
+        let record = one.record.clone();
+        let live = record.map(|record| Arc::new(Live::new(record)));
+        activities.put(one.lsn, &one.agent_id.as_str().into(), live, Lsn::ZERO);
+    }
+}
+
+/// A version of what an agent does, for a checkpoint.
+#[must_use]
+pub(crate) fn activity_of(agent: &str, version: &Version) -> CheckpointActivity {
+    let live = version.activity.as_ref();
+    CheckpointActivity {
+        lsn: version.lsn,
+        agent_id: agent.to_owned(),
+        record: live.map(|live| live.record().clone()),
     }
 }
 

@@ -9,6 +9,7 @@
 //! ≤ s. The committer alone writes; it publishes a newer snapshot after applying, so a reader
 //! never meets a row half written: it ignores rows newer than its snapshot.
 
+pub mod activities;
 pub mod adjacency;
 pub mod apply;
 pub mod base;
@@ -28,6 +29,7 @@ pub mod snapshot;
 pub mod table;
 pub mod values;
 
+pub use activities::Live;
 pub use apply::{Applier, Mutation};
 pub use chunk::Row;
 pub use ids::{IdIndex, RowRef};

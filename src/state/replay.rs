@@ -4,10 +4,13 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, CollectiveRecord, FrameHeader, RecordKind, RelationRecord, Traits, Vitals},
+    format::{
+        ActivityRecord, BodyView, CollectiveRecord, FrameHeader, RecordKind, RelationRecord,
+        Traits, Vitals, decode_activity_end,
+    },
     log::{Frame, Place, SegmentSet},
     model::{CollectiveId, ExperienceKind, Lsn},
-    state::{Applier, Mutation, Row, RowRef, Values},
+    state::{Applier, Live, Mutation, Row, RowRef, Values},
     sync::Arc,
 };
 
@@ -93,6 +96,23 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
         RecordKind::ExperienceDeleted
         | RecordKind::RelationDeleted
         | RecordKind::InsightDeleted => Mutation::Delete { at },
+        RecordKind::Activity => {
+            let record =
+                ActivityRecord::decode(payload).map_err(|error| fault(error.to_string()))?;
+            Mutation::Activity {
+                collective: header.collective,
+                agent: record.agent_id.as_str().into(),
+                activity: Some(Arc::new(Live::new(record))),
+            }
+        }
+        RecordKind::ActivityEnded => {
+            let agent = decode_activity_end(payload).map_err(|error| fault(error.to_string()))?;
+            Mutation::Activity {
+                collective: header.collective,
+                agent: agent.into(),
+                activity: None,
+            }
+        }
         RecordKind::Close => Mutation::Nothing,
     })
 }
@@ -124,9 +144,13 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
         },
         RecordKind::ExperienceDeleted
         | RecordKind::RelationDeleted
-        | RecordKind::InsightDeleted => Mutation::Delete { at },
-        // Between which experiences a relation stood, nobody knows.
-        RecordKind::Collective | RecordKind::Relation | RecordKind::Close => Mutation::Nothing,
+        | RecordKind::InsightDeleted
+        // Between which experiences it stood, nobody knows; but its number was given.
+        | RecordKind::Relation => Mutation::Delete { at },
+        RecordKind::Collective
+        | RecordKind::Activity
+        | RecordKind::ActivityEnded
+        | RecordKind::Close => Mutation::Nothing,
     }
 }
 

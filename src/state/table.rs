@@ -8,8 +8,9 @@ use crate::{
     model::{Collective, Lsn, Timestamp},
     simd::prefetch,
     state::{
+        activities::Activities,
         adjacency::Adjacency,
-        base::Base,
+        base::{self, Base},
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
         filter_index::FilterIndex,
@@ -54,6 +55,8 @@ pub struct Table {
     /// Of experiences: the tables of the collective's relations and insights.
     relations: OnceLock<Arc<Table>>,
     insights: OnceLock<Arc<Table>>,
+    /// What its agents do.
+    pub activities: Activities,
 }
 
 /// A row that a walk passes: what never changes at hand, what does at a price.
@@ -228,6 +231,7 @@ impl Table {
             adjacency: Adjacency::default(),
             relations: OnceLock::new(),
             insights: OnceLock::new(),
+            activities: Activities::default(),
         }
     }
 
@@ -240,6 +244,7 @@ impl Table {
             table.define(*lsn, Arc::new(definition.clone()), Lsn::ZERO);
         }
         table.adjacency = Adjacency::over(Arc::clone(base), collective.number);
+        base::restore_activities(&table.activities, &collective.activities);
         table.fill_from(base, collective);
         Some(table)
     }
@@ -515,6 +520,12 @@ impl Table {
             }
         }
         self.chunks.store(Some(Arc::new(fewer)));
+    }
+
+    /// Lets go of the activity of an agent that ended at `lsn`, once nobody can see it any more.
+    pub(super) fn forget_activity(&self, agent: &str, lsn: Lsn) {
+        self.horizon.fetch_max(lsn.get(), Ordering::Relaxed);
+        self.activities.forget(agent, lsn);
     }
 
     /// Lets go of a row deleted at `lsn` that nobody can see any more, and of its chunk if it was

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{BodyView, DecodeError, Record, Traits, Vitals},
+    format::{ActivityRecord, BodyView, DecodeError, Record, Traits, Vitals},
     log::{Frame, SegmentSet},
     model::{
-        Damage, ExperienceId, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord,
-        LogTraits, LogVitals,
+        Damage, ExperienceId, LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage,
+        LogRecord, LogTraits, LogVitals,
     },
     state::Snapshot,
 };
@@ -102,6 +102,10 @@ fn entry(
             }
         }
         Record::InsightDeleted => LogRecord::InsightDeleted,
+        Record::Activity(record) => LogRecord::Activity(activity(*record)),
+        Record::ActivityEnded { agent_id } => LogRecord::ActivityEnded {
+            agent_id: agent_id.into(),
+        },
     };
     let segment = view.segments.segment(frame.place.segment);
     Ok(LogEntry {
@@ -164,5 +168,15 @@ fn traits(traits: Traits) -> LogTraits {
         pinned: traits.pinned,
         replaces: traits.prev,
         vitals_lsn: traits.vitals_lsn,
+    }
+}
+
+fn activity(record: ActivityRecord) -> LogActivity {
+    LogActivity {
+        agent_id: record.agent_id.into(),
+        current_task: record.current_task.map(Into::into),
+        context_summary: record.context_summary,
+        started_at: record.started_at,
+        last_heartbeat: record.last_heartbeat,
     }
 }

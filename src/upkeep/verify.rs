@@ -11,7 +11,7 @@ mod checkpoint;
 mod graphs;
 mod references;
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use roaring::RoaringBitmap;
 
@@ -29,7 +29,7 @@ use crate::{
 };
 
 use super::recover::LOG_DIR;
-use references::References;
+use references::{Living, References};
 
 /// Bytes between two tellings of the progress.
 const TELL_BYTES: u64 = 1024 * 1024;
@@ -83,12 +83,12 @@ pub(crate) fn verify(
         pass.segment(segment, end, number, &mut references)?;
     }
     let blind = references.is_blind();
-    let rows = references.finish(&mut |fault| {
+    let living = references.finish(&mut |fault| {
         if let Some(segment) = segments.get(fault.segment as usize) {
             pass.record_fault(segment, fault.offset, fault.what, fault.entity);
         }
     });
-    pass.tables(&rows, blind);
+    pass.tables(&living, blind);
     pass.names()?;
     pass.derived()?;
     pass.report.bytes = pass.progress.bytes;
@@ -239,31 +239,49 @@ impl Pass<'_> {
         self.note(damage, false);
     }
 
-    /// Do the tables show the rows that the log has, and no others? Rows whose body is damaged are
+    /// Do the tables show the rows and activities that the log has, and no others? Rows whose body is damaged are
     /// shown, too: they answer with the damage. Where it is unknown what was lost, only what the
     /// tables lack can be told.
-    fn tables(&mut self, rows: &[(u32, RoaringBitmap)], blind: bool) {
+    fn tables(&mut self, living: &[Living], blind: bool) {
         let view = self.subject.view;
-        for (number, in_log) in rows {
-            let Some(table) = view.tables.get(*number) else {
-                let what = format!("{} are in the log and not in the tables", rows_of(*number));
-                self.table_fault(what);
+        for one in living {
+            for (number, in_log) in &one.rows {
+                self.table(*number, in_log, blind);
+            }
+            let number = one.collective;
+            let Some(table) = view.tables.get(number) else {
                 continue;
             };
-            let shown = visible_rows(table, view.lsn());
-            for row in (in_log - &shown).iter().take(VerifyReport::MAX_LISTED) {
+            if let Some(in_log) = &one.activities
+                && active_agents(table, view.lsn()) != *in_log
+            {
                 self.table_fault(format!(
-                    "row {row} of {} is in the log and not in the tables",
-                    rows_of(*number)
+                    "the activities of collective {number} are not those in the log"
                 ));
             }
-            if !blind {
-                for row in (&shown - in_log).iter().take(VerifyReport::MAX_LISTED) {
-                    self.table_fault(format!(
-                        "row {row} of {} is in the tables and not in the log",
-                        rows_of(*number)
-                    ));
-                }
+        }
+    }
+
+    fn table(&mut self, number: u32, in_log: &RoaringBitmap, blind: bool) {
+        let view = self.subject.view;
+        let Some(table) = view.tables.get(number) else {
+            let what = format!("{} are in the log and not in the tables", rows_of(number));
+            self.table_fault(what);
+            return;
+        };
+        let shown = visible_rows(table, view.lsn());
+        for row in (in_log - &shown).iter().take(VerifyReport::MAX_LISTED) {
+            self.table_fault(format!(
+                "row {row} of {} is in the log and not in the tables",
+                rows_of(number)
+            ));
+        }
+        if !blind {
+            for row in (&shown - in_log).iter().take(VerifyReport::MAX_LISTED) {
+                self.table_fault(format!(
+                    "row {row} of {} is in the tables and not in the log",
+                    rows_of(number)
+                ));
             }
         }
     }
@@ -356,7 +374,8 @@ pub(super) fn entity_of(header: &FrameHeader) -> Option<EntityId> {
         RecordKind::Insight | RecordKind::InsightDeleted => {
             Some(EntityId::Insight(InsightId::from_u128(header.entity)))
         }
-        RecordKind::Close => None,
+        // An agent is no entity of its own: its name is its id, within a collective.
+        RecordKind::Activity | RecordKind::ActivityEnded | RecordKind::Close => None,
     }
 }
 
@@ -378,4 +397,12 @@ fn visible_rows(table: &Table, lsn: Lsn) -> RoaringBitmap {
         true
     });
     rows
+}
+
+/// The agents whose activity a table shows, each with the record that it is from.
+fn active_agents(table: &Table, lsn: Lsn) -> BTreeMap<String, Lsn> {
+    let seen = table.activities.needed(lsn, lsn).into_iter();
+    seen.filter(|(_, version)| version.activity.is_some())
+        .map(|(agent, version)| (agent.to_string(), version.lsn))
+        .collect()
 }

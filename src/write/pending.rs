@@ -11,7 +11,7 @@ use crate::{
     format::{Traits, collective_of},
     log::OutFrame,
     model::{Collective, Lsn, RelationType},
-    state::{Applier, Mutation, Row, RowRef, Values},
+    state::{Applier, Live, Mutation, Row, RowRef, Values},
     sync::Arc,
 };
 
@@ -52,6 +52,7 @@ pub struct Pending {
     keys: HashMap<(u32, Arc<str>), RowRef>,
     relations: HashMap<(u32, (u32, u32), RelationType), RowRef>,
     collectives: HashMap<u32, Option<Arc<Collective>>>,
+    activities: HashMap<(u32, Arc<str>), Option<Arc<Live>>>,
     next_rows: Vec<(u32, u32)>,
 }
 
@@ -100,6 +101,14 @@ impl Pending {
                 self.collectives.insert(*collective, None);
             }
             Mutation::Revise { .. } | Mutation::Delete { .. } | Mutation::Nothing => {}
+            Mutation::Activity {
+                collective,
+                agent,
+                activity,
+            } => {
+                let key = (*collective, Arc::clone(agent));
+                self.activities.insert(key, activity.clone());
+            }
         }
         self.items.push(item);
     }
@@ -184,6 +193,17 @@ impl Pending {
             .max(applier.tables().next_number())
     }
 
+    /// What an agent of a living collective does.
+    pub fn activity(&self, collective: u32, agent: &str, applier: &Applier) -> Option<Arc<Live>> {
+        if !self.activities.is_empty()
+            && let Some(decided) = self.activities.get(&(collective, agent.into()))
+        {
+            return decided.clone();
+        }
+        let table = applier.tables().get(collective)?;
+        table.activities.get(agent, NEWEST)
+    }
+
     /// The living row with this idempotency key.
     pub fn keyed(&mut self, collective: u32, key: &Arc<str>, applier: &Applier) -> Option<u128> {
         self.index();
@@ -256,8 +276,10 @@ impl Pending {
                 Mutation::Delete { at } => {
                     self.rows.insert(*at, None);
                 }
-                Mutation::Define { .. } | Mutation::DeleteCollective { .. } | Mutation::Nothing => {
-                }
+                Mutation::Define { .. }
+                | Mutation::DeleteCollective { .. }
+                | Mutation::Nothing
+                | Mutation::Activity { .. } => {}
             }
         }
         self.indexed = self.items.len();

@@ -3,8 +3,8 @@
 use crate::{
     error::Result,
     model::{
-        CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, InsightId, NewRelation,
-        RelationId, UserId,
+        AgentId, CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, InsightId, NewRelation,
+        RelationId, Timestamp, UserId,
     },
     write::draft::Embedded,
 };
@@ -63,6 +63,26 @@ pub enum Change {
     DeleteInsight(InsightId),
     /// Nothing, but make durable all that came before, whatever the sync mode.
     Flush,
+    /// Note what an agent does.
+    Activity(CollectiveId, AgentId, Box<ActivityChange>),
+}
+
+/// What an agent lets know.
+pub enum ActivityChange {
+    /// It begins something, instead of what it did before.
+    Register {
+        /// At what it works.
+        current_task: Option<String>,
+        /// In which context.
+        context_summary: Option<String>,
+    },
+    /// It goes on.
+    Beat {
+        /// Nothing is logged where a later heartbeat than this is in the log.
+        unless_since: Timestamp,
+    },
+    /// It is done.
+    End,
 }
 
 /// What a change answers.

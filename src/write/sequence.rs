@@ -4,6 +4,7 @@
 //! identity, the new values. Every refusal happens here, before anything is appended. A request
 //! that is refused leaves no trace in the group.
 
+mod activity;
 mod insights;
 mod relations;
 
@@ -158,6 +159,9 @@ impl Step<'_> {
             Change::Relate(new) => self.relate(*new),
             Change::DeleteRelation(id) => self.delete_relation(id),
             Change::DeleteInsight(id) => self.delete_insight(id),
+            Change::Activity(collective, agent, change) => {
+                self.activity(collective, agent, *change)
+            }
         }
     }
 

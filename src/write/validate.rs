@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, ExperienceType, ExperienceUpdate, NewExperience, NewInsight, NewRelation,
-        RecallWeights, Timestamp,
+        DecayConfig, ExperienceType, ExperienceUpdate, NewActivity, NewExperience, NewInsight,
+        NewRelation, RecallWeights, Timestamp,
         limits::{
-            MAX_AGENT_CHARS, MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION,
-            MAX_DOMAIN_CHARS, MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES, MAX_IDEMPOTENCY_KEY_BYTES,
-            MAX_INSIGHT_CONTENT_BYTES, MAX_INSIGHT_SOURCES, MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS,
-            MAX_RELATED_FILES, MAX_RELATION_METADATA_BYTES, MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_CHARS,
-            MAX_TAGS,
+            MAX_ACTIVITY_TEXT_BYTES, MAX_AGENT_CHARS, MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES,
+            MAX_DIMENSION, MAX_DOMAIN_CHARS, MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES,
+            MAX_IDEMPOTENCY_KEY_BYTES, MAX_INSIGHT_CONTENT_BYTES, MAX_INSIGHT_SOURCES,
+            MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS, MAX_RELATED_FILES, MAX_RELATION_METADATA_BYTES,
+            MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_CHARS, MAX_TAGS,
         },
     },
     simd::squared_norm,
@@ -211,6 +211,27 @@ pub fn recall_weights(field: &str, weights: &RecallWeights) -> Result<()> {
                 format!("{field}.{part}"),
                 value,
                 "it must be finite and at least 0",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What an agent says it does.
+pub fn activity(new: &NewActivity) -> Result<()> {
+    chars("agent_id", new.agent_id.as_str(), 1, MAX_AGENT_CHARS)?;
+    let task = new.current_task.as_ref().map(|task| task.as_str());
+    let texts = [
+        ("current_task", task),
+        ("context_summary", new.context_summary.as_deref()),
+    ];
+    for (field, text) in texts {
+        let bytes = text.map_or(0, str::len);
+        if bytes > MAX_ACTIVITY_TEXT_BYTES {
+            return Err(PulseDBError::validation(
+                field,
+                format!("{bytes} bytes"),
+                format!("it may have {MAX_ACTIVITY_TEXT_BYTES} bytes"),
             ));
         }
     }

@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, fmt::Debug, future::Future, pin::Pin, time::Dur
 use futures_util::future::join_all;
 use pulsedb::{
     CollectiveId, Config, DecayConfig, EmbeddingDimension, ExperienceId, ExperienceType,
-    ExperienceUpdate, NewExperience, Page, PulseDB, PulseDBError, RecallWeights, Result,
-    SearchFilter, SearchOptions, Timestamp, WatchConfig, WatchFilter,
+    ExperienceUpdate, NewActivity, NewExperience, Page, PulseDB, PulseDBError, RecallWeights,
+    Result, SearchFilter, SearchOptions, Timestamp, WatchConfig, WatchFilter,
     model::HealthStatus,
     sim::{FaultKind, Survival},
 };
@@ -764,6 +764,16 @@ fn call<'a, T: 'a>(name: &'static str, future: impl Future<Output = Result<T>> +
     (name, Box::pin(async move { future.await.map(drop) }))
 }
 
+/// What an agent does.
+fn activity(team: CollectiveId) -> NewActivity {
+    NewActivity {
+        agent_id: "ann".into(),
+        collective_id: team,
+        current_task: None,
+        context_summary: None,
+    }
+}
+
 /// Every method that changes something, on these ids.
 fn writes<'a>(db: &'a PulseDB, team: CollectiveId, one: ExperienceId) -> Vec<Call<'a>> {
     let update = ExperienceUpdate {
@@ -788,6 +798,13 @@ fn writes<'a>(db: &'a PulseDB, team: CollectiveId, one: ExperienceId) -> Vec<Cal
             "set_decay_config",
             db.set_decay_config(team, DecayConfig::default()),
         ),
+        call("register_activity", db.register_activity(activity(team))),
+        call("update_heartbeat", async move {
+            db.update_heartbeat(team, &"ann".into()).await
+        }),
+        call("end_activity", async move {
+            db.end_activity(team, &"ann".into()).await
+        }),
         call("delete_collective", db.delete_collective(team)),
     ]
 }
@@ -834,6 +851,11 @@ fn reads<'a>(db: &'a PulseDB, team: CollectiveId, one: ExperienceId) -> Vec<Call
             db.search_batch(team, &queries, options()).await
         }),
         call("watch_experiences", db.watch_experiences(team)),
+        call("get_activity", async move {
+            db.get_activity(team, &"ann".into()).await
+        }),
+        call("get_active_agents", db.get_active_agents(team)),
+        call("list_stale_activities", db.list_stale_activities(team)),
         call(
             "watch_experiences_filtered",
             db.watch_experiences_filtered(team, WatchFilter::default()),

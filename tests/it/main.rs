@@ -7,6 +7,7 @@
     reason = "tests say what is wrong by panicking"
 )]
 
+mod activities;
 mod bad_input;
 mod checkpoint;
 #[cfg(feature = "cli")]

@@ -1,12 +1,16 @@
 //! What does a checkpoint say that an open reads in any case?
 //!
 //! Which segments it is about, with their sparse indexes, so that they need not be scanned; what was
-//! known to be damaged in them; and the collectives: definitions, agents, and which rows there are.
+//! known to be damaged in them; and the collectives: definitions, agents, which rows there are, and what
+//! agents do.
 //! It is small beside the rows, and is decoded whole.
 
 use std::ops::Range;
 
-use super::super::{CollectiveRecord, DecodeError, RowKind, UnknownFields};
+use super::super::{
+    ActivityRecord, CollectiveRecord, DecodeError, RecordKind, RowKind, UnknownFields,
+    decode_activity_end, encode_activity_end,
+};
 use crate::model::{Collective, CollectiveId, Lsn};
 
 /// A segment that the checkpoint is about.
@@ -48,6 +52,17 @@ impl RowRun {
     }
 }
 
+/// A version of what an agent does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointActivity {
+    /// The record that it is from; it holds from there on.
+    pub lsn: Lsn,
+    /// The agent.
+    pub agent_id: String,
+    /// What it does, under the same name; `None` where its activity is over.
+    pub record: Option<ActivityRecord>,
+}
+
 /// A table of a collective.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckpointCollective {
@@ -66,6 +81,8 @@ pub struct CheckpointCollective {
     pub agents: Vec<String>,
     /// The rows that there are, ascending, adjacent ones in one run.
     pub runs: Vec<RowRun>,
+    /// What agents do and did, by agent and LSN.
+    pub activities: Vec<CheckpointActivity>,
 }
 
 impl CheckpointCollective {
@@ -172,6 +189,7 @@ fn encode_collective(collective: &CheckpointCollective, out: &mut Vec<u8>) {
     put_count(out, collective.definitions.len());
     put_count(out, collective.agents.len());
     put_count(out, collective.runs.len());
+    put_count(out, collective.activities.len());
     for (lsn, definition) in &collective.definitions {
         out.extend_from_slice(&lsn.get().to_le_bytes());
         let record = CollectiveRecord {
@@ -189,6 +207,22 @@ fn encode_collective(collective: &CheckpointCollective, out: &mut Vec<u8>) {
         out.extend_from_slice(&run.first.to_le_bytes());
         out.extend_from_slice(&run.count.to_le_bytes());
     }
+    for activity in &collective.activities {
+        out.extend_from_slice(&activity.lsn.get().to_le_bytes());
+        let mut payload = Vec::new();
+        let kind = match &activity.record {
+            Some(record) => {
+                record.encode(&mut payload);
+                RecordKind::Activity
+            }
+            None => {
+                encode_activity_end(&activity.agent_id, &mut payload);
+                RecordKind::ActivityEnded
+            }
+        };
+        out.push(kind as u8);
+        put_text(out, &payload);
+    }
 }
 
 /// `at` counts the rows of all collectives so far.
@@ -199,7 +233,8 @@ fn decode_collective(
     let number = cursor.u32()?;
     let row_count = cursor.u32()?;
     let id = CollectiveId::from_u128(u128::from_be_bytes(*cursor.array()?));
-    let [definitions, agents, runs] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
+    let [definitions, agents] = [cursor.u32()?, cursor.u32()?];
+    let [runs, activities] = [cursor.u32()?, cursor.u32()?];
     let mut collective = CheckpointCollective {
         number,
         id,
@@ -208,6 +243,7 @@ fn decode_collective(
         definitions: Vec::new(),
         agents: Vec::new(),
         runs: Vec::new(),
+        activities: Vec::new(),
     };
     for _ in 0..definitions {
         let lsn = Lsn::new(cursor.u64()?);
@@ -245,7 +281,39 @@ fn decode_collective(
         *at += u64::from(run.count);
         collective.runs.push(run);
     }
+    for _ in 0..activities {
+        let activity = decode_activity(cursor)?;
+        collective.activities.push(activity);
+    }
+    let ascend = |a: &CheckpointActivity, b: &CheckpointActivity| {
+        (&a.agent_id, a.lsn) < (&b.agent_id, b.lsn)
+    };
+    if !collective.activities.is_sorted_by(ascend) {
+        return Err(cursor.wrong("the activities do not ascend"));
+    }
     Ok(collective)
+}
+
+fn decode_activity(cursor: &mut Cursor<'_>) -> Result<CheckpointActivity, DecodeError> {
+    let lsn = Lsn::new(cursor.u64()?);
+    let kind = cursor.u8()?;
+    let payload = cursor.bytes()?;
+    match RecordKind::try_from(kind) {
+        Ok(RecordKind::Activity) => {
+            let record = ActivityRecord::decode(payload)?;
+            Ok(CheckpointActivity {
+                lsn,
+                agent_id: record.agent_id.clone(),
+                record: Some(record),
+            })
+        }
+        Ok(RecordKind::ActivityEnded) => Ok(CheckpointActivity {
+            lsn,
+            agent_id: decode_activity_end(payload)?.to_owned(),
+            record: None,
+        }),
+        _ => Err(cursor.wrong("no activity has this kind")),
+    }
 }
 
 /// A count; nothing here comes near 2³².
@@ -273,6 +341,10 @@ impl<'a> Cursor<'a> {
             .ok_or_else(|| self.wrong("it is cut off"))?;
         self.rest = rest;
         Ok(head)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(|bytes| u8::from_le_bytes(*bytes))
     }
 
     fn u32(&mut self) -> Result<u32, DecodeError> {

@@ -4,8 +4,8 @@
 //! their rows is stored.
 
 use super::{
-    Adjacency, Arc, AtomicU32, AtomicU64, Chain, Checkpoint, CheckpointCollective, Mutex, Names,
-    OnceLock, RowKind, Swap, Table, VectorIndex,
+    Activities, Adjacency, Arc, AtomicU32, AtomicU64, Chain, Checkpoint, CheckpointCollective,
+    Mutex, Names, OnceLock, RowKind, Swap, Table, VectorIndex,
 };
 
 impl Table {
@@ -26,6 +26,7 @@ impl Table {
             horizon: AtomicU64::new(self.horizon().get()),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(dimension),
+            activities: Activities::default(),
             adjacency: Adjacency::default(),
             relations: OnceLock::new(),
             insights: OnceLock::new(),

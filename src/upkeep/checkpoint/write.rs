@@ -18,7 +18,7 @@ use crate::{
     model::Lsn,
     state::{
         Kept, RowRef, Rows, Table, adjacency,
-        base::{record_of, version_of},
+        base::{activity_of, record_of, version_of},
     },
     vfs::{OpenMode, Vfs, VfsFile},
 };
@@ -355,6 +355,7 @@ impl<'a> Writer<'a> {
             let table = &part.table;
             let definitions = table.definitions(part.horizon, lsn).into_iter();
             let agents = table.agents.all();
+            let activities = table.activities.needed(part.horizon, lsn);
             CheckpointCollective {
                 number: table.number,
                 id: crate::model::CollectiveId::from_u128(table.id),
@@ -365,6 +366,10 @@ impl<'a> Writer<'a> {
                     .collect(),
                 agents: agents.iter().map(ToString::to_string).collect(),
                 runs: std::mem::take(&mut part.runs),
+                activities: activities
+                    .iter()
+                    .map(|(agent, version)| activity_of(agent, version))
+                    .collect(),
             }
         });
         CheckpointDirectory {

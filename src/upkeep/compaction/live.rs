@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    format::{CollectiveRecord, FrameHeader, RecordKind},
+    format::{ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, decode_activity_end},
     log::{Frame, Segment, SegmentSet},
     model::{CollectiveId, Lsn},
     state::{Held, Row, Table, Values},
@@ -95,6 +95,8 @@ impl<'a> Judge<'a> {
                     })
             }
             RecordKind::Close | RecordKind::CollectiveDeleted => true,
+            RecordKind::Activity => self.keeps_activity(table, frame),
+            RecordKind::ActivityEnded => self.keeps_end(frame),
         }
     }
 
@@ -109,6 +111,28 @@ impl<'a> Judge<'a> {
             let header = segment.header();
             header.first_lsn < lsn && header.cleaned < lsn && may_hold(segment)
         })
+    }
+
+    fn keeps_activity(&self, table: &Table, frame: &Frame<'_>) -> bool {
+        let record = frame.verified_payload().map(ActivityRecord::decode);
+        match record {
+            Ok(Ok(record)) => {
+                let (lsn, horizon) = (frame.header.lsn, self.held.horizon);
+                table.activities.is_needed(&record.agent_id, lsn, horizon)
+            }
+            _ => true,
+        }
+    }
+
+    fn keeps_end(&self, frame: &Frame<'_>) -> bool {
+        let agent = frame.verified_payload().map(decode_activity_end);
+        match agent {
+            Ok(Ok(agent)) => self.is_elsewhere(frame.header.lsn, |segment| {
+                let summary = segment.summary();
+                summary.may_hold_activity(frame.header.collective, agent)
+            }),
+            _ => true,
+        }
     }
 
     fn keeps_definition(&self, table: &Table, lsn: Lsn) -> bool {
@@ -182,6 +206,13 @@ pub(super) fn live_bytes(held: &Held<Arc<SegmentSet>>) -> HashMap<u32, u64> {
     let mut live: HashMap<u32, u64> = HashMap::new();
     let mut add = |segment: u32, bytes: u64| *live.entry(segment).or_default() += bytes;
     for table in held.tables.iter() {
+        for (_, version) in table.activities.needed(held.horizon, Lsn::new(u64::MAX)) {
+            if let Some(activity) = &version.activity
+                && let Some(segment) = segments.holding(version.lsn)
+            {
+                add(segment.id(), activity.record().frame_len());
+            }
+        }
         let rows = table.rows(Lsn::new(u64::MAX));
         rows.for_each_kept(held.horizon, |kept| {
             let place = segments.resolve(kept.row.place);

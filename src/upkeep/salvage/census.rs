@@ -10,7 +10,10 @@ use std::collections::HashMap;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::{
-    format::{CollectiveRecord, FrameHeader, RecordKind, collective_of, payload_crc},
+    format::{
+        ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, collective_of,
+        decode_activity_end, payload_crc,
+    },
     model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp},
 };
 
@@ -28,6 +31,21 @@ struct Known {
     /// Rows that were made, and rows that are dead, by table.
     made: HashMap<u32, RoaringBitmap>,
     dead: HashMap<u32, RoaringBitmap>,
+    /// The newest record of each agent, and whether it ends the activity.
+    agents: HashMap<String, (Lsn, bool)>,
+}
+
+impl Known {
+    /// Whether it will have a definition, be it a made-up one.
+    fn is_there(&self) -> bool {
+        self.definition.is_some() || self.is_worth_defining()
+    }
+
+    /// Whether something is in it that has to stand behind its definition. None is made up for what
+    /// agents do alone.
+    fn needs_definition(&self) -> bool {
+        self.is_worth_defining() || (self.definition.is_some() && !self.agents.is_empty())
+    }
 }
 
 /// What becomes of a record.
@@ -47,6 +65,8 @@ pub(super) struct Census {
     collectives: HashMap<u32, Known>,
     /// LSNs of readable records.
     lsns: RoaringTreemap,
+    /// Those of what agents did before their newest record.
+    past: RoaringTreemap,
     /// Bytes of what may be taken, at most.
     pub(super) bytes: u64,
 }
@@ -78,6 +98,31 @@ impl Census {
             | RecordKind::RelationDeleted
             | RecordKind::InsightDeleted => note(&mut known.dead, header),
             RecordKind::Vitals | RecordKind::Traits | RecordKind::Close => {}
+            RecordKind::Activity => {
+                if let Ok(record) = ActivityRecord::decode(payload) {
+                    self.agent(header, record.agent_id, false);
+                }
+            }
+            RecordKind::ActivityEnded => {
+                if let Ok(agent) = decode_activity_end(payload) {
+                    self.agent(header, agent.to_owned(), true);
+                }
+            }
+        }
+    }
+
+    /// A record of what an agent does.
+    fn agent(&mut self, header: &FrameHeader, agent: String, ended: bool) {
+        let lsn = header.lsn;
+        let known = self.collectives.entry(header.collective).or_default();
+        let newest = known.agents.entry(agent).or_insert((lsn, ended));
+        if newest.0 > lsn {
+            self.past.insert(lsn.get());
+        } else {
+            let before = std::mem::replace(newest, (lsn, ended));
+            if before.0 < lsn {
+                self.past.insert(before.0.get());
+            }
         }
     }
 
@@ -131,14 +176,19 @@ impl Census {
                     Fate::Orphan
                 }
             }
+            RecordKind::ActivityEnded => Fate::Deleted,
+            RecordKind::Activity if self.past.contains(header.lsn.get()) => Fate::Deleted,
+            RecordKind::Activity if known.agents.is_empty() || !known.is_there() => Fate::Orphan,
+            RecordKind::Activity => Fate::Taken,
         }
     }
 
     /// Collectives and experiences that live.
     pub(super) fn count(&self) -> (u64, u64) {
-        let living = self.collectives.values().filter(|known| {
-            !known.deleted && (known.definition.is_some() || known.is_worth_defining())
-        });
+        let living = self
+            .collectives
+            .values()
+            .filter(|known| !known.deleted && known.is_there());
         living.fold((0, 0), |(collectives, experiences), known| {
             (collectives + 1, experiences + known.living_experiences())
         })
@@ -154,6 +204,7 @@ impl Census {
             .collectives
             .iter()
             .filter(|(_, known)| !known.deleted && known.is_worth_defining())
+            .filter(|(_, known)| !known.deleted && known.needs_definition())
             .filter_map(|(number, known)| {
                 let (first, time) = known.first_use?;
                 let defined = known.definition.as_ref().map(|(header, _)| header.lsn);
@@ -169,6 +220,7 @@ impl Census {
             // The one that was lost stood in front of everything that it was about.
             let Some(lsn) = (1..first.get()).rev().find(|lsn| !self.lsns.contains(*lsn)) else {
                 known.made.clear();
+                known.agents.clear();
                 continue;
             };
             self.lsns.insert(lsn);

@@ -5,7 +5,7 @@
 //! values that were replaced below the retained LSN. Where damage took a record whose header cannot be
 //! read, nobody knows what it was, and what seems missing from then on is not reported a second time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use roaring::RoaringBitmap;
 
@@ -26,6 +26,16 @@ pub(super) struct Fault {
     pub(super) what: String,
     /// What the record is about.
     pub(super) entity: Option<EntityId>,
+}
+
+/// What lives in a collective.
+pub(super) struct Living {
+    /// Its number.
+    pub(super) collective: u32,
+    /// Its rows, by table.
+    pub(super) rows: Vec<(u32, RoaringBitmap)>,
+    /// The newest record of each agent that has not ended; `None` where one may be lost.
+    pub(super) activities: Option<BTreeMap<String, Lsn>>,
 }
 
 /// Where a record stands.
@@ -56,6 +66,10 @@ struct Known {
     orphans: HashMap<u32, (At, Option<EntityId>)>,
     /// LSNs of the newest vitals and traits of rows that were changed.
     newest: HashMap<u32, (Lsn, Lsn)>,
+    /// The newest record of each agent that has not ended.
+    activities: BTreeMap<String, Lsn>,
+    /// A record about an unknown agent is damaged.
+    lost_activity: bool,
 }
 
 /// What is known of the log so far.
@@ -125,6 +139,7 @@ impl References {
             | RecordKind::InsightDeleted => known.bury(header),
             // The tables do not show it: nobody knows what it stood between.
             RecordKind::Relation | RecordKind::Close => {}
+            RecordKind::Activity | RecordKind::ActivityEnded => known.lost_activity = true,
         }
     }
 
@@ -232,6 +247,20 @@ impl References {
                 known.bury(header);
             }
             Record::Close => {}
+            Record::Activity(activity) => {
+                if known.dimension.is_none() {
+                    known.wanted.get_or_insert(at);
+                }
+                if activity.started_at > activity.last_heartbeat {
+                    fault("the agent was heard of before it began".to_owned());
+                }
+                known
+                    .activities
+                    .insert(activity.agent_id.clone(), header.lsn);
+            }
+            Record::ActivityEnded { agent_id } => {
+                known.activities.remove(*agent_id);
+            }
         }
     }
 
@@ -253,10 +282,9 @@ impl References {
         self.closed = true;
     }
 
-    /// Everything was seen. Reports what was never found, and answers the rows that live, by
-    /// table.
-    pub(super) fn finish(self, report: &mut dyn FnMut(Fault)) -> Vec<(u32, RoaringBitmap)> {
-        let mut rows = Vec::new();
+    /// Everything was seen. Reports what was never found, and answers what lives, by collective.
+    pub(super) fn finish(self, report: &mut dyn FnMut(Fault)) -> Vec<Living> {
+        let mut living = Vec::new();
         for (number, known) in self.collectives {
             if known.deleted {
                 continue;
@@ -284,11 +312,16 @@ impl References {
                 });
             }
             if known.dimension.is_some() && !known.undefined {
-                rows.extend(living(number, known.rows, &known.ends));
+                let sure = !self.blind && !known.lost_activity;
+                living.push(Living {
+                    collective: number,
+                    rows: rows_that_live(number, known.rows, &known.ends),
+                    activities: sure.then_some(known.activities),
+                });
             }
         }
-        rows.sort_unstable_by_key(|(number, _)| *number);
-        rows
+        living.sort_unstable_by_key(|one| one.collective);
+        living
     }
 }
 
@@ -298,7 +331,7 @@ fn twice(header: &FrameHeader) -> String {
 }
 
 /// The rows of a collective that live, by table. A relation lives as long as both of its ends.
-fn living(
+fn rows_that_live(
     number: u32,
     rows: HashMap<u32, Rows>,
     ends: &HashMap<u32, (u32, u32)>,
