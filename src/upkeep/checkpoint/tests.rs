@@ -13,10 +13,10 @@ use super::{
     *,
 };
 use crate::{
-    format::CHECKPOINT_HEADER_LEN,
+    format::{ActivityRecord, CHECKPOINT_HEADER_LEN, UnknownFields},
     log::Place,
     model::{Collective, CollectiveId, Cursor, DecayConfig, ExperienceKind, Timeline, Timestamp},
-    state::{Applier, Mutation, Row, RowRef, Values},
+    state::{Applier, Live, Mutation, Row, RowRef, Table, Values},
     vfs::SimVfs,
 };
 
@@ -34,6 +34,8 @@ enum Step {
     Delete(u32, u32),
     /// Deletes a stretch, so that whole chunks go.
     DeleteMany(u32, u32, u32),
+    /// An agent begins something, or ends it.
+    Activity(u32, u8, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -46,6 +48,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (table.clone(), any::<u32>(), any::<u32>())
             .prop_map(|(table, row, count)| Step::Revise(table, row, count)),
         4 => (table.clone(), any::<u32>()).prop_map(|(table, row)| Step::Delete(table, row)),
+        6 => (table.clone(), 0..4_u8, any::<bool>())
+            .prop_map(|(table, agent, lasts)| Step::Activity(table, agent, lasts)),
         2 => (table, any::<u32>(), 10..60_u32)
             .prop_map(|(table, row, count)| Step::DeleteMany(table, row, count)),
     ]
@@ -73,12 +77,16 @@ impl Story {
         | Step::Record(collective, ..)
         | Step::Revise(collective, ..)
         | Step::Delete(collective, ..)
-        | Step::DeleteMany(collective, ..)) = *step;
+        | Step::DeleteMany(collective, ..)
+        | Step::Activity(collective, ..)) = *step;
         if self.gone && collective == GONE {
             return;
         }
         match *step {
             Step::Define(collective) => self.define(collective),
+            Step::Activity(collective, agent, lasts) => {
+                self.activity(collective, &format!("agent {agent}"), lasts);
+            }
             Step::Undefine(collective) => {
                 self.push(Mutation::DeleteCollective { collective });
                 self.gone = true;
@@ -163,6 +171,22 @@ impl Story {
         });
     }
 
+    fn activity(&mut self, collective: u32, agent: &str, lasts: bool) {
+        let record = ActivityRecord {
+            agent_id: agent.into(),
+            current_task: Some(format!("since {}", self.lsn)),
+            context_summary: None,
+            started_at: Timestamp::from_millis(1),
+            last_heartbeat: Timestamp::from_millis(2),
+            unknown: UnknownFields::default(),
+        };
+        self.push(Mutation::Activity {
+            collective,
+            agent: agent.into(),
+            activity: lasts.then(|| Arc::new(Live::new(record))),
+        });
+    }
+
     fn has_rows(&self, collective: u32) -> bool {
         let mut rows = self.rows.iter();
         rows.any(|(table, next)| *table == collective && *next > 0)
@@ -231,6 +255,14 @@ fn checkpoint_of(view: &View, applier: &Applier) -> Arc<Checkpoint> {
     Arc::new(Checkpoint::parse(bytes.into()).unwrap())
 }
 
+/// What agents do as of `lsn`.
+fn doing(table: &Table, lsn: Lsn) -> Vec<String> {
+    let all = table.activities.all(lsn);
+    all.iter()
+        .map(|live| format!("{:?}", live.record()))
+        .collect()
+}
+
 /// Everything that anybody can ask of the tables.
 fn told(applier: &Applier, story: &[(Lsn, Mutation)]) -> Vec<String> {
     let mut told = vec![format!(
@@ -274,6 +306,11 @@ fn told(applier: &Applier, story: &[(Lsn, Mutation)]) -> Vec<String> {
             told.push(format!("from {lsn} on: {first:?}"));
         }
         told.extend(upwards);
+        told.extend(doing(table, NEWEST));
+        // Who ended is not merely not shown, but forgotten.
+        let mut agents: Vec<_> = table.activities.needed(Lsn::ZERO, NEWEST);
+        agents.dedup_by(|a, b| a.0 == b.0);
+        told.extend(agents.iter().map(|(agent, _)| format!("{agent} is known")));
         // Names of rows that only newer snapshots see may be known as well.
         let mut used = Vec::new();
         table.for_each_from(0, NEWEST, |row| {
@@ -378,13 +415,13 @@ proptest! {
         for lsn in (from.get()..=story.lsn).step_by(7).map(Lsn::new) {
             for table in loaded.tables().iter() {
                 let known = writing.tables().get(table.number).unwrap();
-                let rows = |table: &crate::state::Table| {
+                let rows = |table: &Table| {
                     let mut rows = Vec::new();
                     table.for_each_from(0, lsn, |row| {
                         rows.push((row.number, *row.row, row.values()));
                         true
                     });
-                    (rows, table.definition(lsn))
+                    (rows, table.definition(lsn), doing(table, lsn))
                 };
                 prop_assert_eq!(rows(known), rows(table), "at {}", lsn);
             }
