@@ -17,7 +17,7 @@ use crate::{
         DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
         ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
         Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -60,6 +60,18 @@ impl Iterator for WatchStream {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.recv()
+    }
+}
+
+/// The experiences of a collective, for a thread that may wait; see [`crate::ExperienceStream`].
+#[derive(Debug)]
+pub struct ExperienceStream(db::ExperienceStream);
+
+impl Iterator for ExperienceStream {
+    type Item = Result<Experience>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.0.recv_here()
     }
 }
 
@@ -141,6 +153,18 @@ impl PulseDB {
         self.0.is_read_only()
     }
 
+    /// See [`crate::PulseDB::stream_experiences`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream_experiences(
+        &self,
+        collective: CollectiveId,
+        page: Page,
+    ) -> Result<ExperienceStream> {
+        block_on(self.0.stream_experiences(collective, page)).map(ExperienceStream)
+    }
+
     /// See [`crate::PulseDB::watch_experiences`].
     ///
     /// # Errors
@@ -214,6 +238,11 @@ waiting! {
     get_experience_view(id: ExperienceId) -> ExperienceView;
     get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
     energy(id: ExperienceId) -> f32;
+    get_experience_as_of(id: ExperienceId, as_of: Timestamp) -> Experience;
+    energies(ids: &[ExperienceId]) -> Vec<Option<f32>>;
+    list_cold_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
+    first_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
+    last_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
     get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
     get_recent_experiences_filtered(

@@ -11,12 +11,14 @@ pub(crate) mod engine;
 mod experiences;
 mod search;
 mod snapshot;
+mod streaming;
 mod tail;
 mod upkeep;
 mod vectors;
 mod watching;
 
 pub use snapshot::Snapshot;
+pub use streaming::ExperienceStream;
 #[cfg(test)]
 mod damage_tests;
 

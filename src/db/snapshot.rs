@@ -1,7 +1,7 @@
 //! The database as it was at one commit.
 
 use crate::{
-    db::{PulseDB, tail::CommitterTail},
+    db::{ExperienceStream, PulseDB, tail::CommitterTail},
     error::{PulseDBError, Result},
     model::{
         Collective, CollectiveId, CollectiveStats, Cursor, Experience, ExperienceId, Lsn, Page,
@@ -149,6 +149,12 @@ reading! {
     get_experience(id: ExperienceId) -> Experience;
     get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
     energy(id: ExperienceId) -> f32;
+    get_experience_as_of(id: ExperienceId, as_of: Timestamp) -> Experience;
+    energies(ids: &[ExperienceId]) -> Vec<Option<f32>>;
+    list_cold_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
+    first_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
+    last_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
+    stream_experiences(collective: CollectiveId, page: Page) -> ExperienceStream;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
     get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
     get_recent_experiences_filtered(

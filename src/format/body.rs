@@ -10,7 +10,7 @@ use super::{
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
     fields::{Field, FieldWriter, Fields, missing},
 };
-use crate::model::{ContentHash, ExperienceKind, ExperienceType};
+use crate::model::{ContentHash, ExperienceKind, ExperienceType, Timestamp};
 
 /// What is to be written into a body, beside the vector.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub struct BodyFields<'a> {
     pub vitals: &'a Vitals,
     /// The first traits.
     pub traits: &'a Traits,
+    /// When it was recorded, where that is not the time of the frame: it came from elsewhere.
+    pub recorded_at: Option<Timestamp>,
 }
 
 /// A body taken apart, the vector aside: what the tests compare. Everybody else reads in place.
@@ -57,6 +59,8 @@ pub struct Body {
     pub vitals: Vitals,
     /// The first traits.
     pub traits: Traits,
+    /// When it was recorded, where that is not the time of the frame.
+    pub recorded_at: Option<Timestamp>,
     /// What a newer build stored in the type.
     pub type_unknown: UnknownFields,
     /// What a newer build stored.
@@ -85,6 +89,7 @@ impl Body {
             inverse_norm: view.inverse_norm(),
             vitals: view.vitals()?,
             traits: view.traits()?,
+            recorded_at: view.recorded_at()?,
             type_unknown,
             unknown: UnknownFields::keep(view.unknown),
         })
@@ -102,6 +107,7 @@ impl Body {
             inverse_norm: self.inverse_norm,
             vitals: &self.vitals,
             traits: &self.traits,
+            recorded_at: self.recorded_at,
         };
         encode(out, &fields, vector, &self.type_unknown, &self.unknown);
     }
@@ -120,6 +126,7 @@ pub struct BodyView<'a> {
     vitals: Field<'a>,
     traits: Option<Field<'a>>,
     content: Field<'a>,
+    recorded_at: Option<Field<'a>>,
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "checked, but nobody asks for it yet")
@@ -170,6 +177,8 @@ impl BodyParts {
             vitals: required(5),
             traits: field(6),
             content: required(7),
+            // Whoever keeps the parts keeps the time, too.
+            recorded_at: None,
             unknown: &[],
         }
     }
@@ -209,7 +218,7 @@ impl<'a> BodyView<'a> {
         let (vector, bytes) = payload
             .split_at_checked(usize::from(dimension) * 4)
             .ok_or(missing("body.vector", 0))?;
-        let mut known: [Option<Field<'a>>; 9] = [None; 9];
+        let mut known: [Option<Field<'a>>; 10] = [None; 10];
         let mut unknown: &'a [u8] = &[];
         let mut fields = Fields::new(bytes);
         while let Some(field) = fields.next_field()? {
@@ -221,7 +230,18 @@ impl<'a> BodyView<'a> {
                 }
             }
         }
-        let [norm, hash, kind, agent, task, key, vitals, traits, content] = known;
+        let [
+            norm,
+            hash,
+            kind,
+            agent,
+            task,
+            key,
+            vitals,
+            traits,
+            content,
+            recorded_at,
+        ] = known;
         Ok(Self {
             vector,
             inverse_norm: norm
@@ -235,6 +255,7 @@ impl<'a> BodyView<'a> {
             vitals: vitals.ok_or(missing("body.vitals", 7))?,
             traits,
             content: content.ok_or(missing("body.content", 9))?,
+            recorded_at,
             unknown,
         })
     }
@@ -249,6 +270,7 @@ impl<'a> BodyView<'a> {
         self.idempotency_key()?;
         self.vitals()?;
         self.traits()?;
+        self.recorded_at()?;
         Ok(())
     }
 
@@ -311,6 +333,14 @@ impl<'a> BodyView<'a> {
             .transpose()
     }
 
+    /// When it was recorded, where that is not the time of the frame.
+    pub fn recorded_at(&self) -> Result<Option<Timestamp>, DecodeError> {
+        let field = self.recorded_at;
+        field
+            .map(|field| field.time("body.recorded_at"))
+            .transpose()
+    }
+
     /// The first vitals.
     pub fn vitals(&self) -> Result<Vitals, DecodeError> {
         Vitals::decode(self.vitals.bytes)
@@ -354,6 +384,7 @@ fn encode(
     writer.nested(7, |out| fields.vitals.encode(out));
     writer.nested_unless_empty(8, |out| fields.traits.encode(out));
     writer.bytes(9, fields.content.as_bytes());
+    writer.time(10, fields.recorded_at);
     writer.unknown(unknown);
 }
 

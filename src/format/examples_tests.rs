@@ -185,6 +185,7 @@ fn body() {
             tags: text_map([("crate", "tokio")]),
             ..Traits::default()
         },
+        recorded_at: None,
         type_unknown: UnknownFields::default(),
         unknown: UnknownFields::default(),
     };
@@ -355,6 +356,8 @@ fn checkpoint() {
         traits_lsn: Lsn::ZERO,
         traits_place: (0, 0),
         damaged_place: (0, 0),
+        others: 0,
+        bounded: false,
     });
     content.directory = CheckpointDirectory {
         segments: vec![CheckpointSegment {
@@ -374,6 +377,7 @@ fn checkpoint() {
                 count: 1,
                 at: 0,
             }],
+            out_of_order: [false; 2],
         }],
     };
     let header = CheckpointHeader {

@@ -65,6 +65,17 @@ impl Experience {
             .values()
             .fold(0, |sum, n| sum.saturating_add(*n))
     }
+
+    /// Whether what it says holds at `at`: not before `valid_from`, and before `valid_to`.
+    #[must_use]
+    pub fn holds_at(&self, at: Timestamp) -> bool {
+        holds_at(self.valid_from, self.valid_to, at)
+    }
+}
+
+/// Whether what holds from and until then holds at `at`; an end that is missing does not bound.
+pub(crate) fn holds_at(from: Option<Timestamp>, to: Option<Timestamp>, at: Timestamp) -> bool {
+    from.is_none_or(|from| from <= at) && to.is_none_or(|to| at < to)
 }
 
 /// The first 128 bits of the SHA-256 of a content.

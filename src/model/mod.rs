@@ -35,6 +35,7 @@ pub use compaction::{
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
+pub(crate) use experience::holds_at;
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
 pub use filter::SearchFilter;

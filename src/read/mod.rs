@@ -5,8 +5,9 @@
 //! pure) and followed ([`execute`]) → codes are compared ([`pass`]), what cannot win falls
 //! through ([`sieve`], pure) → the rest is compared exactly, kept and ordered ([`rank`], pure) → the
 //! winners become experiences. [`list`] and [`stats`] answer
-//! the questions without a vector, [`point`] those about one experience. Everything here is synchronous and runs where the façade says.
+//! the questions without a vector, [`cold`] which have faded, [`point`] those about one experience. Everything here is synchronous and runs where the façade says.
 
+pub mod cold;
 pub mod execute;
 pub mod experience_view;
 pub mod filter;

@@ -9,7 +9,7 @@ use crate::{
     format::Checkpoint,
     log::Place,
     state::id_map::IdMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 
 /// A row and its collective.
@@ -28,6 +28,9 @@ const SHARDS: usize = 64;
 pub struct IdIndex {
     shards: Vec<RwLock<IdMap>>,
     base: Option<Arc<Checkpoint>>,
+    /// Rows that had an id before it was given to another row, because an experience that was deleted
+    /// was imported again: older snapshots see them. Nearly always empty.
+    former: Mutex<Vec<(u128, RowRef)>>,
 }
 
 impl Default for IdIndex {
@@ -35,6 +38,7 @@ impl Default for IdIndex {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             base: None,
+            former: Mutex::default(),
         }
     }
 }
@@ -77,10 +81,21 @@ impl IdIndex {
         Some((RowRef { collective, row }, Place { segment, unit }))
     }
 
+    /// The rows that had `id` before the one that it was last given to, as far as somebody may see them.
+    pub fn former(&self, id: u128) -> Vec<RowRef> {
+        let fresh: Vec<_> = self.former.lock().clone();
+        let fresh = fresh.into_iter().filter(|(of, _)| *of == id);
+        let base = self.base.iter().flat_map(|base| base.find_ids(id));
+        let base = base.map(|((collective, row), _)| RowRef { collective, row });
+        fresh.map(|(_, row)| row).chain(base).collect()
+    }
+
     /// Points `id` to a row whose body stands at `place`.
     pub fn insert(&self, id: u128, row: RowRef, place: Place) {
-        if let Some(shard) = self.shard(id) {
-            shard.write().insert(id, row, place);
+        let Some(shard) = self.shard(id) else { return };
+        let mut shard = shard.write();
+        if let Some(former) = shard.insert(id, row, place) {
+            self.former.lock().push((id, former));
         }
     }
 
@@ -90,6 +105,8 @@ impl IdIndex {
             let mut shard = shard.write();
             if shard.get(id).is_some_and(|entry| entry.row == row) {
                 shard.remove(id);
+            } else {
+                self.former.lock().retain(|(_, former)| *former != row);
             }
         }
     }
@@ -99,5 +116,7 @@ impl IdIndex {
         for shard in &self.shards {
             shard.write().retain(|row| row.collective != collective);
         }
+        let mut former = self.former.lock();
+        former.retain(|(_, row)| row.collective != collective);
     }
 }

@@ -58,6 +58,8 @@ pub struct Embedded {
     pub pinned: bool,
     /// At creation.
     pub expires_at: Option<Timestamp>,
+    /// At creation.
+    pub bounded: bool,
 }
 
 impl Draft {
@@ -114,6 +116,7 @@ impl Draft {
                 inverse_norm,
                 vitals: &Vitals::initial(new.importance, new.confidence),
                 traits: &traits,
+                recorded_at: None,
             },
             vector,
         );
@@ -131,6 +134,7 @@ impl Draft {
             confidence: new.confidence,
             pinned: new.pinned,
             expires_at: new.expires_at,
+            bounded: traits.is_bounded(),
         })
     }
 }

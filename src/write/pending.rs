@@ -208,12 +208,15 @@ impl Pending {
     fn index(&mut self) {
         for item in self.items.iter().skip(self.indexed) {
             match &item.mutation {
-                Mutation::Record { at, row, .. } => {
+                Mutation::Record { at, row, first, .. } => {
                     self.ids.insert(row.id, *at);
                     let present = Present {
                         at: *at,
                         row: *row,
-                        values: row.initial_values(),
+                        values: first
+                            .as_deref()
+                            .copied()
+                            .unwrap_or_else(|| row.initial_values()),
                         traits: None,
                     };
                     self.rows.insert(*at, Some(present));

@@ -194,6 +194,7 @@ impl Step<'_> {
             pinned: embedded.pinned,
             keyed: embedded.key.is_some(),
             expires_at: embedded.expires_at,
+            bounded: embedded.bounded,
         };
         self.pending.push(Item {
             frame: OutFrame {
@@ -205,6 +206,7 @@ impl Step<'_> {
                 row,
                 agent: embedded.agent,
                 key: embedded.key,
+                first: None,
             },
             after: None,
         });
@@ -244,7 +246,7 @@ impl Step<'_> {
         let mut present = self.present(id)?;
         present.values.applications = present.values.applications.saturating_add(1);
         present.values.last_reinforced = self.sequencer.last_time;
-        let applications = present.values.applications;
+        let applications = present.values.all_applications();
         self.revise_vitals(present, EventType::Reinforced, id)?;
         Ok(Reply::Applications(applications))
     }
@@ -406,6 +408,8 @@ impl Step<'_> {
             change,
             prev: present.values.vitals_lsn,
             traits_lsn: present.values.traits_lsn,
+            others: present.values.others,
+            updated_at: None,
             unknown: UnknownFields::default(),
         };
         let mut payload = Vec::new();
@@ -429,6 +433,8 @@ impl Step<'_> {
         present.values.updated_at = header.time;
         present.values.expires_at = traits.expires_at;
         present.values.pinned = traits.pinned;
+        present.values.bounded = traits.is_bounded();
+        traits.updated_at = None;
         let mut payload = Vec::new();
         traits.encode(&mut payload);
         present.traits = Some(Arc::new(traits));

@@ -65,6 +65,8 @@ pub struct CheckpointCollective {
     pub agents: Vec<String>,
     /// The rows that there are, ascending, adjacent ones in one run.
     pub runs: Vec<RowRun>,
+    /// Whether those rows do not stand in the order of time, then id, and whether not in that of ids.
+    pub out_of_order: [bool; 2],
 }
 
 impl CheckpointCollective {
@@ -168,6 +170,8 @@ fn encode_collective(collective: &CheckpointCollective, out: &mut Vec<u8>) {
     out.extend_from_slice(&collective.number.to_le_bytes());
     out.extend_from_slice(&collective.row_count.to_le_bytes());
     out.extend_from_slice(&collective.id.as_u128().to_be_bytes());
+    let [by_time, by_id] = collective.out_of_order.map(u32::from);
+    out.extend_from_slice(&(by_time | by_id << 1).to_le_bytes());
     put_count(out, collective.definitions.len());
     put_count(out, collective.agents.len());
     put_count(out, collective.runs.len());
@@ -198,6 +202,10 @@ fn decode_collective(
     let number = cursor.u32()?;
     let row_count = cursor.u32()?;
     let id = CollectiveId::from_u128(u128::from_be_bytes(*cursor.array()?));
+    let out_of_order = match cursor.u32()? {
+        flags @ 0..=3 => [flags & 1 != 0, flags & 2 != 0],
+        _ => return Err(cursor.wrong("an order has no meaning")),
+    };
     let [definitions, agents, runs] = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
     let mut collective = CheckpointCollective {
         number,
@@ -207,6 +215,7 @@ fn decode_collective(
         definitions: Vec::new(),
         agents: Vec::new(),
         runs: Vec::new(),
+        out_of_order,
     };
     for _ in 0..definitions {
         let lsn = Lsn::new(cursor.u64()?);
