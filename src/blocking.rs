@@ -4,7 +4,15 @@
 //! the caller commits itself, which saves two hand-offs; reads run on the caller's thread. For
 //! threads that may block: not for a runtime's workers.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    error::Error,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
 
 use crate::{
     config::Config,
@@ -15,9 +23,10 @@ use crate::{
     model::{
         Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
         DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
-        ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
-        Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        ExperienceUpdate, ExportOptions, Fragmentation, Health, ImportOptions, ImportReport,
+        InstanceId, LogOptions, LogPage, NewExperience, Page, PageResult, SalvageReport,
+        SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
+        VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -72,6 +81,29 @@ impl Iterator for ExperienceStream {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.0.recv_here()
+    }
+}
+
+/// The lines of an export, for a thread that may wait; see [`crate::ExportStream`].
+#[derive(Debug)]
+pub struct ExportStream(db::ExportStream);
+
+impl Iterator for ExportStream {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.0.recv_here()
+    }
+}
+
+/// Lines that are there when they are asked for, or for which the thread may wait.
+struct Lines<I>(I);
+
+impl<I: Iterator + Unpin> Stream for Lines<I> {
+    type Item = I::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next())
     }
 }
 
@@ -163,6 +195,31 @@ impl PulseDB {
         page: Page,
     ) -> Result<ExperienceStream> {
         block_on(self.0.stream_experiences(collective, page)).map(ExperienceStream)
+    }
+
+    /// See [`crate::PulseDB::export`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn export(&self, collective: CollectiveId, options: ExportOptions) -> Result<ExportStream> {
+        block_on(self.0.export(collective, options)).map(ExportStream)
+    }
+
+    /// See [`crate::PulseDB::import`]; `BufRead::lines` makes such lines of a file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import<L, E>(
+        &self,
+        collective: Option<CollectiveId>,
+        lines: impl IntoIterator<Item = Result<L, E>, IntoIter: Send + Unpin>,
+        options: ImportOptions,
+    ) -> Result<ImportReport>
+    where
+        L: AsRef<str> + Send,
+        E: Error + Send + Sync + 'static,
+    {
+        block_on(self.0.import(collective, Lines(lines.into_iter()), options))
     }
 
     /// See [`crate::PulseDB::watch_experiences`].

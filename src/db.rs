@@ -13,12 +13,14 @@ mod search;
 mod snapshot;
 mod streaming;
 mod tail;
+mod transfer;
 mod upkeep;
 mod vectors;
 mod watching;
 
 pub use snapshot::Snapshot;
 pub use streaming::ExperienceStream;
+pub use transfer::ExportStream;
 #[cfg(test)]
 mod damage_tests;
 

@@ -64,7 +64,7 @@ pub use config::{
     CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,
     VectorElement, WatchConfig,
 };
-pub use db::{ExperienceStream, PulseDB, Snapshot};
+pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
@@ -72,12 +72,12 @@ pub use error::{PulseDBError, Result};
 pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
     Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, EntityId, EntityKind,
-    ErasureReport, EventType, Experience, ExperienceId, ExperienceKind, ExperienceType,
-    ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem, LogOptions,
-    LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
-    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-    SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter,
+    ErasureReport, EventType, Existing, Experience, ExperienceId, ExperienceKind, ExperienceType,
+    ExperienceUpdate, ExportOptions, Fragmentation, Health, HealthStatus, ImportOptions,
+    ImportReport, InstanceId, LogItem, LogOptions, LogPage, Lsn, NewExperience, OrderBy, Page,
+    PageCursor, PageResult, RecallWeights, RecoveryReport, SalvageReport, SearchExplanation,
+    SearchFilter, SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, SyncMode, TaskId,
+    Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

@@ -1,11 +1,12 @@
 //! The database as it was at one commit.
 
 use crate::{
-    db::{ExperienceStream, PulseDB, tail::CommitterTail},
+    db::{ExperienceStream, ExportStream, PulseDB, tail::CommitterTail},
     error::{PulseDBError, Result},
     model::{
-        Collective, CollectiveId, CollectiveStats, Cursor, Experience, ExperienceId, Lsn, Page,
-        PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
+        Collective, CollectiveId, CollectiveStats, Cursor, Experience, ExperienceId, ExportOptions,
+        Lsn, Page, PageResult, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+        Timestamp, UserId,
     },
     read::reader::Reader,
     sync::Arc,
@@ -155,6 +156,7 @@ reading! {
     first_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
     last_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
     stream_experiences(collective: CollectiveId, page: Page) -> ExperienceStream;
+    export(collective: CollectiveId, options: ExportOptions) -> ExportStream;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
     get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
     get_recent_experiences_filtered(

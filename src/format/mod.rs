@@ -23,6 +23,7 @@ pub mod frame;
     reason = "read and written by the vector engine, which nothing calls yet"
 )]
 pub mod graph;
+pub mod lines;
 pub mod manifest;
 pub mod record;
 pub mod segment;
@@ -57,6 +58,7 @@ pub use frame::{
     payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
+pub use lines::{Header, Line, LineReader, LineWriter, MAX_LINE_BYTES};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
 pub use record::Record;
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_file_name, segment_file_name};

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, CollectiveId, ExperienceId, ExperienceType, InstanceId, TaskId, Timestamp};
+use super::{
+    AgentId, CollectiveId, ExperienceId, ExperienceType, InstanceId, TaskId, Timestamp, counters,
+};
 
 /// One thing an agent learned, as it stands in the database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,9 +63,7 @@ impl Experience {
     /// How often it was applied by all instances together (saturating).
     #[must_use]
     pub fn applications(&self) -> u32 {
-        self.applications
-            .values()
-            .fold(0, |sum, n| sum.saturating_add(*n))
+        counters::total(&self.applications)
     }
 
     /// Whether what it says holds at `at`: not before `valid_from`, and before `valid_to`.

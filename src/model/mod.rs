@@ -7,6 +7,7 @@
 mod activity;
 mod collective;
 mod compaction;
+pub mod counters;
 mod cursor;
 mod diagnosis;
 mod energy;
@@ -25,6 +26,7 @@ mod search;
 mod stats;
 mod sync_mode;
 mod time;
+mod transfer;
 mod verify;
 
 pub use activity::{Activity, NewActivity};
@@ -53,4 +55,5 @@ pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, Sea
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
+pub use transfer::{Existing, ExportCounts, ExportOptions, ImportOptions, ImportReport};
 pub use verify::{Damage, VerifyProgress, VerifyReport};

@@ -10,6 +10,7 @@
 pub mod cold;
 pub mod execute;
 pub mod experience_view;
+pub mod export;
 pub mod filter;
 pub mod list;
 pub mod matches;

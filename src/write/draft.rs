@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::Result,
+    error::{PulseDBError, Result},
     format::{BodyFields, FRAME_HEADER_LEN, Traits, Vitals, encode_body, payload_crc},
     model::{
-        CollectiveId, ContentHash, EmbedderIdentity, ExperienceKind, NewExperience, Timestamp,
+        CollectiveId, ContentHash, EmbedderIdentity, Experience, ExperienceKind, InstanceId,
+        NewExperience, Timestamp, counters,
     },
     simd::squared_norm,
     sync::Arc,
@@ -27,7 +28,22 @@ pub static EXTERNAL: LazyLock<EmbedderIdentity> = LazyLock::new(|| EmbedderIdent
 });
 
 /// A checked experience that may still lack its vector.
-pub struct Draft(NewExperience);
+pub struct Draft {
+    new: NewExperience,
+    origin: Option<Box<Origin>>,
+}
+
+/// What an experience keeps that was recorded elsewhere first.
+pub struct Origin {
+    /// Its id.
+    pub id: u128,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Its vitals as they came; `applications` are those of this instance.
+    pub vitals: Vitals,
+    /// Its traits as they came.
+    pub traits: Traits,
+}
 
 /// A checked experience with its vector, encoded.
 pub struct Embedded {
@@ -60,23 +76,92 @@ pub struct Embedded {
     pub expires_at: Option<Timestamp>,
     /// At creation.
     pub bounded: bool,
+    /// What it keeps from elsewhere.
+    pub origin: Option<Box<Origin>>,
 }
 
 impl Draft {
     /// Checks everything but the vector.
     pub fn new(new: NewExperience) -> Result<Self> {
         validate::experience(&new)?;
-        Ok(Self(new))
+        Ok(Self { new, origin: None })
+    }
+
+    /// Checks everything but the vector of an experience from elsewhere, which goes to `collective`.
+    /// `instance` is whose applications the vitals count.
+    pub fn imported(
+        experience: Experience,
+        collective: CollectiveId,
+        instance: InstanceId,
+    ) -> Result<Self> {
+        validate::imported(&experience)?;
+        let mut counts = experience.applications;
+        counts.retain(|_, count| *count > 0);
+        let applications = counts.remove(&instance).unwrap_or(0);
+        let mut vitals = Vitals::initial(experience.importance, experience.confidence);
+        vitals.applications = applications;
+        vitals.others = counters::total(&counts);
+        vitals.archived = experience.archived;
+        vitals.last_reinforced = unless(experience.timestamp, experience.last_reinforced);
+        vitals.updated_at = unless(experience.timestamp, experience.updated_at);
+        let traits = Traits {
+            domain: experience.domain.clone(),
+            tags: experience.tags.clone(),
+            related_files: experience.related_files.clone(),
+            expires_at: experience.expires_at,
+            valid_from: experience.valid_from,
+            valid_to: experience.valid_to,
+            pinned: experience.pinned,
+            foreign_applications: counts,
+            ..Traits::default()
+        };
+        let origin = Origin {
+            id: experience.id.as_u128(),
+            recorded_at: experience.timestamp,
+            vitals,
+            traits,
+        };
+        let (said, draft) = (
+            experience.content_hash,
+            Self::new(NewExperience {
+                embedding: Some(experience.embedding),
+                experience_type: experience.experience_type,
+                source_task: experience.source_task,
+                importance: experience.importance,
+                confidence: experience.confidence,
+                domain: experience.domain,
+                tags: experience.tags,
+                related_files: experience.related_files,
+                expires_at: experience.expires_at,
+                valid_from: experience.valid_from,
+                valid_to: experience.valid_to,
+                pinned: experience.pinned,
+                idempotency_key: experience.idempotency_key,
+                ..NewExperience::new(collective, experience.source_agent, experience.content)
+            })?,
+        );
+        let hash = content_hash(&draft.new.content);
+        if hash != said {
+            return Err(PulseDBError::validation(
+                "content_hash",
+                format!("{said:?}"),
+                format!("that of the content is {hash:?}"),
+            ));
+        }
+        Ok(Self {
+            origin: Some(Box::new(origin)),
+            ..draft
+        })
     }
 
     /// The text to embed.
     pub fn content(&self) -> &str {
-        &self.0.content
+        &self.new.content
     }
 
     /// The caller's vector, taken out.
     pub fn take_vector(&mut self) -> Option<Vec<f32>> {
-        self.0.embedding.take()
+        self.new.embedding.take()
     }
 
     /// Adds the vector, checks it against the collective's dimension, and encodes.
@@ -87,21 +172,29 @@ impl Draft {
         embedder: Option<Arc<EmbedderIdentity>>,
     ) -> Result<Embedded> {
         validate::vector("embedding", vector, usize::from(dimension))?;
-        let new = self.0;
+        let Self { new, origin } = self;
         // Norms beyond f32 saturate; `read::similarity` computes such rows anew.
         let inverse_norm = (1.0 / squared_norm(vector).sqrt())
             .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
             as f32;
         let kind = new.experience_type.kind();
-        let traits = Traits {
-            domain: new.domain,
-            tags: new.tags,
-            related_files: new.related_files,
-            expires_at: new.expires_at,
-            valid_from: new.valid_from,
-            valid_to: new.valid_to,
-            pinned: new.pinned,
-            ..Traits::default()
+        let (first_vitals, first_traits);
+        let (vitals, traits) = match &origin {
+            Some(origin) => (&origin.vitals, &origin.traits),
+            None => {
+                first_vitals = Vitals::initial(new.importance, new.confidence);
+                first_traits = Traits {
+                    domain: new.domain,
+                    tags: new.tags,
+                    related_files: new.related_files,
+                    expires_at: new.expires_at,
+                    valid_from: new.valid_from,
+                    valid_to: new.valid_to,
+                    pinned: new.pinned,
+                    ..Traits::default()
+                };
+                (&first_vitals, &first_traits)
+            }
         };
         let mut payload = Vec::with_capacity(payload_capacity(vector.len(), &new.content));
         encode_body(
@@ -114,9 +207,9 @@ impl Draft {
                 idempotency_key: new.idempotency_key.as_deref(),
                 content_hash: content_hash(&new.content),
                 inverse_norm,
-                vitals: &Vitals::initial(new.importance, new.confidence),
-                traits: &traits,
-                recorded_at: None,
+                vitals,
+                traits,
+                recorded_at: origin.as_ref().map(|origin| origin.recorded_at),
             },
             vector,
         );
@@ -135,6 +228,7 @@ impl Draft {
             pinned: new.pinned,
             expires_at: new.expires_at,
             bounded: traits.is_bounded(),
+            origin,
         })
     }
 }
@@ -149,6 +243,11 @@ impl Embedded {
     pub fn bytes(&self) -> usize {
         self.payload.len() + FRAME_HEADER_LEN
     }
+}
+
+/// A time that is not the one that it is by default.
+fn unless(default: Timestamp, time: Timestamp) -> Option<Timestamp> {
+    (time != default).then_some(time)
 }
 
 /// Vector, content, and room for the usual other fields.

@@ -2,7 +2,9 @@
 
 use crate::{
     error::Result,
-    model::{CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, UserId},
+    model::{
+        Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceUpdate, UserId,
+    },
     write::draft::Embedded,
 };
 
@@ -52,6 +54,10 @@ pub enum Change {
     Reinforce(ExperienceId),
     /// Delete an experience.
     Delete(ExperienceId),
+    /// Record an experience that was recorded elsewhere first, or change the one that has its id.
+    Import(Embedded, Existing),
+    /// Create a collective with its id from elsewhere, unless there is one of that id.
+    RestoreCollective(Box<Collective>),
     /// Nothing, but make durable all that came before, whatever the sync mode.
     Flush,
 }
@@ -65,8 +71,21 @@ pub enum Reply {
     Experience(ExperienceId),
     /// How often the experience was applied by now.
     Applications(u32),
+    /// What became of an experience from elsewhere.
+    Imported(Imported),
     /// Done.
     Done,
+}
+
+/// What became of an experience from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// It is new.
+    Created,
+    /// It was there, and changed.
+    Changed,
+    /// It was there, and is as it was.
+    Unchanged,
 }
 
 /// What a request answers: one reply per change, or why nothing was changed.

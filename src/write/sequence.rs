@@ -4,6 +4,9 @@
 //! identity, the new values. Every refusal happens here, before anything is appended. A request
 //! that is refused leaves no trace in the group.
 
+mod append;
+mod import;
+
 use std::collections::BTreeMap;
 
 use crate::{
@@ -12,12 +15,12 @@ use crate::{
     format::{
         CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc,
     },
-    log::{OutFrame, Place},
+    log::OutFrame,
     model::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, Lsn, Timestamp, UserId, limits,
     },
-    state::{Applier, Mutation, Row, RowRef},
+    state::{Applier, Mutation, RowRef},
     sync::Arc,
     write::{
         draft::Embedded,
@@ -151,6 +154,8 @@ impl Step<'_> {
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
+            Change::Import(embedded, existing) => self.import(embedded, existing),
+            Change::RestoreCollective(definition) => self.restore_collective(*definition),
         }
     }
 
@@ -161,55 +166,8 @@ impl Step<'_> {
         {
             return Ok(Reply::Experience(ExperienceId::from_u128(id)));
         }
-        let in_table = self
-            .applier
-            .tables()
-            .get(number)
-            .map_or(0, |t| t.row_count());
-        let at = RowRef {
-            collective: number,
-            row: self.pending.next_row(number, in_table),
-        };
-        if at.row == u32::MAX {
-            return Err(PulseDBError::conflict(
-                "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
-            ));
-        }
         let id = self.next_id();
-        let mut header = self.header(RecordKind::Body, at, id);
-        header.dimension = embedded.dimension;
-        header.payload_crc = embedded.payload_crc;
-        header.payload_len = embedded.payload.len() as u32;
-        let row = Row {
-            lsn: header.lsn,
-            id,
-            time: header.time,
-            place: Place::NOWHERE,
-            frame_bytes: header.frame_len() as u32,
-            agent: 0,
-            inverse_norm: embedded.inverse_norm,
-            importance: embedded.importance,
-            confidence: embedded.confidence,
-            kind: Some(embedded.kind),
-            pinned: embedded.pinned,
-            keyed: embedded.key.is_some(),
-            expires_at: embedded.expires_at,
-            bounded: embedded.bounded,
-        };
-        self.pending.push(Item {
-            frame: OutFrame {
-                header,
-                payload: embedded.payload.into(),
-            },
-            mutation: Mutation::Record {
-                at,
-                row,
-                agent: embedded.agent,
-                key: embedded.key,
-                first: None,
-            },
-            after: None,
-        });
+        self.append(number, embedded, id)?;
         Ok(Reply::Experience(ExperienceId::from_u128(id)))
     }
 
@@ -389,9 +347,20 @@ impl Step<'_> {
     /// Writes the vitals that `present` now has.
     fn revise_vitals(
         &mut self,
+        present: Present,
+        change: EventType,
+        id: ExperienceId,
+    ) -> Result<Present> {
+        self.revise_vitals_at(present, change, id, None)
+    }
+
+    /// The same of what changed at another time than now.
+    fn revise_vitals_at(
+        &mut self,
         mut present: Present,
         change: EventType,
         id: ExperienceId,
+        updated_at: Option<Timestamp>,
     ) -> Result<Present> {
         if present.values.damaged_place.is_some() {
             return Err(PulseDBError::conflict(format!(
@@ -409,13 +378,13 @@ impl Step<'_> {
             prev: present.values.vitals_lsn,
             traits_lsn: present.values.traits_lsn,
             others: present.values.others,
-            updated_at: None,
+            updated_at,
             unknown: UnknownFields::default(),
         };
         let mut payload = Vec::new();
         vitals.encode(&mut payload);
         present.values.vitals_lsn = header.lsn;
-        present.values.updated_at = header.time;
+        present.values.updated_at = updated_at.unwrap_or(header.time);
         let mutation = Mutation::Revise {
             at: present.at,
             values: present.values,
@@ -425,16 +394,27 @@ impl Step<'_> {
     }
 
     /// Writes `traits` as the row's traits.
-    fn revise_traits(&mut self, mut present: Present, mut traits: Traits, id: ExperienceId) {
+    fn revise_traits(&mut self, present: Present, traits: Traits, id: ExperienceId) {
+        self.revise_traits_at(present, traits, id, None);
+    }
+
+    /// The same of what changed at another time than now.
+    fn revise_traits_at(
+        &mut self,
+        mut present: Present,
+        mut traits: Traits,
+        id: ExperienceId,
+        updated_at: Option<Timestamp>,
+    ) {
         let header = self.header(RecordKind::Traits, present.at, id.as_u128());
         traits.prev = present.values.traits_lsn;
         traits.vitals_lsn = present.values.vitals_lsn;
         present.values.traits_lsn = header.lsn;
-        present.values.updated_at = header.time;
+        present.values.updated_at = updated_at.unwrap_or(header.time);
         present.values.expires_at = traits.expires_at;
         present.values.pinned = traits.pinned;
         present.values.bounded = traits.is_bounded();
-        traits.updated_at = None;
+        traits.updated_at = updated_at;
         let mut payload = Vec::new();
         traits.encode(&mut payload);
         present.traits = Some(Arc::new(traits));

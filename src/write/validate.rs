@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, ExperienceType, ExperienceUpdate, NewExperience, RecallWeights, Timestamp,
+        DecayConfig, Experience, ExperienceType, ExperienceUpdate, NewExperience, RecallWeights,
+        Timestamp,
         limits::{
-            MAX_AGENT_CHARS, MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION,
-            MAX_DOMAIN_CHARS, MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES, MAX_IDEMPOTENCY_KEY_BYTES,
-            MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS, MAX_RELATED_FILES, MAX_TAG_KEY_CHARS,
-            MAX_TAG_VALUE_CHARS, MAX_TAGS,
+            MAX_AGENT_CHARS, MAX_APPLICATION_INSTANCES, MAX_COLLECTIVE_NAME_CHARS,
+            MAX_CONTENT_BYTES, MAX_DIMENSION, MAX_DOMAIN_CHARS, MAX_DOMAINS,
+            MAX_EXPERIENCE_TYPE_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_NAME_CHARS,
+            MAX_RELATED_FILE_CHARS, MAX_RELATED_FILES, MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_CHARS,
+            MAX_TAGS,
         },
     },
     simd::squared_norm,
@@ -48,6 +50,22 @@ pub fn experience(new: &NewExperience) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What an experience from elsewhere has and a new one has not.
+pub fn imported(experience: &Experience) -> Result<()> {
+    if experience.id.as_u128() == 0 {
+        return Err(PulseDBError::validation(
+            "id",
+            experience.id,
+            "it must name an experience",
+        ));
+    }
+    count(
+        "applications",
+        experience.applications.len(),
+        MAX_APPLICATION_INSTANCES,
+    )
 }
 
 /// The fields that an update names.

@@ -1,0 +1,83 @@
+//! Which row does a new experience become?
+
+use super::Step;
+use crate::{
+    error::{PulseDBError, Result},
+    format::RecordKind,
+    log::{OutFrame, Place},
+    state::{Mutation, Row, RowRef, replay::first_values},
+    sync::Arc,
+    write::{
+        draft::Embedded,
+        pending::{Item, Present},
+    },
+};
+
+impl Step<'_> {
+    /// Adds the next row to the collective with this number.
+    pub(super) fn append(&mut self, number: u32, embedded: Embedded, id: u128) -> Result<()> {
+        let in_table = self
+            .applier
+            .tables()
+            .get(number)
+            .map_or(0, |t| t.row_count());
+        let at = RowRef {
+            collective: number,
+            row: self.pending.next_row(number, in_table),
+        };
+        if at.row == u32::MAX {
+            return Err(PulseDBError::conflict(
+                "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
+            ));
+        }
+        let mut header = self.header(RecordKind::Body, at, id);
+        header.dimension = embedded.dimension;
+        header.payload_crc = embedded.payload_crc;
+        header.payload_len = embedded.payload.len() as u32;
+        let origin = embedded.origin;
+        let row = Row {
+            lsn: header.lsn,
+            id,
+            time: origin.as_ref().map_or(header.time, |it| it.recorded_at),
+            place: Place::NOWHERE,
+            frame_bytes: header.frame_len() as u32,
+            agent: 0,
+            inverse_norm: embedded.inverse_norm,
+            importance: embedded.importance,
+            confidence: embedded.confidence,
+            kind: Some(embedded.kind),
+            pinned: embedded.pinned,
+            keyed: embedded.key.is_some(),
+            expires_at: embedded.expires_at,
+            bounded: embedded.bounded,
+        };
+        let first = origin
+            .as_ref()
+            .and_then(|origin| first_values(&row, &origin.vitals));
+        // A row that this group may change: its traits are nowhere else yet.
+        let after = origin.map(|origin| Present {
+            at,
+            row,
+            values: first
+                .as_deref()
+                .copied()
+                .unwrap_or_else(|| row.initial_values()),
+            traits: Some(Arc::new(origin.traits)),
+        });
+        self.pending.push(Item {
+            frame: OutFrame {
+                header,
+                payload: embedded.payload.into(),
+            },
+            mutation: Mutation::Record {
+                at,
+                row,
+                agent: embedded.agent,
+                key: embedded.key,
+                first,
+            },
+            after,
+        });
+        Ok(())
+    }
+}
