@@ -23,6 +23,8 @@ mod history;
 mod index;
 mod matrix;
 mod model;
+mod ordered;
 mod support;
+mod transfer;
 mod verify;
 mod watching;
