@@ -613,8 +613,14 @@ fn one_that_was_deleted_comes_back_and_the_past_keeps_its_own() {
             assert_eq!(db.get_experience(id).await.unwrap(), fresh);
             let past = db.snapshot_at(at.lsn).await.unwrap();
             assert_eq!(past.get_experience(id).await.unwrap(), old);
-            assert_eq!(past.first_n(team, 9).await.unwrap(), [old.clone()]);
-            assert_eq!(db.first_n(team, 9).await.unwrap(), [fresh.clone()]);
+            assert_eq!(
+                past.first_n(team, 9).await.unwrap(),
+                std::slice::from_ref(&old)
+            );
+            assert_eq!(
+                db.first_n(team, 9).await.unwrap(),
+                std::slice::from_ref(&fresh)
+            );
         };
         assert_eq!(before.get_experience(id).await.unwrap(), old);
         assert!(between.get_experience(id).await.is_err());
@@ -631,7 +637,10 @@ fn one_that_was_deleted_comes_back_and_the_past_keeps_its_own() {
         assert_eq!(past.get_experience(id).await.unwrap(), old);
         assert_eq!(merge(&db, &exported).await.created, 1);
         let past = db.snapshot_at(at.lsn).await.unwrap();
-        assert_eq!(past.first_n(team, 9).await.unwrap(), [old.clone()]);
+        assert_eq!(
+            past.first_n(team, 9).await.unwrap(),
+            std::slice::from_ref(&old)
+        );
         assert_eq!(past.get_experience(id).await.unwrap(), old);
         assert_eq!(db.get_experience(id).await.unwrap(), fresh);
         assert_clean(&db).await;
