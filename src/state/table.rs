@@ -419,6 +419,9 @@ impl Table {
     /// last one given out. What nobody has asked for before does not stay in memory.
     pub(super) fn for_each_needed(&self, from: u32, mut look: impl FnMut(u32, &Row)) -> u32 {
         let (end, horizon) = (self.row_count(), self.horizon());
+        if from >= end {
+            return from;
+        }
         let chunks = self.chunks.load().unwrap_or_default();
         let (first_chunk, _) = locate(from);
         for (index, chunk) in chunks.iter().enumerate().skip(first_chunk) {
@@ -438,7 +441,7 @@ impl Table {
                 }
             });
         }
-        end.max(from)
+        end
     }
 
     /// Which of its chunks take memory, or will.

@@ -17,12 +17,17 @@ use crate::support::{DIMENSION, World, config, everything, new, refused_field, r
 
 /// The lines of a collective.
 pub async fn lines(db: &PulseDB, team: CollectiveId) -> Vec<String> {
-    let mut export = db.export(team, ExportOptions::default()).await.unwrap();
+    let export = db.export(team, ExportOptions::default()).await.unwrap();
+    let mut export = is_send(export);
     let mut lines = Vec::new();
     while let Some(line) = export.recv().await {
         lines.push(line.unwrap());
     }
     lines
+}
+
+fn is_send<T: Send>(future: T) -> T {
+    future
 }
 
 pub async fn import(
@@ -32,7 +37,7 @@ pub async fn import(
     options: ImportOptions,
 ) -> Result<ImportReport> {
     let lines: Vec<Result<String>> = lines.iter().cloned().map(Ok).collect();
-    db.import(collective, stream::iter(lines), options).await
+    is_send(db.import(collective, stream::iter(lines), options)).await
 }
 
 async fn merge(db: &PulseDB, lines: &[String]) -> ImportReport {
@@ -198,6 +203,48 @@ fn an_export_of_an_import_is_the_same_export() {
         assert_eq!(after.timestamp, before.timestamp);
         assert_eq!(after.applications(), before.applications() + 1);
         assert!(after.updated_at > before.updated_at);
+    });
+}
+
+#[test]
+fn vectors_come_back_bit_for_bit() {
+    const COMPONENTS: usize = 4096;
+    run(async {
+        let wide = pulsedb::Config {
+            embedding_dimension: pulsedb::EmbeddingDimension::Custom(COMPONENTS),
+            ..config()
+        };
+        let (here, there) = (World::with(wide.clone()), World::with(wide));
+        let (db, copy) = (here.open().await, there.open().await);
+        let team = db.create_collective("team").await.unwrap();
+        let mut bits = 1_u32;
+        let mut any = || loop {
+            bits = bits.wrapping_mul(0x9E37_79B1).wrapping_add(0x85EB_CA6B);
+            let number = f32::from_bits(bits ^ (bits >> 15));
+            if number.is_finite() {
+                return number;
+            }
+        };
+        for number in 0..30 {
+            let one = NewExperience {
+                embedding: Some((0..COMPONENTS).map(|_| any()).collect()),
+                importance: any().abs().fract(),
+                ..new(team, number.to_string())
+            };
+            db.record_experience(one).await.unwrap();
+        }
+        merge(&copy, &lines(&db, team).await).await;
+        let bits = |all: Vec<Experience>| -> Vec<u32> {
+            let vectors = all.iter().flat_map(|one| {
+                one.embedding
+                    .iter()
+                    .chain([&one.importance])
+                    .map(|it| it.to_bits())
+            });
+            vectors.collect()
+        };
+        let (mine, theirs) = (everything(&db, team).await, everything(&copy, team).await);
+        assert!(bits(mine) == bits(theirs));
     });
 }
 
