@@ -257,8 +257,8 @@ impl PulseDB {
         let limit = COMMIT_BYTES.min(self.config().max_commit_bytes);
         let (mut changes, mut bytes) = (Vec::new(), 0);
         for one in embedded {
-            let more = one.bytes() + CHANGE_BYTES;
-            if bytes + more > limit && !changes.is_empty() {
+            let all = bytes + one.bytes() + (changes.len() + 1) * CHANGE_BYTES;
+            if all > limit && !changes.is_empty() {
                 let full = std::mem::take(&mut changes);
                 import.note(self.commit(full, bytes).await?)?;
                 bytes = 0;
