@@ -5,6 +5,8 @@
 //! newer than the reader's snapshot; the row decides. Ids that a checkpoint holds are looked up there,
 //! in place; the shards have those given since.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use crate::{
     format::Checkpoint,
     log::Place,
@@ -30,7 +32,7 @@ pub struct IdIndex {
     base: Option<Arc<Checkpoint>>,
     /// Rows that had an id before it was given to another row, because an experience that was deleted
     /// was imported again: older snapshots see them. Nearly always empty.
-    former: Mutex<Vec<(u128, RowRef)>>,
+    former: Mutex<HashMap<u128, Vec<RowRef>>>,
 }
 
 impl Default for IdIndex {
@@ -83,11 +85,10 @@ impl IdIndex {
 
     /// The rows that had `id` before the one that it was last given to, as far as somebody may see them.
     pub fn former(&self, id: u128) -> Vec<RowRef> {
-        let fresh: Vec<_> = self.former.lock().clone();
-        let fresh = fresh.into_iter().filter(|(of, _)| *of == id);
+        let fresh = self.former.lock().get(&id).cloned().unwrap_or_default();
         let base = self.base.iter().flat_map(|base| base.find_ids(id));
         let base = base.map(|((collective, row), _)| RowRef { collective, row });
-        fresh.map(|(_, row)| row).chain(base).collect()
+        fresh.into_iter().chain(base).collect()
     }
 
     /// Points `id` to a row whose body stands at `place`.
@@ -95,7 +96,7 @@ impl IdIndex {
         let Some(shard) = self.shard(id) else { return };
         let mut shard = shard.write();
         if let Some(former) = shard.insert(id, row, place) {
-            self.former.lock().push((id, former));
+            self.former.lock().entry(id).or_default().push(former);
         }
     }
 
@@ -105,8 +106,11 @@ impl IdIndex {
             let mut shard = shard.write();
             if shard.get(id).is_some_and(|entry| entry.row == row) {
                 shard.remove(id);
-            } else {
-                self.former.lock().retain(|(_, former)| *former != row);
+            } else if let Entry::Occupied(mut former) = self.former.lock().entry(id) {
+                former.get_mut().retain(|former| *former != row);
+                if former.get().is_empty() {
+                    former.remove();
+                }
             }
         }
     }
@@ -116,7 +120,9 @@ impl IdIndex {
         for shard in &self.shards {
             shard.write().retain(|row| row.collective != collective);
         }
-        let mut former = self.former.lock();
-        former.retain(|(_, row)| row.collective != collective);
+        self.former.lock().retain(|_, rows| {
+            rows.retain(|row| row.collective != collective);
+            !rows.is_empty()
+        });
     }
 }
