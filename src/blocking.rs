@@ -4,7 +4,15 @@
 //! the caller commits itself, which saves two hand-offs; reads run on the caller's thread. For
 //! threads that may block: not for a runtime's workers.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    error::Error,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
 
 use crate::{
     config::Config,
@@ -16,10 +24,11 @@ use crate::{
         Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
         CompactionReport, ContextCandidates, ContextRequest, Cursor, DatabaseMetadata, DecayConfig,
         DerivedInsight, Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation,
-        ExperienceUpdate, Fragmentation, Health, InsightFilter, InsightHit, InsightId, InstanceId,
-        LogOptions, LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page,
-        PageResult, RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
-        SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, UserId,
+        ExperienceUpdate, ExportOptions, Fragmentation, Health, ImportOptions, ImportReport,
+        InsightFilter, InsightHit, InsightId, InstanceId, LogOptions, LogPage, Neighbour,
+        NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, RelatedExperience,
+        RelationDirection, RelationFilter, RelationId, RelationType, SalvageReport,
+        SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
         VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
@@ -63,6 +72,41 @@ impl Iterator for WatchStream {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.recv()
+    }
+}
+
+/// The experiences of a collective, for a thread that may wait; see [`crate::ExperienceStream`].
+#[derive(Debug)]
+pub struct ExperienceStream(db::ExperienceStream);
+
+impl Iterator for ExperienceStream {
+    type Item = Result<Experience>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.0.recv_here()
+    }
+}
+
+/// The lines of an export, for a thread that may wait; see [`crate::ExportStream`].
+#[derive(Debug)]
+pub struct ExportStream(db::ExportStream);
+
+impl Iterator for ExportStream {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.0.recv_here()
+    }
+}
+
+/// Lines that are there when they are asked for, or for which the thread may wait.
+struct Lines<I>(I);
+
+impl<I: Iterator + Unpin> Stream for Lines<I> {
+    type Item = I::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next())
     }
 }
 
@@ -144,6 +188,43 @@ impl PulseDB {
         self.0.is_read_only()
     }
 
+    /// See [`crate::PulseDB::stream_experiences`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream_experiences(
+        &self,
+        collective: CollectiveId,
+        page: Page,
+    ) -> Result<ExperienceStream> {
+        block_on(self.0.stream_experiences(collective, page)).map(ExperienceStream)
+    }
+
+    /// See [`crate::PulseDB::export`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn export(&self, collective: CollectiveId, options: ExportOptions) -> Result<ExportStream> {
+        block_on(self.0.export(collective, options)).map(ExportStream)
+    }
+
+    /// See [`crate::PulseDB::import`]; `BufRead::lines` makes such lines of a file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import<L, E>(
+        &self,
+        collective: Option<CollectiveId>,
+        lines: impl IntoIterator<Item = Result<L, E>, IntoIter: Send + Unpin>,
+        options: ImportOptions,
+    ) -> Result<ImportReport>
+    where
+        L: AsRef<str> + Send,
+        E: Error + Send + Sync + 'static,
+    {
+        block_on(self.0.import(collective, Lines(lines.into_iter()), options))
+    }
+
     /// See [`crate::PulseDB::watch_experiences`].
     ///
     /// # Errors
@@ -217,6 +298,11 @@ waiting! {
     get_experience_view(id: ExperienceId) -> ExperienceView;
     get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
     energy(id: ExperienceId) -> f32;
+    get_experience_as_of(id: ExperienceId, as_of: Timestamp) -> Experience;
+    energies(ids: &[ExperienceId]) -> Vec<Option<f32>>;
+    list_cold_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
+    first_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
+    last_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
     get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
     get_recent_experiences_filtered(

@@ -15,12 +15,16 @@ mod insights;
 mod relations;
 mod search;
 mod snapshot;
+mod streaming;
 mod tail;
+mod transfer;
 mod upkeep;
 mod vectors;
 mod watching;
 
 pub use snapshot::Snapshot;
+pub use streaming::ExperienceStream;
+pub use transfer::ExportStream;
 #[cfg(test)]
 mod damage_tests;
 

@@ -65,7 +65,7 @@ pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
     RetentionConfig, VectorElement, WatchConfig,
 };
-pub use db::{PulseDB, Snapshot};
+pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
@@ -75,14 +75,15 @@ pub use model::{
     Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
     CompactionReport, ContextCandidates, ContextExperience, ContextInsight, ContextQuery,
     ContextRequest, ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight,
-    Diagnosis, Direction, EntityId, EntityKind, ErasureReport, EventType, Experience, ExperienceId,
-    ExperienceKind, ExperienceRelation, ExperienceType, ExperienceUpdate, Fragmentation, Health,
-    HealthStatus, InsightFilter, InsightHit, InsightId, InsightType, InstanceId, LogItem,
-    LogOptions, LogPage, Lsn, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation,
-    OrderBy, Page, PageCursor, PageResult, RecallWeights, RecoveryReport, RelatedExperience,
-    RelationDirection, RelationFilter, RelationId, RelationType, SalvageReport, SearchExplanation,
-    SearchFilter, SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode,
-    TaskId, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+    Diagnosis, Direction, EntityId, EntityKind, ErasureReport, EventType, Existing, Experience,
+    ExperienceId, ExperienceKind, ExperienceRelation, ExperienceType, ExperienceUpdate,
+    ExportOptions, Fragmentation, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter,
+    InsightHit, InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, Lsn, Neighbour,
+    NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult,
+    RecallWeights, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
+    RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
+    SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timestamp,
+    UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

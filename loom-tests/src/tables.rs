@@ -120,6 +120,7 @@ pub fn record(row: u32, lsn: u64) -> Mutation {
         },
         agent: "agent".into(),
         key: None,
+        first: None,
     }
 }
 

@@ -4,10 +4,10 @@ use crate::{
     db::{PulseDB, collectives::unexpected},
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, EntityKind, Experience, ExperienceId, ExperienceUpdate, NewExperience, Page,
-        PageResult, SearchFilter, limits::MAX_GET_IDS,
+        CollectiveId, Direction, EntityKind, Experience, ExperienceId, ExperienceUpdate,
+        NewExperience, Page, PageResult, SearchFilter, Timestamp, limits::MAX_GET_IDS,
     },
-    read::{experience_view::ExperienceView, list, point::ReadRow},
+    read::{cold, experience_view::ExperienceView, list, point::ReadRow},
     write::{
         draft::Draft,
         request::{Change, Reply},
@@ -143,6 +143,24 @@ impl PulseDB {
             .await
     }
 
+    /// One experience, if what it says holds at `as_of`: not before its `valid_from`, and before its
+    /// `valid_to`.
+    ///
+    /// # Errors
+    /// As [`PulseDB::get_experience`]; [`PulseDBError::NotFound`] also outside of those bounds.
+    pub async fn get_experience_as_of(
+        &self,
+        id: ExperienceId,
+        as_of: Timestamp,
+    ) -> Result<Experience> {
+        let experience = self.get_experience(id).await?;
+        if experience.holds_at(as_of) {
+            Ok(experience)
+        } else {
+            Err(not_found(id))
+        }
+    }
+
     /// One experience as it stands, read in place: without copying its text and its vector.
     ///
     /// # Errors
@@ -171,13 +189,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Validation`] for more than 10,000 ids, [`PulseDBError::Corrupted`].
     pub async fn get_experiences(&self, ids: &[ExperienceId]) -> Result<Vec<Option<Experience>>> {
-        if ids.len() > MAX_GET_IDS {
-            return Err(PulseDBError::validation(
-                "ids",
-                format!("{} ids", ids.len()),
-                format!("there may be {MAX_GET_IDS}"),
-            ));
-        }
+        check_count(ids)?;
         let ids = ids.to_vec();
         self.read(move |reader| {
             let point = reader.point();
@@ -197,21 +209,35 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
-        let mut energy = None;
-        self.with_point(|point| {
-            point.with_row(id, |table, row| {
-                let values = row.values();
-                energy = table.definition(point.view.lsn()).map(|definition| {
-                    definition.decay.energy(
-                        values.importance,
-                        values.applications,
-                        values.last_reinforced,
-                        point.now,
-                    )
-                });
-            })
-        })??;
-        energy.ok_or_else(|| not_found(id))
+        self.with_point(|point| point.energy(id))?
+    }
+
+    /// How warm many experiences of one snapshot are now, in the order asked for; `None` for what does
+    /// not exist.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Validation`] for more than 10,000 ids.
+    pub async fn energies(&self, ids: &[ExperienceId]) -> Result<Vec<Option<f32>>> {
+        check_count(ids)?;
+        let ids = ids.to_vec();
+        self.read(move |reader| cold::energies(reader, &ids)).await
+    }
+
+    /// What has cooled down: the experiences whose energy is now below the collective's `decay.floor`,
+    /// coldest first, ties by id, at most `limit`. Pinned and archived ones are left out: they do not
+    /// cool, or were put aside already.
+    ///
+    /// Looks at every row of the collective, but reads only what it answers.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`] unless the limit is in 1–1000.
+    pub async fn list_cold_experiences(
+        &self,
+        collective: CollectiveId,
+        limit: usize,
+    ) -> Result<Vec<Experience>> {
+        self.read(move |reader| cold::coldest(reader, collective, limit))
+            .await
     }
 
     /// One page of a collective by time or id; see [`Page`].
@@ -225,6 +251,37 @@ impl PulseDB {
     ) -> Result<PageResult<Experience>> {
         self.read(move |reader| list::page(reader, collective, &page))
             .await
+    }
+
+    /// The `n` oldest experiences of a collective, archived ones too, oldest first.
+    ///
+    /// # Errors
+    /// As [`PulseDB::list_experiences`], for `n` as the limit.
+    pub async fn first_n(&self, collective: CollectiveId, n: usize) -> Result<Vec<Experience>> {
+        self.end_of_list(collective, Direction::Ascending, n).await
+    }
+
+    /// The `n` newest experiences of a collective, archived ones too, newest first.
+    ///
+    /// # Errors
+    /// As [`PulseDB::list_experiences`], for `n` as the limit.
+    pub async fn last_n(&self, collective: CollectiveId, n: usize) -> Result<Vec<Experience>> {
+        self.end_of_list(collective, Direction::Descending, n).await
+    }
+
+    async fn end_of_list(
+        &self,
+        collective: CollectiveId,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Experience>> {
+        let page = Page {
+            direction,
+            limit,
+            ..Page::default()
+        };
+        let listed = self.list_experiences(collective, page).await?;
+        Ok(listed.items)
     }
 
     /// The newest experiences that are not archived, newest first.
@@ -253,6 +310,17 @@ impl PulseDB {
         self.read(move |reader| list::recent(reader, collective, limit, &filter))
             .await
     }
+}
+
+fn check_count(ids: &[ExperienceId]) -> Result<()> {
+    if ids.len() > MAX_GET_IDS {
+        return Err(PulseDBError::validation(
+            "ids",
+            format!("{} ids", ids.len()),
+            format!("there may be {MAX_GET_IDS}"),
+        ));
+    }
+    Ok(())
 }
 
 fn not_found(id: ExperienceId) -> PulseDBError {

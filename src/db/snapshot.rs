@@ -1,14 +1,14 @@
 //! The database as it was at one commit.
 
 use crate::{
-    db::{PulseDB, tail::CommitterTail},
+    db::{ExperienceStream, ExportStream, PulseDB, tail::CommitterTail},
     error::{PulseDBError, Result},
     model::{
         Activity, AgentId, Collective, CollectiveId, CollectiveStats, ContextCandidates,
         ContextRequest, Cursor, DerivedInsight, Experience, ExperienceId, ExperienceRelation,
-        InsightFilter, InsightHit, InsightId, Lsn, Neighbour, Page, PageResult, RelatedExperience,
-        RelationDirection, RelationFilter, RelationId, RelationType, SearchExplanation,
-        SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
+        ExportOptions, InsightFilter, InsightHit, InsightId, Lsn, Neighbour, Page, PageResult,
+        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
     },
     read::reader::Reader,
     sync::Arc,
@@ -153,6 +153,13 @@ reading! {
     get_experience(id: ExperienceId) -> Experience;
     get_experiences(ids: &[ExperienceId]) -> Vec<Option<Experience>>;
     energy(id: ExperienceId) -> f32;
+    get_experience_as_of(id: ExperienceId, as_of: Timestamp) -> Experience;
+    energies(ids: &[ExperienceId]) -> Vec<Option<f32>>;
+    list_cold_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
+    first_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
+    last_n(collective: CollectiveId, n: usize) -> Vec<Experience>;
+    stream_experiences(collective: CollectiveId, page: Page) -> ExperienceStream;
+    export(collective: CollectiveId, options: ExportOptions) -> ExportStream;
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
     get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
     get_recent_experiences_filtered(

@@ -8,7 +8,7 @@ use crate::{
     db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
-    model::{Collective, EmbedderIdentity},
+    model::{Collective, CollectiveId, EmbedderIdentity},
     state::Table,
     sync::Arc,
     write::draft::{Draft, Embedded},
@@ -76,6 +76,35 @@ impl PulseDB {
                 draft.embed(&vector, dimension, Some(Arc::clone(&identity)))
             })
             .collect()
+    }
+
+    /// The vectors of texts for a collective of this dimension, and whose they are.
+    pub(super) async fn embed_texts(
+        &self,
+        texts: Vec<String>,
+        dimension: u16,
+        priority: Priority,
+    ) -> Result<(Vec<Vec<f32>>, Arc<EmbedderIdentity>)> {
+        let Some(embedder) = &self.engine().embedder else {
+            return Err(PulseDBError::Embedding(
+                "the store was opened with external embeddings".into(),
+            ));
+        };
+        check_dimension(embedder.as_ref(), dimension)?;
+        let count = texts.len();
+        let vectors = embedder.embed(texts, priority).await?;
+        check_count(vectors.len(), count)?;
+        Ok((vectors, Arc::new(identity_of(embedder.as_ref())?)))
+    }
+
+    /// Waits until the index of a collective has room for more vectors.
+    pub(super) async fn make_room(&self, collective: CollectiveId) -> Result<()> {
+        let engine = self.engine();
+        let table = Arc::clone(engine.reader()?.table(collective)?);
+        if engine.indexing.has_room(&table) {
+            return Ok(());
+        }
+        self.wait_for_room(&table).await
     }
 
     /// Waits until the index of a collective has room for more vectors. Only recordings wait here:

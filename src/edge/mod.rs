@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod block_on;
 pub mod gate;
+pub mod pieces;
 pub mod pool;
 pub mod registry;
 pub mod timer;

@@ -10,7 +10,7 @@ use super::{
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
     fields::{Field, FieldWriter, Fields, missing},
 };
-use crate::model::{ContentHash, ExperienceKind, ExperienceType};
+use crate::model::{ContentHash, ExperienceKind, ExperienceType, Timestamp};
 
 /// What is to be written into a body, beside the vector.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub struct BodyFields<'a> {
     pub traits: &'a Traits,
     /// How it was derived, where it is an insight.
     pub derivation: Option<&'a Derivation>,
+    /// When it was recorded, where that is not the time of the frame: it came from elsewhere.
+    pub recorded_at: Option<Timestamp>,
 }
 
 /// A body taken apart, the vector aside: what the tests compare. Everybody else reads in place.
@@ -61,6 +63,8 @@ pub struct Body {
     pub traits: Traits,
     /// How it was derived, where it is an insight.
     pub derivation: Option<Derivation>,
+    /// When it was recorded, where that is not the time of the frame.
+    pub recorded_at: Option<Timestamp>,
     /// What a newer build stored in the type.
     pub type_unknown: UnknownFields,
     /// What a newer build stored.
@@ -94,6 +98,7 @@ impl Body {
                 .is_some()
                 .then(|| view.derivation())
                 .transpose()?,
+            recorded_at: view.recorded_at()?,
             type_unknown,
             unknown: UnknownFields::keep(view.unknown),
         })
@@ -112,6 +117,7 @@ impl Body {
             vitals: &self.vitals,
             traits: &self.traits,
             derivation: self.derivation.as_ref(),
+            recorded_at: self.recorded_at,
         };
         encode(out, &fields, vector, &self.type_unknown, &self.unknown);
     }
@@ -131,6 +137,7 @@ pub struct BodyView<'a> {
     traits: Option<Field<'a>>,
     content: Field<'a>,
     derivation: Option<Field<'a>>,
+    recorded_at: Option<Field<'a>>,
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "checked, but nobody asks for it yet")
@@ -182,6 +189,8 @@ impl BodyParts {
             traits: field(6),
             content: required(7),
             derivation: None,
+            // Whoever keeps the parts keeps the time, too.
+            recorded_at: None,
             unknown: &[],
         }
     }
@@ -243,7 +252,7 @@ impl<'a> BodyView<'a> {
             vitals,
             traits,
             content,
-            _,
+            recorded_at,
             derivation,
         ] = known;
         Ok(Self {
@@ -260,6 +269,7 @@ impl<'a> BodyView<'a> {
             traits,
             content: content.ok_or(missing("body.content", 9))?,
             derivation,
+            recorded_at,
             unknown,
         })
     }
@@ -274,6 +284,7 @@ impl<'a> BodyView<'a> {
         self.idempotency_key()?;
         self.vitals()?;
         self.traits()?;
+        self.recorded_at()?;
         Ok(())
     }
 
@@ -342,6 +353,14 @@ impl<'a> BodyView<'a> {
         Derivation::decode(&field)
     }
 
+    /// When it was recorded, where that is not the time of the frame.
+    pub fn recorded_at(&self) -> Result<Option<Timestamp>, DecodeError> {
+        let field = self.recorded_at;
+        field
+            .map(|field| field.time("body.recorded_at"))
+            .transpose()
+    }
+
     /// The first vitals.
     pub fn vitals(&self) -> Result<Vitals, DecodeError> {
         Vitals::decode(self.vitals.bytes)
@@ -385,6 +404,7 @@ fn encode(
     writer.nested(7, |out| fields.vitals.encode(out));
     writer.nested_unless_empty(8, |out| fields.traits.encode(out));
     writer.bytes(9, fields.content.as_bytes());
+    writer.time(10, fields.recorded_at);
     if let Some(derivation) = fields.derivation {
         writer.nested(11, |out| derivation.encode(out));
     }

@@ -317,13 +317,21 @@ impl Checkpoint {
     /// Collective and number of the row with this id, and where its body stands.
     #[must_use]
     pub fn find_id(&self, id: u128) -> Option<((u32, u32), FramePlace)> {
+        self.find_ids(id).next()
+    }
+
+    /// The same of all rows with this id: one that is not deleted, if there is one, and then those that
+    /// had it before.
+    pub fn find_ids(&self, id: u128) -> impl Iterator<Item = ((u32, u32), FramePlace)> {
         let rows = self.records::<{ CheckpointRow::LEN }>(&self.layout.rows);
         let table = self.records::<ID_SLOT_LEN>(&self.layout.id_slots);
-        let (number, record) = slots::probe(table, id_hash(id))
+        slots::probe(table, id_hash(id))
             .map_while(|slot| slots::number_in(u32::from_le_bytes(*slot)))
             .filter_map(|number| Some((number, rows.get(usize::try_from(number).ok()?)?)))
-            .find(|(_, record)| records::id_of(*record) == id)?;
-        Some((self.owner_of(number.into())?, records::place_of(record)))
+            .filter(move |(_, record)| records::id_of(*record) == id)
+            .filter_map(|(number, record)| {
+                Some((self.owner_of(number.into())?, records::place_of(record)))
+            })
     }
 
     /// Whose row the `at`th of all rows is.

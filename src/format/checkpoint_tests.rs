@@ -141,27 +141,27 @@ prop_compose! {
     fn row()(
         (lsn, id, place, frame_bytes, agent) in (any::<u64>(), any::<u128>(), place(), any::<u32>(), any::<u32>()),
         (inverse_norm, importance, confidence) in (number(), number(), number()),
-        (kind, pinned, keyed) in (option::of(Just(ExperienceKind::Fact)), any::<bool>(), any::<bool>()),
+        (kind, pinned, keyed, bounded) in (option::of(Just(ExperienceKind::Fact)), any::<bool>(), any::<bool>(), any::<bool>()),
         (time, expires_at) in (time(), option::of(time())),
     ) -> CheckpointRow {
         CheckpointRow {
             lsn: Lsn::new(lsn), id, time, place, frame_bytes, agent, inverse_norm, importance,
-            confidence, kind, pinned, keyed, expires_at,
+            confidence, kind, pinned, keyed, expires_at, bounded,
         }
     }
 }
 
 prop_compose! {
     fn version()(
-        (collective, row, lsn, applications) in any::<(u32, u32, u64, u32)>(),
-        (importance, confidence, archived, pinned) in (number(), number(), any::<bool>(), any::<bool>()),
+        (collective, row, lsn, applications, others) in any::<(u32, u32, u64, u32, u32)>(),
+        (importance, confidence, archived, pinned, bounded) in (number(), number(), any::<bool>(), any::<bool>(), any::<bool>()),
         (last_reinforced, updated_at, expires_at) in (time(), time(), option::of(time())),
         (vitals, traits, traits_place, damaged_place) in (any::<u64>(), any::<u64>(), place(), place()),
     ) -> CheckpointVersion {
         CheckpointVersion {
             collective, row, lsn: Lsn::new(lsn), importance, confidence, applications, archived,
             pinned, last_reinforced, updated_at, expires_at, vitals_lsn: Lsn::new(vitals),
-            traits_lsn: Lsn::new(traits), traits_place, damaged_place,
+            traits_lsn: Lsn::new(traits), traits_place, damaged_place, others, bounded,
         }
     }
 }
@@ -222,6 +222,7 @@ fn content() -> impl Strategy<Value = Content> {
                     activity("ann", 9, false),
                     activity("bob", 4, true),
                 ],
+                out_of_order: [number % 2 == 0, number % 3 == 0],
             });
         }
         content.directory.segments.push(CheckpointSegment {
@@ -398,6 +399,7 @@ fn no_flipped_bit_and_no_other_length_passes() {
             at: 0,
         }],
         activities: vec![activity("ann", 1, true), activity("bob", 1, false)],
+        out_of_order: [true, false],
     });
     let whole = file(header(), &content);
     assert!(parse(whole.clone()).is_ok());
@@ -430,6 +432,7 @@ pub(super) fn example_row() -> CheckpointRow {
         pinned: false,
         keyed: true,
         expires_at: None,
+        bounded: false,
     }
 }
 
@@ -444,6 +447,7 @@ fn a_directory_that_contradicts_itself_is_refused() {
         agents: Vec::new(),
         runs,
         activities: Vec::new(),
+        out_of_order: [false; 2],
     };
     let run = |first, count, at| RowRun { first, count, at };
     let decode = |collectives, rows| {

@@ -186,6 +186,7 @@ fn body() {
             ..Traits::default()
         },
         derivation: None,
+        recorded_at: None,
         type_unknown: UnknownFields::default(),
         unknown: UnknownFields::default(),
     };
@@ -266,6 +267,7 @@ fn insight() {
         inverse_norm: 1.0,
         vitals: Vitals::initial(1.0, 0.75),
         traits: Traits::default(),
+        recorded_at: None,
         derivation: Some(Derivation {
             insight_type: InsightType::Synthesis,
             sources: vec![ExperienceId::from_u128(EXPERIENCE)],
@@ -439,6 +441,8 @@ fn checkpoint() {
         traits_lsn: Lsn::ZERO,
         traits_place: (0, 0),
         damaged_place: (0, 0),
+        others: 0,
+        bounded: false,
     });
     content.directory = CheckpointDirectory {
         segments: vec![CheckpointSegment {
@@ -459,6 +463,7 @@ fn checkpoint() {
                 at: 0,
             }],
             activities: Vec::new(),
+            out_of_order: [false; 2],
         }],
     };
     let header = CheckpointHeader {

@@ -2,8 +2,6 @@
 //!
 //! Pure assembly, used wherever an experience is answered: reads, searches, watch.
 
-use std::collections::BTreeMap;
-
 use super::{BodyView, DecodeError, Traits, Vitals};
 use crate::model::{
     AgentId, CollectiveId, Experience, ExperienceId, InstanceId, TaskId, Timestamp,
@@ -16,9 +14,9 @@ pub struct ExperienceHead {
     pub id: ExperienceId,
     /// The collective it belongs to.
     pub collective_id: CollectiveId,
-    /// The time of the body's frame.
+    /// When it was recorded: the time of the body's frame, unless the body says otherwise.
     pub timestamp: Timestamp,
-    /// The time of the newest of its frames.
+    /// The time of the newest of its frames, unless that says otherwise.
     pub updated_at: Timestamp,
     /// Whose applications the vitals count.
     pub instance_id: InstanceId,
@@ -31,7 +29,7 @@ pub fn assemble(
     vitals: &Vitals,
     traits: Traits,
 ) -> Result<Experience, DecodeError> {
-    let mut applications = BTreeMap::new();
+    let mut applications = traits.foreign_applications;
     if vitals.applications > 0 {
         applications.insert(head.instance_id, vitals.applications);
     }

@@ -25,6 +25,7 @@ pub mod frame;
 )]
 pub mod graph;
 pub mod insight;
+pub mod lines;
 pub mod manifest;
 pub mod record;
 pub mod relation;
@@ -64,6 +65,7 @@ pub use frame::{
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use insight::Derivation;
+pub use lines::{Header, Line, LineReader, LineWriter, MAX_LINE_BYTES};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
 pub use record::Record;
 pub use relation::{RelationEnd, RelationRecord};

@@ -66,11 +66,13 @@ prop_compose! {
         archived in any::<bool>(),
         change in event_type(),
         (prev, traits_lsn) in (lsn(), lsn()),
+        others in prop_oneof![Just(0), any::<u32>()],
+        updated_at in option::of(time()),
         unknown in unknown(),
     ) -> Vitals {
         Vitals {
             importance, confidence, applications, last_reinforced, archived, change, prev,
-            traits_lsn, unknown,
+            traits_lsn, others, updated_at, unknown,
         }
     }
 }
@@ -84,11 +86,19 @@ prop_compose! {
             in (option::of(time()), option::of(time()), option::of(time())),
         pinned in any::<bool>(),
         (prev, vitals_lsn) in (lsn(), lsn()),
+        counts in proptest::collection::btree_map(any::<u128>(), any::<u32>(), 0..4),
+        updated_at in option::of(time()),
         unknown in unknown(),
     ) -> Traits {
         Traits {
             domain, tags, related_files, expires_at, valid_from, valid_to, pinned, prev,
-            vitals_lsn, unknown,
+            vitals_lsn,
+            foreign_applications: counts
+                .into_iter()
+                .map(|(id, count)| (InstanceId::from_u128(id), count))
+                .collect(),
+            updated_at,
+            unknown,
         }
     }
 }
@@ -201,11 +211,12 @@ prop_compose! {
         inverse_norm in prop_oneof![Just(f32::MIN_POSITIVE), Just(f32::MAX), 1e-9f32..1e9],
         (vitals, traits) in (vitals(), traits()),
         derivation in option::of(derivation()),
+        recorded_at in option::of(time()),
         (type_unknown, unknown) in (unknown(), unknown()),
     ) -> Body {
         Body {
             content, experience_type, source_agent, source_task, idempotency_key,
-            content_hash: ContentHash(content_hash), inverse_norm, vitals, traits, derivation,
+            content_hash: ContentHash(content_hash), inverse_norm, vitals, traits, derivation, recorded_at,
             type_unknown, unknown,
         }
     }
@@ -627,6 +638,7 @@ fn applications_are_counted_for_the_instance() {
         vitals: Vitals::initial(0.5, 0.25),
         traits: Traits::default(),
         derivation: None,
+        recorded_at: None,
         type_unknown: UnknownFields::default(),
         unknown: UnknownFields::default(),
     };

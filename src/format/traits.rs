@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DecodeError, UnknownFields,
+    DecodeError, UnknownFields, array_at,
     fields::{Field, FieldWriter, Fields},
 };
-use crate::model::{Lsn, Timestamp};
+use crate::model::{InstanceId, Lsn, Timestamp};
 
 /// The large mutable values of an experience.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub struct Traits {
     pub prev: Lsn,
     /// The vitals that are current together with these; 0 if they stand in the body.
     pub vitals_lsn: Lsn,
+    /// How often each other instance applied it; the vitals have their sum.
+    pub foreign_applications: BTreeMap<InstanceId, u32>,
+    /// When anything of it last changed, where that is not the time of the frame.
+    pub updated_at: Option<Timestamp>,
     /// What a newer build stored.
     pub unknown: UnknownFields,
 }
@@ -54,6 +58,15 @@ impl Traits {
         writer.flag(7, self.pinned);
         writer.lsn(8, self.prev);
         writer.lsn(9, self.vitals_lsn);
+        if !self.foreign_applications.is_empty() {
+            writer.nested(10, |out| {
+                for (instance, count) in &self.foreign_applications {
+                    out.extend_from_slice(&instance.as_u128().to_be_bytes());
+                    out.extend_from_slice(&count.to_le_bytes());
+                }
+            });
+        }
+        writer.time(11, self.updated_at);
         writer.unknown(&self.unknown);
     }
 
@@ -72,6 +85,8 @@ impl Traits {
                 7 => traits.pinned = field.flag("traits.pinned")?,
                 8 => traits.prev = field.lsn("traits.prev")?,
                 9 => traits.vitals_lsn = field.lsn("traits.vitals_lsn")?,
+                10 => traits.foreign_applications = foreign_applications(&field)?,
+                11 => traits.updated_at = Some(field.time("traits.updated_at")?),
                 _ => {
                     traits.unknown = UnknownFields::keep(fields.keep_from(&field, payload)?);
                     break;
@@ -79,6 +94,12 @@ impl Traits {
             }
         }
         Ok(traits)
+    }
+
+    /// Whether what it says holds only for a time.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.valid_from.is_some() || self.valid_to.is_some()
     }
 
     /// About how many bytes the payload takes, from above.
@@ -91,8 +112,32 @@ impl Traits {
         128 + texts(&self.domain)
             + texts(&self.related_files)
             + tags.sum::<usize>()
+            + self.foreign_applications.len() * FOREIGN_LEN
             + self.unknown.raw().len()
     }
+}
+
+/// Bytes of one instance and its count.
+const FOREIGN_LEN: usize = 20;
+
+/// Instances and their counts in turn, instances ascending.
+fn foreign_applications(field: &Field<'_>) -> Result<BTreeMap<InstanceId, u32>, DecodeError> {
+    const NAME: &str = "traits.foreign_applications";
+    let (entries, rest) = field.bytes.as_chunks::<FOREIGN_LEN>();
+    if !rest.is_empty() {
+        return Err(field.wrong(NAME, "an entry is cut off"));
+    }
+    let mut counts = BTreeMap::new();
+    let mut last = None;
+    for entry in entries {
+        let instance = InstanceId::from_u128(u128::from_be_bytes(array_at(entry, 0)));
+        if last.is_some_and(|last| last >= instance) {
+            return Err(field.wrong(NAME, "the instances do not ascend"));
+        }
+        last = Some(instance);
+        counts.insert(instance, u32::from_le_bytes(array_at(entry, 16)));
+    }
+    Ok(counts)
 }
 
 /// Keys and values in turn, keys ascending.

@@ -28,6 +28,11 @@ pub struct Vitals {
     pub prev: Lsn,
     /// The traits that are current together with these; 0 if they stand in the body.
     pub traits_lsn: Lsn,
+    /// How often all other instances applied it: the saturating sum of the traits' counts, so that
+    /// energy needs no traits.
+    pub others: u32,
+    /// When anything of it last changed, where that is not the time of the frame.
+    pub updated_at: Option<Timestamp>,
     /// What a newer build stored.
     pub unknown: UnknownFields,
 }
@@ -45,6 +50,8 @@ impl Vitals {
             change: EventType::Created,
             prev: Lsn::ZERO,
             traits_lsn: Lsn::ZERO,
+            others: 0,
+            updated_at: None,
             unknown: UnknownFields::default(),
         }
     }
@@ -64,6 +71,10 @@ impl Vitals {
         }
         writer.lsn(7, self.prev);
         writer.lsn(8, self.traits_lsn);
+        if self.others != 0 {
+            writer.bytes(9, &self.others.to_le_bytes());
+        }
+        writer.time(10, self.updated_at);
         writer.unknown(&self.unknown);
     }
 
@@ -86,6 +97,8 @@ impl Vitals {
                 }
                 7 => vitals.prev = field.lsn("vitals.prev")?,
                 8 => vitals.traits_lsn = field.lsn("vitals.traits_lsn")?,
+                9 => vitals.others = field.u32("vitals.others")?,
+                10 => vitals.updated_at = Some(field.time("vitals.updated_at")?),
                 _ => {
                     vitals.unknown = UnknownFields::keep(fields.keep_from(&field, payload)?);
                     break;

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, CollectiveId, ExperienceId, ExperienceType, InstanceId, TaskId, Timestamp};
+use super::{
+    AgentId, CollectiveId, ExperienceId, ExperienceType, InstanceId, TaskId, Timestamp, counters,
+};
 
 /// One thing an agent learned, as it stands in the database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,10 +63,19 @@ impl Experience {
     /// How often it was applied by all instances together (saturating).
     #[must_use]
     pub fn applications(&self) -> u32 {
-        self.applications
-            .values()
-            .fold(0, |sum, n| sum.saturating_add(*n))
+        counters::total(&self.applications)
     }
+
+    /// Whether what it says holds at `at`: not before `valid_from`, and before `valid_to`.
+    #[must_use]
+    pub fn holds_at(&self, at: Timestamp) -> bool {
+        holds_at(self.valid_from, self.valid_to, at)
+    }
+}
+
+/// Whether what holds from and until then holds at `at`; an end that is missing does not bound.
+pub(crate) fn holds_at(from: Option<Timestamp>, to: Option<Timestamp>, at: Timestamp) -> bool {
+    from.is_none_or(|from| from <= at) && to.is_none_or(|to| at < to)
 }
 
 /// The first 128 bits of the SHA-256 of a content.

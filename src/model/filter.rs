@@ -25,6 +25,9 @@ pub struct SearchFilter {
     pub until: Option<Timestamp>,
     /// Recorded by one of these agents.
     pub source_agents: Vec<AgentId>,
+    /// Only what holds at this moment: not before `valid_from`, and before `valid_to`. What says nothing of
+    /// that holds always.
+    pub as_of: Option<Timestamp>,
     /// Leave out what is archived (the default).
     pub exclude_archived: bool,
 }
@@ -40,6 +43,7 @@ impl Default for SearchFilter {
             since: None,
             until: None,
             source_agents: Vec::new(),
+            as_of: None,
             exclude_archived: true,
         }
     }

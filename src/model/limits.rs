@@ -31,6 +31,8 @@ pub const MAX_AGENT_CHARS: usize = 256;
 pub const MAX_NAME_CHARS: usize = 256;
 /// Most bytes of an idempotency key.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
+/// Most instances that can have applied one experience; at 20 bytes each they stay below the other traits.
+pub const MAX_APPLICATION_INSTANCES: usize = 1000;
 /// Most bytes of all texts of an `ExperienceType` together; the same bound as the content, which
 /// it stands beside.
 pub const MAX_EXPERIENCE_TYPE_BYTES: usize = 100 * 1024;

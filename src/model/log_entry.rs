@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AgentId, Collective, ContentHash, Damage, EntityId, EventType, ExperienceId, ExperienceType,
-    InsightType, Lsn, RelationType, TaskId, Timestamp,
+    InsightType, InstanceId, Lsn, RelationType, TaskId, Timestamp,
 };
 
 /// Which part of the log is read, and how much of it is told.
@@ -171,6 +171,9 @@ pub struct LogBody {
     pub idempotency_key: Option<String>,
     /// Hash of the text.
     pub content_hash: ContentHash,
+    /// When it was recorded, where that is not the time of the record: it came from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recorded_at: Option<Timestamp>,
     /// Bytes of the text.
     pub content_bytes: u64,
     /// The text, where it was asked for.
@@ -202,6 +205,12 @@ pub struct LogVitals {
     pub archived: bool,
     /// What changed.
     pub change: EventType,
+    /// How often all other instances applied it.
+    #[serde(default)]
+    pub others: u32,
+    /// When it last changed, where that is not the time of the record.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub updated_at: Option<Timestamp>,
     /// The vitals that these replace; 0 for those of the body.
     pub replaces: Lsn,
     /// The traits that hold with these; 0 for those of the body.
@@ -225,6 +234,12 @@ pub struct LogTraits {
     pub valid_to: Option<Timestamp>,
     /// Whether it is kept beyond its end.
     pub pinned: bool,
+    /// How often each other instance applied it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub foreign_applications: BTreeMap<InstanceId, u32>,
+    /// When it last changed, where that is not the time of the record.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub updated_at: Option<Timestamp>,
     /// The traits that these replace; 0 for those of the body.
     pub replaces: Lsn,
     /// The vitals that hold with these; 0 for those of the body.

@@ -8,6 +8,7 @@ mod activity;
 mod collective;
 mod compaction;
 mod context;
+pub mod counters;
 mod cursor;
 mod diagnosis;
 mod energy;
@@ -26,6 +27,7 @@ mod search;
 mod stats;
 mod sync_mode;
 mod time;
+mod transfer;
 mod verify;
 
 pub use activity::{Activity, NewActivity};
@@ -40,6 +42,7 @@ pub use context::{
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
+pub(crate) use experience::holds_at;
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
 pub use filter::SearchFilter;
@@ -60,4 +63,5 @@ pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, Sea
 pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
+pub use transfer::{Existing, ExportCounts, ExportOptions, ImportOptions, ImportReport};
 pub use verify::{Damage, VerifyProgress, VerifyReport};

@@ -1,11 +1,24 @@
 //! How is a long list read piece by piece?
 
+use std::ops::{Bound, RangeBounds};
+
 use serde::{Deserialize, Serialize};
 
 use super::{ExperienceId, SearchFilter, Timestamp};
 
 /// Which piece of a list is wanted. Pages are keyset pages: they continue after a key, so that
 /// concurrent writes neither repeat nor hide an item, and page n costs what page 1 costs.
+///
+/// Each of the four bounds is open, inclusive or exclusive, and all of them count, whatever the list is
+/// sorted by.
+///
+/// ```
+/// use std::ops::Bound;
+/// use pulsedb::{OrderBy, Page, Timestamp};
+/// let (june, july) = (Timestamp::from_millis(1_717_200_000_000), Timestamp::from_millis(1_719_792_000_000));
+/// let page = Page { order_by: OrderBy::Id, limit: 20, ..Page::between(june..july) };
+/// assert_eq!((page.from, page.to), (Bound::Included(june), Bound::Excluded(july)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// Sorted by what.
@@ -16,10 +29,14 @@ pub struct Page {
     pub limit: usize,
     /// Continue after this item: the `next` of the page before.
     pub after: Option<PageCursor>,
-    /// Recorded at or after.
-    pub from: Option<Timestamp>,
-    /// Recorded before.
-    pub to: Option<Timestamp>,
+    /// Recorded from then on.
+    pub from: Bound<Timestamp>,
+    /// Recorded until then.
+    pub to: Bound<Timestamp>,
+    /// With ids from this one on.
+    pub from_id: Bound<ExperienceId>,
+    /// With ids up to this one.
+    pub to_id: Bound<ExperienceId>,
     /// Which experiences to list; by default also archived ones.
     pub filter: SearchFilter,
 }
@@ -31,12 +48,26 @@ impl Default for Page {
             direction: Direction::Ascending,
             limit: 100,
             after: None,
-            from: None,
-            to: None,
+            from: Bound::Unbounded,
+            to: Bound::Unbounded,
+            from_id: Bound::Unbounded,
+            to_id: Bound::Unbounded,
             filter: SearchFilter {
                 exclude_archived: false,
                 ..SearchFilter::default()
             },
+        }
+    }
+}
+
+impl Page {
+    /// The first 100 that were recorded between two moments, oldest first.
+    #[must_use]
+    pub fn between(times: impl RangeBounds<Timestamp>) -> Self {
+        Self {
+            from: times.start_bound().cloned(),
+            to: times.end_bound().cloned(),
+            ..Self::default()
         }
     }
 }

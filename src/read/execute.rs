@@ -478,7 +478,7 @@ impl<'a> Search<'a> {
         }
         let passes = match &self.matches {
             Some(matches) if !matches.contains(row.number) => false,
-            Some(_) if self.trusting && row.unchanged() => {
+            Some(_) if self.trusting && row.unchanged() && !self.filter.asks_validity(row) => {
                 self.reader.passes_columns(&self.filter, row)
             }
             _ => self.reader.passes(&self.filter, row)?,
@@ -487,15 +487,7 @@ impl<'a> Search<'a> {
             return Ok(None);
         }
         Ok(Some(match (&self.scoring, &self.decay) {
-            (Scoring::Weighted(_), Some(decay)) => {
-                let values = row.values();
-                decay.energy(
-                    values.importance,
-                    values.applications,
-                    values.last_reinforced,
-                    self.reader.now,
-                )
-            }
+            (Scoring::Weighted(_), Some(decay)) => row.values().energy(decay, self.reader.now),
             _ => 0.0,
         }))
     }

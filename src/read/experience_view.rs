@@ -59,6 +59,7 @@ pub struct ExperienceView {
     importance: f32,
     confidence: f32,
     applications: u32,
+    others: u32,
     archived: bool,
     pinned: bool,
     last_reinforced: Timestamp,
@@ -88,6 +89,7 @@ impl ExperienceView {
             importance: values.importance,
             confidence: values.confidence,
             applications: values.applications,
+            others: values.others,
             archived: values.archived,
             pinned: values.pinned,
             last_reinforced: values.last_reinforced,
@@ -190,10 +192,10 @@ impl ExperienceView {
         self.confidence
     }
 
-    /// How often this instance applied it.
+    /// How often it was applied by all instances together (saturating).
     #[must_use]
     pub fn applications(&self) -> u32 {
-        self.applications
+        self.applications.saturating_add(self.others)
     }
 
     /// When it was last applied (at first, when it was recorded).
@@ -250,6 +252,7 @@ impl ExperienceView {
         };
         let mut vitals = Vitals::initial(self.importance, self.confidence);
         vitals.applications = self.applications;
+        vitals.others = self.others;
         vitals.last_reinforced = Some(self.last_reinforced);
         vitals.archived = self.archived;
         self.decoded(traits.and_then(|traits| assemble(&self.head, &body, &vitals, traits)))

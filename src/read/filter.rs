@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    model::{Experience, SearchFilter, limits::MAX_FILTER_VALUES},
+    model::{Experience, SearchFilter, Timestamp, holds_at, limits::MAX_FILTER_VALUES},
     state::{Table, Visited},
 };
 
@@ -127,19 +127,34 @@ impl<'a> Compiled<'a> {
             && filter.min_confidence.is_none_or(|min| confidence >= min)
     }
 
-    /// Whether [`Self::traits`] has anything to say.
-    pub fn needs_traits(&self) -> bool {
-        !self.filter.domains.is_empty() || !self.filter.tags_all.is_empty()
+    /// Whether [`Self::traits`] has anything to say about this row. What a row without bounds says holds at
+    /// any time.
+    pub fn needs_traits(&self, row: &Visited<'_>) -> bool {
+        !self.filter.domains.is_empty()
+            || !self.filter.tags_all.is_empty()
+            || self.asks_validity(row)
+    }
+
+    /// Whether the row's validity counts, of which postings know nothing.
+    pub fn asks_validity(&self, row: &Visited<'_>) -> bool {
+        self.filter.as_of.is_some() && row.bounded()
     }
 
     /// Whether the traits of a row pass.
     pub fn traits(&self, traits: &Traits) -> bool {
-        self.domain_and_tags(&traits.domain, &traits.tags)
+        self.holds(traits.valid_from, traits.valid_to)
+            && self.domain_and_tags(&traits.domain, &traits.tags)
     }
 
     /// Whether the traits of an experience pass.
     pub fn traits_of(&self, experience: &Experience) -> bool {
-        self.domain_and_tags(&experience.domain, &experience.tags)
+        self.holds(experience.valid_from, experience.valid_to)
+            && self.domain_and_tags(&experience.domain, &experience.tags)
+    }
+
+    fn holds(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> bool {
+        let as_of = self.filter.as_of;
+        as_of.is_none_or(|at| holds_at(from, to, at))
     }
 
     fn domain_and_tags(&self, domain: &[String], tags: &BTreeMap<String, String>) -> bool {

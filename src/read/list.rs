@@ -1,8 +1,11 @@
 //! How is a collective listed piece by piece?
 //!
-//! By keys, never by offsets. Rows stand in the order of (time, id), because the committer gives both
-//! in commit order; so a page starts with one seek and reads on from there, and page n costs what
-//! page 1 costs.
+//! By keys, never by offsets: a piece starts behind a key, and the last one costs what the first one
+//! costs. Where rows stand in the order asked for, a piece starts with one seek among them and reads on
+//! from there; where they do not (`state::order`), an index names them. Bounds of the other key, and
+//! the filter, are asked of each row.
+
+use std::ops::{Bound, Range, RangeBounds};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -11,8 +14,16 @@ use crate::{
         SearchFilter, Timestamp, limits::MAX_PAGE_LIMIT,
     },
     read::{filter::Compiled, reader::Reader},
-    state::{Table, Visited},
+    state::{
+        Table, Visited,
+        order::{Key, Span},
+    },
 };
+
+/// Bytes of records after which a piece of a stream ends: what a stream holds in memory.
+const PIECE_BYTES: u64 = 1024 * 1024;
+/// Rows after which it ends, whether they pass the filter or not: some milliseconds of a reader's thread.
+const PIECE_ROWS: u64 = 16 * 1024;
 
 /// One page of a collective.
 pub fn page(
@@ -20,36 +31,14 @@ pub fn page(
     collective: CollectiveId,
     page: &Page,
 ) -> Result<PageResult<Experience>> {
-    check_limit("limit", page.limit)?;
-    if let (Some(from), Some(to)) = (page.from, page.to)
-        && from > to
-    {
-        return Err(PulseDBError::validation(
-            "to",
-            to,
-            format!("it must not be before from ({from})"),
-        ));
-    }
-    let table = reader.table(collective)?;
-    let rows = bounds(table, page);
-    let mut walk = Walk {
-        reader,
-        table,
-        filter: Compiled::new(&page.filter, table)?,
+    check(page)?;
+    let budget = Budget {
         // One more than asked for tells whether there is a next page.
-        limit: page.limit + 1,
-        items: Vec::new(),
-        failure: None,
+        items: page.limit + 1,
+        bytes: u64::MAX,
+        rows: u64::MAX,
     };
-    match page.direction {
-        Direction::Ascending => table.for_each_from(rows.start, reader.lsn(), |row| {
-            row.number < rows.end && walk.take(&row)
-        }),
-        Direction::Descending => table.for_each_below(rows.end, reader.lsn(), |row| {
-            row.number >= rows.start && walk.take(&row)
-        }),
-    }
-    let mut items = walk.finish()?;
+    let mut items = piece(reader, collective, page, page.after, budget)?.items;
     let next = (items.len() > page.limit).then(|| {
         items.truncate(page.limit);
         items.last().map(|last| PageCursor {
@@ -71,7 +60,6 @@ pub fn recent(
     filter: &SearchFilter,
 ) -> Result<Vec<Experience>> {
     let wanted = Page {
-        order_by: OrderBy::Time,
         direction: Direction::Descending,
         limit,
         filter: filter.clone(),
@@ -80,68 +68,267 @@ pub fn recent(
     page(reader, collective, &wanted).map(|page| page.items)
 }
 
-/// Row numbers that a page may come from.
-fn bounds(table: &Table, page: &Page) -> std::ops::Range<u32> {
-    let from = page.from.map_or(0, |from| table.seek(from, 0));
-    let to = page.to.map_or(u32::MAX, |to| table.seek(to, 0));
-    match (page.after, page.direction) {
-        (None, _) => from..to,
-        (Some(after), Direction::Ascending) => {
-            let behind = seek(table, after.timestamp, after.id, 1);
-            from.max(behind)..to
+/// All that a page and its successors show, of one snapshot, piece by piece.
+pub struct Listing {
+    reader: Reader,
+    collective: CollectiveId,
+    page: Page,
+    ended: bool,
+}
+
+impl Listing {
+    /// What `page` shows first; its limit bounds a piece.
+    ///
+    /// # Errors
+    /// `NotFound`, `Validation`.
+    pub fn new(reader: Reader, collective: CollectiveId, page: Page) -> Result<Self> {
+        check(&page)?;
+        Compiled::new(&page.filter, reader.table(collective)?)?;
+        Ok(Self {
+            reader,
+            collective,
+            page,
+            ended: false,
+        })
+    }
+
+    /// The next experiences, perhaps none; `None` when there are no more.
+    ///
+    /// # Errors
+    /// What keeps the log from being read.
+    pub fn next_piece(&mut self) -> Result<Option<Vec<Experience>>> {
+        if self.ended {
+            return Ok(None);
         }
-        (Some(after), Direction::Descending) => {
-            let before = seek(table, after.timestamp, after.id, 0);
-            from..to.min(before)
+        let budget = Budget {
+            items: self.page.limit,
+            bytes: PIECE_BYTES,
+            rows: PIECE_ROWS,
+        };
+        let page = &self.page;
+        let piece = piece(&self.reader, self.collective, page, page.after, budget)?;
+        self.page.after = piece.next;
+        self.ended = piece.next.is_none();
+        Ok(Some(piece.items))
+    }
+}
+
+/// After what a piece ends, whatever comes first; at least one row is looked at.
+#[derive(Clone, Copy)]
+struct Budget {
+    items: usize,
+    bytes: u64,
+    rows: u64,
+}
+
+struct Piece {
+    items: Vec<Experience>,
+    /// The last row that was looked at, where the budget ended the piece.
+    next: Option<PageCursor>,
+}
+
+fn check(page: &Page) -> Result<()> {
+    if page.limit == 0 || page.limit > MAX_PAGE_LIMIT {
+        return Err(PulseDBError::validation(
+            "limit",
+            page.limit,
+            format!("it must be in 1..={MAX_PAGE_LIMIT}"),
+        ));
+    }
+    check_bounds(("from", "to"), &page.from, &page.to)?;
+    check_bounds(("from_id", "to_id"), &page.from_id, &page.to_id)
+}
+
+fn check_bounds<T: Ord + std::fmt::Display>(
+    (from_field, to_field): (&str, &str),
+    from: &Bound<T>,
+    to: &Bound<T>,
+) -> Result<()> {
+    if let (
+        Bound::Included(from) | Bound::Excluded(from),
+        Bound::Included(to) | Bound::Excluded(to),
+    ) = (from, to)
+        && from > to
+    {
+        return Err(PulseDBError::validation(
+            to_field,
+            to,
+            format!("it must not be before {from_field} ({from})"),
+        ));
+    }
+    Ok(())
+}
+
+fn piece(
+    reader: &Reader,
+    collective: CollectiveId,
+    page: &Page,
+    after: Option<PageCursor>,
+    budget: Budget,
+) -> Result<Piece> {
+    let table = reader.table(collective)?;
+    let mut walk = Walk {
+        reader,
+        table,
+        page,
+        filter: Compiled::new(&page.filter, table)?,
+        budget,
+        items: Vec::new(),
+        last: None,
+        outcome: Ok(false),
+    };
+    let span = behind(span(page, page.order_by), page, after);
+    match table.numbers(page.order_by, &span) {
+        Some(numbers) => walk.rows(within_other(table, page, numbers)),
+        None => walk.sorted(&span),
+    }
+    Ok(Piece {
+        next: walk.last.filter(|_| matches!(walk.outcome, Ok(true))),
+        items: walk.outcome.map(|_| walk.items)?,
+    })
+}
+
+/// The bounds of a page in one of the orders.
+fn span(page: &Page, order: OrderBy) -> Span {
+    match order {
+        OrderBy::Time => time_span(page.from, page.to),
+        OrderBy::Id => {
+            let key = |id: ExperienceId| (Timestamp::default(), id.as_u128());
+            (page.from_id.map(key), page.to_id.map(key))
         }
     }
 }
 
-fn seek(table: &Table, timestamp: Timestamp, id: ExperienceId, behind: u128) -> u32 {
-    table.seek(timestamp, id.as_u128().saturating_add(behind))
+/// The keys of these times, whatever the id.
+pub fn time_span(from: Bound<Timestamp>, to: Bound<Timestamp>) -> Span {
+    const LEAST: u128 = 0;
+    const MOST: u128 = u128::MAX;
+    let from = match from {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(time) => Bound::Included((time, LEAST)),
+        Bound::Excluded(time) => Bound::Excluded((time, MOST)),
+    };
+    let to = match to {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(time) => Bound::Included((time, MOST)),
+        Bound::Excluded(time) => Bound::Excluded((time, LEAST)),
+    };
+    (from, to)
+}
+
+/// What of a span is behind the cursor, in the page's direction.
+fn behind((from, to): Span, page: &Page, after: Option<PageCursor>) -> Span {
+    let Some(after) = after else {
+        return (from, to);
+    };
+    let time = match page.order_by {
+        OrderBy::Time => after.timestamp,
+        OrderBy::Id => Timestamp::default(),
+    };
+    let key: Key = (time, after.id.as_u128());
+    let tighter = |bound: Bound<Key>, is_tighter: fn(&Key, &Key) -> bool| match bound {
+        Bound::Included(known) | Bound::Excluded(known) if is_tighter(&known, &key) => bound,
+        _ => Bound::Excluded(key),
+    };
+    match page.direction {
+        Direction::Ascending => (tighter(from, |known, key| known > key), to),
+        Direction::Descending => (from, tighter(to, |known, key| known < key)),
+    }
+}
+
+/// Those of the rows that the bounds of the key that is not sorted by leave, as far as rows stand in its
+/// order.
+fn within_other(table: &Table, page: &Page, numbers: Range<u32>) -> Range<u32> {
+    let other = match page.order_by {
+        OrderBy::Time => OrderBy::Id,
+        OrderBy::Id => OrderBy::Time,
+    };
+    let span = span(page, other);
+    if span == (Bound::Unbounded, Bound::Unbounded) {
+        return numbers;
+    }
+    match table.numbers(other, &span) {
+        Some(others) => numbers.start.max(others.start)..numbers.end.min(others.end),
+        None => numbers,
+    }
 }
 
 struct Walk<'a> {
     reader: &'a Reader,
     table: &'a Table,
+    page: &'a Page,
     filter: Compiled<'a>,
-    limit: usize,
+    budget: Budget,
     items: Vec<Experience>,
-    failure: Option<PulseDBError>,
+    last: Option<PageCursor>,
+    /// Whether the budget is used up, or what went wrong.
+    outcome: Result<bool>,
 }
 
 impl Walk<'_> {
+    /// Rows that stand in the order asked for.
+    fn rows(&mut self, numbers: Range<u32>) {
+        let lsn = self.reader.lsn();
+        let table = self.table;
+        match self.page.direction {
+            Direction::Ascending => table.for_each_from(numbers.start, lsn, |row| {
+                row.number < numbers.end && self.take(&row)
+            }),
+            Direction::Descending => table.for_each_below(numbers.end, lsn, |row| {
+                row.number >= numbers.start && self.take(&row)
+            }),
+        }
+    }
+
+    /// Rows as the index names them.
+    fn sorted(&mut self, span: &Span) {
+        let rows = self.table.rows(self.reader.lsn());
+        let mut after = None;
+        loop {
+            let Page {
+                order_by,
+                direction,
+                ..
+            } = *self.page;
+            let places = self.table.sorted(order_by, span, direction, after);
+            let Some(last) = places.last() else {
+                return;
+            };
+            after = Some(*last);
+            for (_, number) in places {
+                if let Some(row) = rows.visible(number)
+                    && !self.take(&row)
+                {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Adds the row if it passes; whether to go on.
     fn take(&mut self, row: &Visited<'_>) -> bool {
-        if let Err(error) = self.consider(row) {
-            self.failure = Some(error);
-        }
-        self.failure.is_none() && self.items.len() < self.limit
+        self.last = Some(PageCursor {
+            timestamp: row.row.time,
+            id: ExperienceId::from_u128(row.row.id),
+        });
+        self.outcome = self.consider(row).map(|()| {
+            self.budget.rows = self.budget.rows.saturating_sub(1);
+            self.budget.rows == 0 || self.budget.bytes == 0 || self.items.len() >= self.budget.items
+        });
+        matches!(self.outcome, Ok(false))
     }
 
     fn consider(&mut self, row: &Visited<'_>) -> Result<()> {
-        if !self.reader.passes(&self.filter, row)? {
+        let (time, id) = (row.row.time, ExperienceId::from_u128(row.row.id));
+        if !(self.page.from, self.page.to).contains(&time)
+            || !(self.page.from_id, self.page.to_id).contains(&id)
+            || !self.reader.passes(&self.filter, row)?
+        {
             return Ok(());
         }
+        let bytes = u64::from(row.row.frame_bytes);
+        self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
         self.items.extend(self.reader.assemble(self.table, row)?);
         Ok(())
     }
-
-    fn finish(self) -> Result<Vec<Experience>> {
-        match self.failure {
-            Some(error) => Err(error),
-            None => Ok(self.items),
-        }
-    }
-}
-
-fn check_limit(field: &str, limit: usize) -> Result<()> {
-    if limit == 0 || limit > MAX_PAGE_LIMIT {
-        return Err(PulseDBError::validation(
-            field,
-            limit,
-            format!("it must be in 1..={MAX_PAGE_LIMIT}"),
-        ));
-    }
-    Ok(())
 }

@@ -4,12 +4,13 @@
 //! to date first. What comes back may name rows that do not pass, or that the snapshot does not
 //! show, but lacks none that does; the row decides ([`Reader::passes`]).
 
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use roaring::RoaringBitmap;
 
 use crate::{
-    read::{filter::Compiled, reader::Reader},
+    model::OrderBy,
+    read::{filter::Compiled, list, reader::Reader},
     state::{Table, postings, replay},
 };
 
@@ -17,7 +18,7 @@ use crate::{
 /// not archived: then it takes the row to tell, and nearly all pass.
 pub fn candidates(reader: &Reader, table: &Table, filter: &Compiled<'_>) -> Option<RoaringBitmap> {
     let asked = filter.asked();
-    let rows = rows_in_time(table, filter);
+    let (rows, in_time) = rows_in_time(table, filter);
     let by_values = !asked.domains.is_empty()
         || !asked.tags_all.is_empty()
         || !asked.experience_types.is_empty()
@@ -27,22 +28,33 @@ pub fn candidates(reader: &Reader, table: &Table, filter: &Compiled<'_>) -> Opti
     if !by_values {
         // Time alone needs no postings.
         let by_time = asked.since.is_some() || asked.until.is_some();
-        return by_time.then(|| postings::range(&rows));
+        return by_time.then(|| in_time.unwrap_or_else(|| postings::range(&rows)));
     }
     let index = table.filter_index();
     index.catch_up(table, reader.lsn(), |row, values| {
         // A row whose traits cannot be read stays a candidate, and says so when it is checked.
         replay::traits_at(&reader.view.segments, row, values).ok()
     });
-    index.candidates(asked, filter.agents(), rows)
+    let mut candidates = index.candidates(asked, filter.agents(), rows)?;
+    if let Some(in_time) = in_time {
+        candidates &= in_time;
+    }
+    Some(candidates)
 }
 
-/// The rows recorded when the filter asks for: they stand in the order of time.
-pub fn rows_in_time(table: &Table, filter: &Compiled<'_>) -> Range<u32> {
+/// Between which numbers the rows stand that were recorded when the filter asks for; and which they are,
+/// where they do not stand in the order of time. None newer than the call is missing that a snapshot
+/// taken before it shows.
+fn rows_in_time(table: &Table, filter: &Compiled<'_>) -> (Range<u32>, Option<RoaringBitmap>) {
     let asked = filter.asked();
-    let start = asked.since.map_or(0, |since| table.seek(since, 0));
-    let end = asked
-        .until
-        .map_or_else(|| table.row_count(), |until| table.seek(until, 0));
-    start.min(end)..end
+    let since = asked.since.map_or(Bound::Unbounded, Bound::Included);
+    let until = asked.until.map_or(Bound::Unbounded, Bound::Excluded);
+    let span = list::time_span(since, until);
+    let count = table.row_count();
+    match table.numbers(OrderBy::Time, &span) {
+        Some(numbers) if asked.until.is_some() => (numbers, None),
+        Some(numbers) => (numbers.start.min(count)..count, None),
+        None if span == (Bound::Unbounded, Bound::Unbounded) => (0..count, None),
+        None => (0..count, Some(table.numbers_within(OrderBy::Time, &span))),
+    }
 }

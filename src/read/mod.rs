@@ -5,13 +5,17 @@
 //! pure) and followed ([`execute`]) → codes are compared ([`pass`]), what cannot win falls
 //! through ([`sieve`], pure) → the rest is compared exactly, kept and ordered ([`rank`], pure) → the
 //! winners become experiences. [`list`] and [`stats`] answer
-//! the questions without a vector, [`activities`] those about agents, [`point`] those about one experience. Everything here is synchronous and runs where the façade says.
+//! the questions without a vector, [`cold`] which have faded, [`activities`] those about agents, [`relations`] and
+//! [`insights`] those of their names, [`point`] those about one experience; [`context`] puts all of it together.
+//! Everything here is synchronous and runs where the façade says.
 
 pub mod activities;
+pub mod cold;
 pub mod collapse;
 pub mod context;
 pub mod execute;
 pub mod experience_view;
+pub mod export;
 pub mod filter;
 pub mod insights;
 pub mod list;

@@ -12,7 +12,7 @@ use crate::{
     model::{CollectiveId, EntityKind, Experience, ExperienceId, InstanceId, Timestamp},
     read::experience_view::ExperienceView,
     state::{
-        IdIndex, Snapshot, Table, Values, Visited, body,
+        IdIndex, RowRef, Snapshot, Table, Values, Visited, body,
         replay::{self, HEALED},
     },
     sync::Arc,
@@ -60,15 +60,46 @@ impl Point<'_> {
         look: impl FnOnce(&Table, &Visited<'_>),
     ) -> Option<()> {
         let (at, place) = self.ids.find(id.as_u128())?;
-        let table = self.view.tables.get(at.collective)?;
-        if table.kind() != RowKind::Experience {
-            return None;
-        }
-        let look = |row: &Visited<'_>| {
-            let there = !row.expired(self.now);
-            there.then(|| look(table, row))
+        let mut look = Some(look);
+        let mut visit = |at: RowRef, meanwhile: &mut dyn FnMut()| {
+            let table = self.view.tables.get(at.collective)?;
+            if table.kind() != RowKind::Experience {
+                return None;
+            }
+            let look = |row: &Visited<'_>| {
+                let there = !row.expired(self.now);
+                let look = look.take().filter(|_| there)?;
+                look(table, row);
+                Some(())
+            };
+            table.with_row(at.row, self.view.lsn(), meanwhile, look)
         };
-        table.with_row(at.row, self.view.lsn(), || meanwhile(place), look)?
+        let mut meanwhile = Some(meanwhile);
+        let mut once = || {
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile(place);
+            }
+        };
+        if let Some(seen) = visit(at, &mut once) {
+            return seen;
+        }
+        // What it was given to may be newer than the snapshot, which sees what had it before.
+        let former = self.ids.former(id.as_u128());
+        let earlier = former.into_iter().filter(|former| *former != at);
+        earlier.into_iter().find_map(|at| visit(at, &mut || ()))?
+    }
+
+    /// How warm an experience is.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn energy(&self, id: ExperienceId) -> Result<f32> {
+        let mut energy = None;
+        self.with_row(id, |table, row| {
+            let definition = table.definition(self.view.lsn());
+            energy = definition.map(|one| row.values().energy(&one.decay, self.now));
+        })?;
+        energy.ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
     }
 
     /// One experience.
@@ -219,5 +250,6 @@ fn vitals(values: &Values) -> Vitals {
     vitals.applications = values.applications;
     vitals.last_reinforced = Some(values.last_reinforced);
     vitals.archived = values.archived;
+    vitals.others = values.others;
     vitals
 }

@@ -98,7 +98,7 @@ impl Reader {
         if !self.passes_columns(filter, row) {
             return Ok(false);
         }
-        if !filter.needs_traits() {
+        if !filter.needs_traits(row) {
             return Ok(true);
         }
         let traits = body::traits(&self.view.segments, row, &row.values(), filter.dimension());

@@ -19,15 +19,16 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         newest: None,
         graphs: index.graphs.len() as u64,
         tail_rows: u64::from(table.row_count().saturating_sub(index.indexed)),
-        index_bytes: index.bytes() + table.filter_index_bytes() as u64,
+        index_bytes: index.bytes() + table.index_bytes() as u64,
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {
             stats.experience_count += 1;
             stats.archived_count += u64::from(!row.unchanged() && row.values().archived);
             stats.body_bytes += u64::from(row.row.frame_bytes);
-            stats.oldest = stats.oldest.or(Some(row.row.time));
-            stats.newest = Some(row.row.time);
+            let time = row.row.time;
+            stats.oldest = Some(stats.oldest.map_or(time, |oldest| oldest.min(time)));
+            stats.newest = stats.newest.max(Some(time));
         }
         true
     });

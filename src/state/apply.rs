@@ -50,6 +50,8 @@ pub enum Mutation {
         agent: Arc<str>,
         /// Its idempotency key.
         key: Option<Arc<str>>,
+        /// Its first values, where the columns of the row do not say them all.
+        first: Option<Box<Values>>,
     },
     /// A relation is new.
     Relate {
@@ -88,6 +90,9 @@ pub enum Mutation {
         activity: Option<Arc<Live>>,
     },
 }
+
+/// The time of a UUIDv7, in milliseconds, stands above its lowest bits, so many.
+const ID_TIME_SHIFT: u32 = 80;
 
 enum Grave {
     Row(RowRef),
@@ -203,7 +208,10 @@ impl Applier {
     /// Notes time and id of a record; [`Applier::apply`] is told what it changes.
     pub fn note(&mut self, header: &FrameHeader) {
         self.newest.time = self.newest.time.max(header.time);
-        self.newest.id = self.newest.id.max(header.entity);
+        // An id made elsewhere may be anything: ids of our own go on behind those of their time.
+        if (header.entity >> ID_TIME_SHIFT) as i64 <= header.time.as_millis() {
+            self.newest.id = self.newest.id.max(header.entity);
+        }
     }
 
     /// The living row that has this idempotency key.
@@ -246,7 +254,13 @@ impl Applier {
                 row,
                 agent,
                 key,
-            } => self.record(at, row, &agent, key, horizon),
+                first,
+            } => {
+                self.record(at, row, &agent, key, horizon);
+                if let (Some(values), Some(table)) = (first, self.tables.get(at.collective)) {
+                    table.revise(at.row, lsn, *values, horizon);
+                }
+            }
             Mutation::Relate {
                 at,
                 row,

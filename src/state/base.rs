@@ -48,6 +48,13 @@ impl Base {
         Some(row_of(&record))
     }
 
+    /// The last row of all.
+    pub fn last(&self) -> Option<Row> {
+        let run = self.checkpoint.collective(self.collective)?.runs.last()?;
+        let last = run.rows().end.checked_sub(1)?;
+        self.first(last..last.saturating_add(1))
+    }
+
     /// Whether somebody at or above `horizon` may see the row, as far as the checkpoint knows.
     pub fn is_needed(&self, row: u32, horizon: Lsn) -> bool {
         let only = row..row.saturating_add(1);
@@ -126,6 +133,7 @@ fn row_of(record: &CheckpointRow) -> Row {
         pinned: record.pinned,
         keyed: record.keyed,
         expires_at: record.expires_at,
+        bounded: record.bounded,
     }
 }
 
@@ -146,6 +154,7 @@ pub(crate) fn record_of(row: &Row, place: Place) -> CheckpointRow {
         pinned: row.pinned,
         keyed: row.keyed,
         expires_at: row.expires_at,
+        bounded: row.bounded,
     }
 }
 
@@ -164,6 +173,8 @@ fn values_of(version: &CheckpointVersion) -> Values {
         traits_lsn: version.traits_lsn,
         traits_place: place(version.traits_place),
         damaged_place: place(version.damaged_place),
+        others: version.others,
+        bounded: version.bounded,
     }
 }
 
@@ -197,6 +208,8 @@ pub(crate) fn version_of(
         traits_lsn: values.traits_lsn,
         traits_place: place(values.traits_place),
         damaged_place: place(values.damaged_place),
+        others: values.others,
+        bounded: values.bounded,
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Row {
     pub keyed: bool,
     /// Expiry at creation.
     pub expires_at: Option<Timestamp>,
+    /// Holds only for a time, at creation.
+    pub bounded: bool,
 }
 
 impl Row {
@@ -109,10 +111,12 @@ impl Row {
             pinned: false,
             keyed: false,
             expires_at: None,
+            bounded: false,
         }
     }
 
-    /// The values that the body itself states.
+    /// The values that the columns state: those of the body, unless it was recorded elsewhere first and
+    /// says more, which then is the row's first version.
     #[inline]
     #[must_use]
     pub fn initial_values(&self) -> Values {
@@ -129,6 +133,8 @@ impl Row {
             traits_lsn: Lsn::ZERO,
             traits_place: None,
             damaged_place: None,
+            others: 0,
+            bounded: self.bounded,
         }
     }
 }

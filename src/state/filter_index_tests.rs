@@ -105,6 +105,7 @@ impl World {
             row,
             agent: agent.to_string().into(),
             key: None,
+            first: None,
         });
     }
 

@@ -120,16 +120,18 @@ impl IdMap {
         }
     }
 
-    /// Points `id` to a row whose body stands at `place`.
-    pub fn insert(&mut self, id: u128, row: RowRef, place: Place) {
+    /// Points `id` to a row whose body stands at `place`, and answers the row that it pointed to before.
+    pub fn insert(&mut self, id: u128, row: RowRef, place: Place) -> Option<RowRef> {
         if (self.len + 1) * 8 > self.capacity() * FULL_EIGHTHS {
             self.rebuild(2 * self.len, |_| true);
         }
         let at = self.position(id);
-        if self.entry(at).is_none() {
+        let former = self.entry(at).map(|entry| entry.row);
+        if former.is_none() {
             self.len += 1;
         }
         self.set(at, IdEntry { id, row, place });
+        former.filter(|former| *former != row)
     }
 
     /// Forgets `id`.

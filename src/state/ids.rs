@@ -5,11 +5,13 @@
 //! newer than the reader's snapshot; the row decides. Ids that a checkpoint holds are looked up there,
 //! in place; the shards have those given since.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use crate::{
     format::{Checkpoint, collective_of},
     log::Place,
     state::id_map::IdMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 
 /// A row and its table.
@@ -28,6 +30,9 @@ const SHARDS: usize = 64;
 pub struct IdIndex {
     shards: Vec<RwLock<IdMap>>,
     base: Option<Arc<Checkpoint>>,
+    /// Rows that had an id before it was given to another row, because an experience that was deleted
+    /// was imported again: older snapshots see them. Nearly always empty.
+    former: Mutex<HashMap<u128, Vec<RowRef>>>,
 }
 
 impl Default for IdIndex {
@@ -35,6 +40,7 @@ impl Default for IdIndex {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             base: None,
+            former: Mutex::default(),
         }
     }
 }
@@ -77,10 +83,20 @@ impl IdIndex {
         Some((RowRef { collective, row }, Place { segment, unit }))
     }
 
+    /// The rows that had `id` before the one that it was last given to, as far as somebody may see them.
+    pub fn former(&self, id: u128) -> Vec<RowRef> {
+        let fresh = self.former.lock().get(&id).cloned().unwrap_or_default();
+        let base = self.base.iter().flat_map(|base| base.find_ids(id));
+        let base = base.map(|((collective, row), _)| RowRef { collective, row });
+        fresh.into_iter().chain(base).collect()
+    }
+
     /// Points `id` to a row whose body stands at `place`.
     pub fn insert(&self, id: u128, row: RowRef, place: Place) {
-        if let Some(shard) = self.shard(id) {
-            shard.write().insert(id, row, place);
+        let Some(shard) = self.shard(id) else { return };
+        let mut shard = shard.write();
+        if let Some(former) = shard.insert(id, row, place) {
+            self.former.lock().entry(id).or_default().push(former);
         }
     }
 
@@ -90,6 +106,11 @@ impl IdIndex {
             let mut shard = shard.write();
             if shard.get(id).is_some_and(|entry| entry.row == row) {
                 shard.remove(id);
+            } else if let Entry::Occupied(mut former) = self.former.lock().entry(id) {
+                former.get_mut().retain(|former| *former != row);
+                if former.get().is_empty() {
+                    former.remove();
+                }
             }
         }
     }
@@ -101,5 +122,9 @@ impl IdIndex {
                 .write()
                 .retain(|row| collective_of(row.collective) != collective);
         }
+        self.former.lock().retain(|_, rows| {
+            rows.retain(|row| row.collective != collective);
+            !rows.is_empty()
+        });
     }
 }

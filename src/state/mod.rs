@@ -22,6 +22,7 @@ pub mod id_map;
 pub mod ids;
 pub mod keys;
 pub mod names;
+pub mod order;
 pub mod postings;
 pub mod replay;
 pub mod retention;

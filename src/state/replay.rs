@@ -68,7 +68,8 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                     values.last_reinforced = time;
                 }
                 values.vitals_lsn = header.lsn;
-                values.updated_at = header.time;
+                values.updated_at = vitals.updated_at.unwrap_or(header.time);
+                values.others = vitals.others;
                 values.damaged_place = None;
             })
         }
@@ -79,7 +80,8 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                 values.pinned = traits.pinned;
                 values.traits_lsn = header.lsn;
                 values.traits_place = Some(frame.place);
-                values.updated_at = header.time;
+                values.updated_at = traits.updated_at.unwrap_or(header.time);
+                values.bounded = traits.is_bounded();
             })
         }
         RecordKind::Relation => {
@@ -133,6 +135,7 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
             row: row_of(header, place),
             agent: "".into(),
             key: None,
+            first: None,
         },
         RecordKind::Vitals => revision(at, applier, |values| values.damaged_place = Some(place)),
         RecordKind::Traits => revision(at, applier, |values| {
@@ -184,6 +187,7 @@ fn row_of(header: &FrameHeader, place: Place) -> Row {
         pinned: false,
         keyed: false,
         expires_at: None,
+        bounded: false,
     }
 }
 
@@ -210,21 +214,40 @@ fn body_mutation(
     body.content()?;
     body.source_task()?;
     body.content_hash()?;
+    let row = Row {
+        time: body.recorded_at()?.unwrap_or(header.time),
+        inverse_norm: body.inverse_norm(),
+        importance: vitals.importance,
+        confidence: vitals.confidence,
+        kind: Some(body.kind()?),
+        pinned: traits.pinned,
+        keyed: key.is_some(),
+        expires_at: traits.expires_at,
+        bounded: traits.is_bounded(),
+        ..row_of(header, place)
+    };
     Ok(Mutation::Record {
         at,
-        row: Row {
-            inverse_norm: body.inverse_norm(),
-            importance: vitals.importance,
-            confidence: vitals.confidence,
-            kind: Some(body.kind()?),
-            pinned: traits.pinned,
-            keyed: key.is_some(),
-            expires_at: traits.expires_at,
-            ..row_of(header, place)
-        },
+        first: first_values(&row, &vitals),
+        row,
         agent: body.source_agent()?.into(),
         key: key.map(Arc::from),
     })
+}
+
+/// The values of a new row whose vitals say more than its columns hold: it was recorded elsewhere first.
+#[must_use]
+pub fn first_values(row: &Row, vitals: &Vitals) -> Option<Box<Values>> {
+    let columns = row.initial_values();
+    let values = Values {
+        applications: vitals.applications,
+        others: vitals.others,
+        archived: vitals.archived,
+        last_reinforced: vitals.last_reinforced.unwrap_or(row.time),
+        updated_at: vitals.updated_at.unwrap_or(row.time),
+        ..columns
+    };
+    (values != columns).then(|| Box::new(values))
 }
 
 /// New values for a row that exists; nothing where it does not (its body was lost to damage).

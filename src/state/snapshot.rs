@@ -88,7 +88,10 @@ impl Tables {
         self.last_removal = self.last_removal.max(lsn);
         self.next_number = self.next_number.max(number.saturating_add(1));
         let table = self.by_number.get_mut(number as usize)?.take()?;
-        self.by_id.remove(&table.id);
+        // Its id may have been given again.
+        if self.by_id.get(&table.id) == Some(&number) {
+            self.by_id.remove(&table.id);
+        }
         Some(table)
     }
 }

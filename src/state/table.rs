@@ -15,6 +15,7 @@ use crate::{
         chunk::{Chunk, Row, Slot, extent, locate},
         filter_index::FilterIndex,
         names::Names,
+        order::{Orders, Sequence},
         values::Values,
     },
     sync::{
@@ -46,6 +47,8 @@ pub struct Table {
     rows: AtomicU32,
     /// No live or later snapshot is below this LSN.
     horizon: AtomicU64,
+    /// Which orders the rows keep, and how to list them in those that they do not.
+    pub(super) orders: Orders,
     /// From the first filtered search on.
     pub(super) filter_index: Mutex<Option<Arc<FilterIndex>>>,
     /// Which rows are near a vector.
@@ -87,6 +90,15 @@ impl Visited<'_> {
             !self.row.pinned && self.row.expires_at.is_some_and(|at| at <= now)
         } else {
             self.values().expired(now)
+        }
+    }
+
+    /// Whether what it says holds only for a time.
+    pub fn bounded(&self) -> bool {
+        if self.unchanged() {
+            self.row.bounded
+        } else {
+            self.values().bounded
         }
     }
 
@@ -226,6 +238,7 @@ impl Table {
             chunks: Swap::new(Some(Arc::new(Vec::new()))),
             rows: AtomicU32::new(0),
             horizon: AtomicU64::new(0),
+            orders: Orders::default(),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(definition.embedding_dimension),
             adjacency: Adjacency::default(),
@@ -254,6 +267,8 @@ impl Table {
         self.note_horizon(base.header().horizon);
         let base = Arc::new(Base::new(Arc::clone(base), stored.number));
         let row_count = stored.row_count;
+        let sequence = Sequence::behind(base.last().as_ref(), stored.out_of_order);
+        self.orders = Orders::over(sequence);
         let count = row_count
             .checked_sub(1)
             .map_or(0, |last| locate(last).0 + 1);
@@ -387,10 +402,15 @@ impl Table {
         }
     }
 
-    /// The first row at or behind (`time`, `id`), whoever may see it. Rows stand in that order: the
-    /// committer gives times and ids that never decrease.
+    /// The first row at or behind (`time`, `id`), whoever may see it, where rows stand in that order.
+    #[cfg(any(test, pulsedb_loom))]
     pub fn seek(&self, time: Timestamp, id: u128) -> u32 {
-        let before = |row: &Row| (row.time, row.id) < (time, id);
+        self.partition(|row| (row.time, row.id) < (time, id))
+    }
+
+    /// The first row that is not `before` something, whoever may see it, where all rows that are stand in
+    /// front of those that are not.
+    pub(super) fn partition(&self, before: impl Fn(&Row) -> bool) -> u32 {
         let Some(chunks) = self.chunks.load() else {
             return 0;
         };
@@ -412,10 +432,39 @@ impl Table {
                 chunk
                     .slots()
                     .iter()
-                    .rposition(|slot| slot.row().is_some_and(before))
+                    .rposition(|slot| slot.row().is_some_and(&before))
                     .map_or(0, |last| last as u32 + 1)
             });
         first + behind
+    }
+
+    /// Shows the rows from row `from` on that somebody may see, by number, and answers the number behind the
+    /// last one given out. What nobody has asked for before does not stay in memory.
+    pub(super) fn for_each_needed(&self, from: u32, mut look: impl FnMut(u32, &Row)) -> u32 {
+        let (end, horizon) = (self.row_count(), self.horizon());
+        if from >= end {
+            return from;
+        }
+        let chunks = self.chunks.load().unwrap_or_default();
+        let (first_chunk, _) = locate(from);
+        for (index, chunk) in chunks.iter().enumerate().skip(first_chunk) {
+            let Some(chunk) = chunk else { continue };
+            let (start, _) = extent(index);
+            if start >= end {
+                break;
+            }
+            chunk.with_slots(|slots| {
+                for (slot, number) in slots.iter().zip(start..end) {
+                    if number >= from
+                        && let Some(row) = slot.row()
+                        && !slot.gone(horizon)
+                    {
+                        look(number, row);
+                    }
+                }
+            });
+        }
+        end
     }
 
     /// Which of its chunks take memory, or will.
@@ -444,10 +493,10 @@ impl Table {
         Arc::clone(self.filter_index.lock().get_or_insert_default())
     }
 
-    /// About how many bytes that index takes.
-    pub fn filter_index_bytes(&self) -> usize {
+    /// About how many bytes that index and those of orders take.
+    pub fn index_bytes(&self) -> usize {
         let index = self.filter_index.lock().clone();
-        index.map_or(0, |index| index.bytes())
+        index.map_or(0, |index| index.bytes()) + self.orders.bytes()
     }
 
     /// Notes the oldest LSN that anybody reads at. For the committer.
@@ -480,6 +529,8 @@ impl Table {
 
     /// Fills a row. For the committer.
     pub(super) fn fill(&self, number: u32, row: Row) {
+        // Before the row is there: who meets it knows that it breaks an order.
+        self.orders.note(&row);
         let (index, _) = locate(number);
         let mut chunks = self.chunks.load().unwrap_or_default();
         if chunks.len() <= index {
@@ -532,6 +583,7 @@ impl Table {
     /// the last there.
     pub(super) fn forget(&self, number: u32, lsn: Lsn) {
         self.horizon.fetch_max(lsn.get(), Ordering::Relaxed);
+        self.orders.note_forgotten();
         self.vectors.bury(number);
         let (index, _) = locate(number);
         let Some(chunks) = self.chunks.load() else {

@@ -2,7 +2,7 @@
 
 use crate::{
     log::Place,
-    model::{Lsn, Timestamp},
+    model::{DecayConfig, Lsn, Timestamp},
 };
 
 /// The values of one version of a row.
@@ -32,9 +32,30 @@ pub struct Values {
     pub traits_place: Option<Place>,
     /// Where the damaged record is that hides the present vitals.
     pub damaged_place: Option<Place>,
+    /// How often all other instances applied it.
+    pub others: u32,
+    /// Whether what it says holds only for a time, which stands in the traits.
+    pub bounded: bool,
 }
 
 impl Values {
+    /// How often it was applied by all instances together.
+    #[must_use]
+    pub fn all_applications(&self) -> u32 {
+        self.applications.saturating_add(self.others)
+    }
+
+    /// How warm it is at `now`.
+    #[must_use]
+    pub fn energy(&self, decay: &DecayConfig, now: Timestamp) -> f32 {
+        decay.energy(
+            self.importance,
+            self.all_applications(),
+            self.last_reinforced,
+            now,
+        )
+    }
+
     /// Whether it has expired at `now`.
     #[must_use]
     pub fn expired(&self, now: Timestamp) -> bool {

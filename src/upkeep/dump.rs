@@ -135,6 +135,7 @@ fn body(
         source_task: body.source_task()?.map(str::to_owned),
         idempotency_key: body.idempotency_key()?.map(str::to_owned),
         content_hash: body.content_hash()?,
+        recorded_at: body.recorded_at()?,
         content_bytes: content.len() as u64,
         content: options.contents.then(|| content.to_owned()),
         dimension,
@@ -152,6 +153,8 @@ fn vitals(vitals: Vitals) -> LogVitals {
         last_reinforced: vitals.last_reinforced,
         archived: vitals.archived,
         change: vitals.change,
+        others: vitals.others,
+        updated_at: vitals.updated_at,
         replaces: vitals.prev,
         traits_lsn: vitals.traits_lsn,
     }
@@ -166,6 +169,8 @@ fn traits(traits: Traits) -> LogTraits {
         valid_from: traits.valid_from,
         valid_to: traits.valid_to,
         pinned: traits.pinned,
+        foreign_applications: traits.foreign_applications,
+        updated_at: traits.updated_at,
         replaces: traits.prev,
         vitals_lsn: traits.vitals_lsn,
     }

@@ -104,8 +104,7 @@ impl Source<'_> {
     }
 
     fn created(&self, frame: &Frame<'_>) -> Result<Option<Experience>> {
-        self.experience(frame, frame.header.time, None, None)
-            .map(Some)
+        self.experience(frame, None, None, None).map(Some)
     }
 
     fn with_vitals(&self, header: &FrameHeader, vitals: &Vitals) -> Result<Option<Experience>> {
@@ -116,7 +115,8 @@ impl Source<'_> {
             )?),
             None => None,
         };
-        self.at_row(header, Some(vitals), traits.as_ref())
+        let updated_at = vitals.updated_at.unwrap_or(header.time);
+        self.at_row(header, updated_at, Some(vitals), traits.as_ref())
     }
 
     fn with_traits(&self, header: &FrameHeader, traits: &Traits) -> Result<Option<Experience>> {
@@ -127,13 +127,15 @@ impl Source<'_> {
             )?),
             None => None,
         };
-        self.at_row(header, vitals.as_ref(), Some(traits))
+        let updated_at = traits.updated_at.unwrap_or(header.time);
+        self.at_row(header, updated_at, vitals.as_ref(), Some(traits))
     }
 
     /// The experience of the header's row; `None` once nothing of the row is left in memory.
     fn at_row(
         &self,
         header: &FrameHeader,
+        updated_at: Timestamp,
         vitals: Option<&Vitals>,
         traits: Option<&Traits>,
     ) -> Result<Option<Experience>> {
@@ -147,28 +149,29 @@ impl Source<'_> {
             return Ok(None);
         };
         let body = self.view.segments.frame(place)?;
-        self.experience(&body, header.time, vitals, traits)
+        self.experience(&body, Some(updated_at), vitals, traits)
             .map(Some)
     }
 
     fn experience(
         &self,
         frame: &Frame<'_>,
-        updated_at: Timestamp,
+        updated_at: Option<Timestamp>,
         vitals: Option<&Vitals>,
         traits: Option<&Traits>,
     ) -> Result<Experience> {
         let payload = frame.verified_payload()?;
-        let head = ExperienceHead {
-            id: ExperienceId::from_u128(frame.header.entity),
-            collective_id: self.collective,
-            timestamp: frame.header.time,
-            updated_at,
-            instance_id: self.instance,
-        };
         let experience = BodyView::parse(frame.header.dimension, payload).and_then(|body| {
             let vitals = vitals.cloned().map_or_else(|| body.vitals(), Ok)?;
             let traits = traits.cloned().map_or_else(|| body.traits(), Ok)?;
+            let timestamp = body.recorded_at()?.unwrap_or(frame.header.time);
+            let head = ExperienceHead {
+                id: ExperienceId::from_u128(frame.header.entity),
+                collective_id: self.collective,
+                timestamp,
+                updated_at: updated_at.or(vitals.updated_at).unwrap_or(timestamp),
+                instance_id: self.instance,
+            };
             assemble(&head, &body, &vitals, traits)
         });
         decoded(frame, experience)

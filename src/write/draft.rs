@@ -9,13 +9,13 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::Result,
+    error::{PulseDBError, Result},
     format::{
         BodyFields, Derivation, FRAME_HEADER_LEN, RowKind, Traits, Vitals, encode_body, payload_crc,
     },
     model::{
-        CollectiveId, ContentHash, EmbedderIdentity, ExperienceId, ExperienceKind, ExperienceType,
-        NewExperience, NewInsight, Timestamp,
+        CollectiveId, ContentHash, EmbedderIdentity, Experience, ExperienceId, ExperienceKind,
+        ExperienceType, InstanceId, NewExperience, NewInsight, Timestamp, counters,
     },
     simd::inverse_norm,
     sync::Arc,
@@ -35,10 +35,22 @@ pub static EXTERNAL: LazyLock<EmbedderIdentity> = LazyLock::new(|| EmbedderIdent
     reason = "recording experiences is the common case"
 )]
 pub enum Draft {
-    /// An experience.
-    Experience(NewExperience),
+    /// An experience, and what it keeps of where it was recorded first.
+    Experience(NewExperience, Option<Box<Origin>>),
     /// An insight.
     Insight(NewInsight),
+}
+
+/// What an experience keeps that was recorded elsewhere first.
+pub struct Origin {
+    /// Its id.
+    pub id: u128,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Its vitals as they came; `applications` are those of this instance.
+    pub vitals: Vitals,
+    /// Its traits as they came.
+    pub traits: Traits,
 }
 
 /// A checked experience or insight with its vector, encoded.
@@ -74,13 +86,80 @@ pub struct Embedded {
     pub pinned: bool,
     /// At creation.
     pub expires_at: Option<Timestamp>,
+    /// At creation.
+    pub bounded: bool,
+    /// What it keeps from elsewhere.
+    pub origin: Option<Box<Origin>>,
 }
 
 impl Draft {
     /// Checks everything but the vector of an experience.
     pub fn experience(new: NewExperience) -> Result<Self> {
         validate::experience(&new)?;
-        Ok(Self::Experience(new))
+        Ok(Self::Experience(new, None))
+    }
+
+    /// Checks everything but the vector of an experience from elsewhere, which goes to `collective`.
+    /// `instance` is whose applications the vitals count.
+    pub fn imported(
+        experience: Experience,
+        collective: CollectiveId,
+        instance: InstanceId,
+    ) -> Result<Self> {
+        validate::imported(&experience)?;
+        let mut counts = experience.applications;
+        counts.retain(|_, count| *count > 0);
+        let applications = counts.remove(&instance).unwrap_or(0);
+        let mut vitals = Vitals::initial(experience.importance, experience.confidence);
+        vitals.applications = applications;
+        vitals.others = counters::total(&counts);
+        vitals.archived = experience.archived;
+        vitals.last_reinforced = unless(experience.timestamp, experience.last_reinforced);
+        vitals.updated_at = unless(experience.timestamp, experience.updated_at);
+        let traits = Traits {
+            domain: experience.domain.clone(),
+            tags: experience.tags.clone(),
+            related_files: experience.related_files.clone(),
+            expires_at: experience.expires_at,
+            valid_from: experience.valid_from,
+            valid_to: experience.valid_to,
+            pinned: experience.pinned,
+            foreign_applications: counts,
+            ..Traits::default()
+        };
+        let origin = Origin {
+            id: experience.id.as_u128(),
+            recorded_at: experience.timestamp,
+            vitals,
+            traits,
+        };
+        let said = experience.content_hash;
+        let new = NewExperience {
+            embedding: Some(experience.embedding),
+            experience_type: experience.experience_type,
+            source_task: experience.source_task,
+            importance: experience.importance,
+            confidence: experience.confidence,
+            domain: experience.domain,
+            tags: experience.tags,
+            related_files: experience.related_files,
+            expires_at: experience.expires_at,
+            valid_from: experience.valid_from,
+            valid_to: experience.valid_to,
+            pinned: experience.pinned,
+            idempotency_key: experience.idempotency_key,
+            ..NewExperience::new(collective, experience.source_agent, experience.content)
+        };
+        validate::experience(&new)?;
+        let hash = content_hash(&new.content);
+        if hash != said {
+            return Err(PulseDBError::validation(
+                "content_hash",
+                format!("{said:?}"),
+                format!("that of the content is {hash:?}"),
+            ));
+        }
+        Ok(Self::Experience(new, Some(Box::new(origin))))
     }
 
     /// Checks everything but the vector of an insight.
@@ -92,7 +171,7 @@ impl Draft {
     /// Where it belongs.
     pub fn collective(&self) -> CollectiveId {
         match self {
-            Self::Experience(new) => new.collective_id,
+            Self::Experience(new, _) => new.collective_id,
             Self::Insight(new) => new.collective_id,
         }
     }
@@ -100,7 +179,7 @@ impl Draft {
     /// Which table it goes to.
     pub const fn row_kind(&self) -> RowKind {
         match self {
-            Self::Experience(_) => RowKind::Experience,
+            Self::Experience(..) => RowKind::Experience,
             Self::Insight(_) => RowKind::Insight,
         }
     }
@@ -108,7 +187,7 @@ impl Draft {
     /// The text to embed.
     pub fn content(&self) -> &str {
         match self {
-            Self::Experience(new) => &new.content,
+            Self::Experience(new, _) => &new.content,
             Self::Insight(new) => &new.content,
         }
     }
@@ -116,7 +195,7 @@ impl Draft {
     /// The caller's vector, taken out.
     pub fn take_vector(&mut self) -> Option<Vec<f32>> {
         match self {
-            Self::Experience(new) => new.embedding.take(),
+            Self::Experience(new, _) => new.embedding.take(),
             Self::Insight(new) => new.embedding.take(),
         }
     }
@@ -130,7 +209,7 @@ impl Draft {
     ) -> Result<Embedded> {
         validate::vector("embedding", vector, usize::from(dimension))?;
         Ok(match self {
-            Self::Experience(new) => experience(new, vector, dimension, embedder),
+            Self::Experience(new, origin) => experience(new, origin, vector, dimension, embedder),
             Self::Insight(new) => insight(new, vector, dimension, embedder),
         })
     }
@@ -138,21 +217,30 @@ impl Draft {
 
 fn experience(
     new: NewExperience,
+    origin: Option<Box<Origin>>,
     vector: &[f32],
     dimension: u16,
     embedder: Option<Arc<EmbedderIdentity>>,
 ) -> Embedded {
     let inverse_norm = inverse_norm(vector);
     let kind = new.experience_type.kind();
-    let traits = Traits {
-        domain: new.domain,
-        tags: new.tags,
-        related_files: new.related_files,
-        expires_at: new.expires_at,
-        valid_from: new.valid_from,
-        valid_to: new.valid_to,
-        pinned: new.pinned,
-        ..Traits::default()
+    let (first_vitals, first_traits);
+    let (vitals, traits) = match &origin {
+        Some(origin) => (&origin.vitals, &origin.traits),
+        None => {
+            first_vitals = Vitals::initial(new.importance, new.confidence);
+            first_traits = Traits {
+                domain: new.domain,
+                tags: new.tags,
+                related_files: new.related_files,
+                expires_at: new.expires_at,
+                valid_from: new.valid_from,
+                valid_to: new.valid_to,
+                pinned: new.pinned,
+                ..Traits::default()
+            };
+            (&first_vitals, &first_traits)
+        }
     };
     let mut payload = Vec::with_capacity(payload_capacity(vector.len(), &new.content));
     encode_body(
@@ -165,8 +253,9 @@ fn experience(
             idempotency_key: new.idempotency_key.as_deref(),
             content_hash: content_hash(&new.content),
             inverse_norm,
-            vitals: &Vitals::initial(new.importance, new.confidence),
-            traits: &traits,
+            vitals,
+            traits,
+            recorded_at: origin.as_ref().map(|origin| origin.recorded_at),
             derivation: None,
         },
         vector,
@@ -187,6 +276,8 @@ fn experience(
         confidence: new.confidence,
         pinned: new.pinned,
         expires_at: new.expires_at,
+        bounded: traits.is_bounded(),
+        origin,
     }
 }
 
@@ -220,6 +311,7 @@ fn insight(
             inverse_norm,
             vitals: &Vitals::initial(IMPORTANCE, new.confidence),
             traits: &traits,
+            recorded_at: None,
             derivation: Some(&derivation),
         },
         vector,
@@ -240,6 +332,8 @@ fn insight(
         confidence: new.confidence,
         pinned: false,
         expires_at: None,
+        bounded: false,
+        origin: None,
     }
 }
 
@@ -253,6 +347,11 @@ impl Embedded {
     pub fn bytes(&self) -> usize {
         self.payload.len() + FRAME_HEADER_LEN
     }
+}
+
+/// A time that is not the one that it is by default.
+fn unless(default: Timestamp, time: Timestamp) -> Option<Timestamp> {
+    (time != default).then_some(time)
 }
 
 /// Vector, content, and room for the usual other fields.

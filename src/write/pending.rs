@@ -24,7 +24,7 @@ pub struct Item {
     pub frame: OutFrame,
     /// What it changes.
     pub mutation: Mutation,
-    /// The row after it, where it revises one.
+    /// The row after it, where it revises one, or brings one from elsewhere.
     pub after: Option<Present>,
 }
 
@@ -262,12 +262,12 @@ impl Pending {
             match &item.mutation {
                 Mutation::Record { at, row, .. } | Mutation::Relate { at, row, .. } => {
                     self.ids.insert(row.id, *at);
-                    let present = Present {
+                    let present = item.after.clone().unwrap_or_else(|| Present {
                         at: *at,
                         row: *row,
                         values: row.initial_values(),
                         traits: None,
-                    };
+                    });
                     self.rows.insert(*at, Some(present));
                 }
                 Mutation::Revise { at, .. } => {

@@ -409,6 +409,7 @@ fn placed(
             mut row,
             agent,
             key,
+            first,
         } => {
             row.place = place;
             Mutation::Record {
@@ -416,6 +417,7 @@ fn placed(
                 row,
                 agent,
                 key,
+                first,
             }
         }
         Mutation::Relate {

@@ -3,8 +3,8 @@
 use crate::{
     error::Result,
     model::{
-        AgentId, CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, InsightId, NewRelation,
-        RelationId, Timestamp, UserId,
+        AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceUpdate,
+        InsightId, NewRelation, RelationId, Timestamp, UserId,
     },
     write::draft::Embedded,
 };
@@ -61,6 +61,10 @@ pub enum Change {
     DeleteRelation(RelationId),
     /// Delete an insight.
     DeleteInsight(InsightId),
+    /// Record an experience that was recorded elsewhere first, or change the one that has its id.
+    Import(Embedded, Existing),
+    /// Create a collective with its id from elsewhere, unless there is one of that id.
+    RestoreCollective(Box<Collective>),
     /// Nothing, but make durable all that came before, whatever the sync mode.
     Flush,
     /// Note what an agent does.
@@ -98,8 +102,21 @@ pub enum Reply {
     Relation(RelationId),
     /// How often the experience was applied by now.
     Applications(u32),
+    /// What became of an experience from elsewhere.
+    Imported(Imported),
     /// Done.
     Done,
+}
+
+/// What became of an experience from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// It is new.
+    Created,
+    /// It was there, and changed.
+    Changed,
+    /// It was there, and is as it was.
+    Unchanged,
 }
 
 /// What a request answers: one reply per change, or why nothing was changed.

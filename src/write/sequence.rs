@@ -5,6 +5,8 @@
 //! that is refused leaves no trace in the group.
 
 mod activity;
+mod append;
+mod import;
 mod insights;
 mod relations;
 
@@ -17,12 +19,12 @@ use crate::{
         CollectiveRecord, FrameHeader, MAX_COLLECTIVE_NUMBER, RecordKind, RowKind, Traits,
         UnknownFields, Vitals, collective_of, payload_crc,
     },
-    log::{OutFrame, Place},
+    log::OutFrame,
     model::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, InsightId, Lsn, Timestamp, UserId, limits,
     },
-    state::{Applier, Mutation, Row, RowRef},
+    state::{Applier, Mutation, RowRef},
     sync::Arc,
     write::{
         draft::Embedded,
@@ -162,6 +164,8 @@ impl Step<'_> {
             Change::Activity(collective, agent, change) => {
                 self.activity(collective, agent, *change)
             }
+            Change::Import(embedded, existing) => self.import(embedded, existing),
+            Change::RestoreCollective(definition) => self.restore_collective(*definition),
         }
     }
 
@@ -179,61 +183,12 @@ impl Step<'_> {
         {
             return Ok(Reply::Experience(ExperienceId::from_u128(id)));
         }
-        let at = self.next_row(table)?;
         let id = self.next_id();
-        let mut header = self.header(kind, at, id);
-        header.dimension = embedded.dimension;
-        header.payload_crc = embedded.payload_crc;
-        header.payload_len = embedded.payload.len() as u32;
-        let row = Row {
-            lsn: header.lsn,
-            id,
-            time: header.time,
-            place: Place::NOWHERE,
-            frame_bytes: header.frame_len() as u32,
-            agent: 0,
-            inverse_norm: embedded.inverse_norm,
-            importance: embedded.importance,
-            confidence: embedded.confidence,
-            kind: Some(embedded.kind),
-            pinned: embedded.pinned,
-            keyed: embedded.key.is_some(),
-            expires_at: embedded.expires_at,
-        };
-        self.pending.push(Item {
-            frame: OutFrame {
-                header,
-                payload: embedded.payload.into(),
-            },
-            mutation: Mutation::Record {
-                at,
-                row,
-                agent: embedded.agent,
-                key: embedded.key,
-            },
-            after: None,
-        });
+        self.append((table, kind), embedded, id)?;
         Ok(match kind {
             RecordKind::Insight => Reply::Insight(InsightId::from_u128(id)),
             _ => Reply::Experience(ExperienceId::from_u128(id)),
         })
-    }
-
-    /// Where the next row of a table stands.
-    fn next_row(&self, table: u32) -> Result<RowRef> {
-        let in_table = self.applier.tables().get(table);
-        let at = RowRef {
-            collective: table,
-            row: self
-                .pending
-                .next_row(table, in_table.map_or(0, |table| table.row_count())),
-        };
-        if at.row == u32::MAX {
-            return Err(PulseDBError::conflict(
-                "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
-            ));
-        }
-        Ok(at)
     }
 
     /// The number of the collective, once it is sure that the vector may enter it. The first write
@@ -269,7 +224,7 @@ impl Step<'_> {
         let mut present = self.present(id)?;
         present.values.applications = present.values.applications.saturating_add(1);
         present.values.last_reinforced = self.sequencer.last_time;
-        let applications = present.values.applications;
+        let applications = present.values.all_applications();
         self.revise_vitals(present, EventType::Reinforced, id)?;
         Ok(Reply::Applications(applications))
     }
@@ -420,9 +375,20 @@ impl Step<'_> {
     /// Writes the vitals that `present` now has.
     fn revise_vitals(
         &mut self,
+        present: Present,
+        change: EventType,
+        id: ExperienceId,
+    ) -> Result<Present> {
+        self.revise_vitals_at(present, change, id, None)
+    }
+
+    /// The same of what changed at another time than now.
+    fn revise_vitals_at(
+        &mut self,
         mut present: Present,
         change: EventType,
         id: ExperienceId,
+        updated_at: Option<Timestamp>,
     ) -> Result<Present> {
         if present.values.damaged_place.is_some() {
             return Err(PulseDBError::conflict(format!(
@@ -439,12 +405,14 @@ impl Step<'_> {
             change,
             prev: present.values.vitals_lsn,
             traits_lsn: present.values.traits_lsn,
+            others: present.values.others,
+            updated_at,
             unknown: UnknownFields::default(),
         };
         let mut payload = Vec::new();
         vitals.encode(&mut payload);
         present.values.vitals_lsn = header.lsn;
-        present.values.updated_at = header.time;
+        present.values.updated_at = updated_at.unwrap_or(header.time);
         let mutation = Mutation::Revise {
             at: present.at,
             values: present.values,
@@ -454,14 +422,27 @@ impl Step<'_> {
     }
 
     /// Writes `traits` as the row's traits.
-    fn revise_traits(&mut self, mut present: Present, mut traits: Traits, id: ExperienceId) {
+    fn revise_traits(&mut self, present: Present, traits: Traits, id: ExperienceId) {
+        self.revise_traits_at(present, traits, id, None);
+    }
+
+    /// The same of what changed at another time than now.
+    fn revise_traits_at(
+        &mut self,
+        mut present: Present,
+        mut traits: Traits,
+        id: ExperienceId,
+        updated_at: Option<Timestamp>,
+    ) {
         let header = self.header(RecordKind::Traits, present.at, id.as_u128());
         traits.prev = present.values.traits_lsn;
         traits.vitals_lsn = present.values.vitals_lsn;
         present.values.traits_lsn = header.lsn;
-        present.values.updated_at = header.time;
+        present.values.updated_at = updated_at.unwrap_or(header.time);
         present.values.expires_at = traits.expires_at;
         present.values.pinned = traits.pinned;
+        present.values.bounded = traits.is_bounded();
+        traits.updated_at = updated_at;
         let mut payload = Vec::new();
         traits.encode(&mut payload);
         present.traits = Some(Arc::new(traits));

@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, ExperienceType, ExperienceUpdate, NewActivity, NewExperience, NewInsight,
-        NewRelation, RecallWeights, Timestamp,
+        DecayConfig, Experience, ExperienceType, ExperienceUpdate, NewActivity, NewExperience,
+        NewInsight, NewRelation, RecallWeights, Timestamp,
         limits::{
-            MAX_ACTIVITY_TEXT_BYTES, MAX_AGENT_CHARS, MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES,
-            MAX_DIMENSION, MAX_DOMAIN_CHARS, MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES,
-            MAX_IDEMPOTENCY_KEY_BYTES, MAX_INSIGHT_CONTENT_BYTES, MAX_INSIGHT_SOURCES,
-            MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS, MAX_RELATED_FILES, MAX_RELATION_METADATA_BYTES,
-            MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_CHARS, MAX_TAGS,
+            MAX_ACTIVITY_TEXT_BYTES, MAX_AGENT_CHARS, MAX_APPLICATION_INSTANCES,
+            MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION, MAX_DOMAIN_CHARS,
+            MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES, MAX_IDEMPOTENCY_KEY_BYTES,
+            MAX_INSIGHT_CONTENT_BYTES, MAX_INSIGHT_SOURCES, MAX_NAME_CHARS, MAX_RELATED_FILE_CHARS,
+            MAX_RELATED_FILES, MAX_RELATION_METADATA_BYTES, MAX_TAG_KEY_CHARS, MAX_TAG_VALUE_CHARS,
+            MAX_TAGS,
         },
     },
     simd::squared_norm,
@@ -100,6 +101,22 @@ pub fn relation(new: &NewRelation) -> Result<()> {
     serde_json::from_str::<serde::de::IgnoredAny>(metadata)
         .map(|_| ())
         .map_err(|error| PulseDBError::validation("metadata", error, "it must be valid JSON"))
+}
+
+/// What an experience from elsewhere has and a new one has not.
+pub fn imported(experience: &Experience) -> Result<()> {
+    if experience.id.as_u128() == 0 {
+        return Err(PulseDBError::validation(
+            "id",
+            experience.id,
+            "it must name an experience",
+        ));
+    }
+    count(
+        "applications",
+        experience.applications.len(),
+        MAX_APPLICATION_INSTANCES,
+    )
 }
 
 /// The fields that an update names.

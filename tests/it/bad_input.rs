@@ -8,7 +8,9 @@
     reason = "these tests look at real files and processes"
 )]
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeMap, fmt::Debug, future::Future, ops::Bound, pin::Pin, time::Duration,
+};
 
 use futures_util::future::join_all;
 use pulsedb::{
@@ -600,12 +602,34 @@ fn questions_have_limits_too() {
                 .await;
             assert_eq!(refused_field(recent), "limit");
         }
+        let moment = Timestamp::from_millis;
+        let id = |nth: u8| -> ExperienceId {
+            let text = format!("0190a0b0-0000-7000-8000-00000000000{nth}");
+            text.parse().unwrap()
+        };
         let page = Page {
-            from: at(2),
-            to: at(1),
+            from: Bound::Included(moment(2)),
+            to: Bound::Excluded(moment(1)),
             ..Page::default()
         };
-        assert_eq!(refused_field(db.list_experiences(team, page).await), "to");
+        let answer = db.list_experiences(team, page.clone()).await;
+        assert_eq!(refused_field(answer), "to");
+        assert_eq!(refused_field(db.stream_experiences(team, page).await), "to");
+        let page = Page {
+            from_id: Bound::Excluded(id(2)),
+            to_id: Bound::Included(id(1)),
+            ..Page::default()
+        };
+        assert_eq!(
+            refused_field(db.list_experiences(team, page).await),
+            "to_id"
+        );
+        for limit in [0, 1001] {
+            assert_eq!(refused_field(db.first_n(team, limit).await), "limit");
+            assert_eq!(refused_field(db.last_n(team, limit).await), "limit");
+            let cold = db.list_cold_experiences(team, limit).await;
+            assert_eq!(refused_field(cold), "limit");
+        }
 
         let many = |count| vec![query.to_vec(); count];
         let options = SearchOptions::default();
@@ -628,6 +652,10 @@ fn questions_have_limits_too() {
                 .unwrap()
                 .len(),
             10_000
+        );
+        assert_eq!(
+            refused_field(db.energies(&vec![case.one; 10_001]).await),
+            "ids"
         );
         assert_eq!(
             refused_field(db.get_experiences(&vec![case.one; 10_001]).await),

@@ -3,7 +3,11 @@
 //! Random histories run on the real API and on a list in memory. After every change everything the
 //! database shows is compared with the list, and one random question is asked of both.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, RangeBounds},
+    time::Duration,
+};
 
 use proptest::{
     collection::{btree_map, vec},
@@ -100,6 +104,7 @@ struct Filter {
     filter: SearchFilter,
     since: Option<i64>,
     until: Option<i64>,
+    as_of: Option<i64>,
 }
 
 fn word() -> impl Strategy<Value = String> {
@@ -275,13 +280,24 @@ fn filter() -> impl Strategy<Value = Filter> {
         (option::weighted(0.3, unit()), option::weighted(0.3, unit())),
         option::weighted(0.3, (0_i64..20_000, option::of(0_i64..9000))),
         vec(word(), 0..3),
+        option::weighted(0.3, 0_i64..20_000),
         any::<bool>(),
     )
         .prop_map(
-            |(domains, tags_all, experience_types, minima, times, agents, exclude_archived)| {
+            |(
+                domains,
+                tags_all,
+                experience_types,
+                minima,
+                times,
+                agents,
+                as_of,
+                exclude_archived,
+            )| {
                 Filter {
                     since: times.map(|(since, _)| since),
                     until: times.and_then(|(since, length)| Some(since + length?)),
+                    as_of,
                     filter: SearchFilter {
                         domains,
                         tags_all,
@@ -303,6 +319,7 @@ fn some_filter() -> impl Strategy<Value = Filter> {
         filter: SearchFilter::default(),
         since: None,
         until: None,
+        as_of: None,
     };
     prop_oneof![Just(none), filter()]
 }
@@ -348,11 +365,21 @@ fn at(offset: i64) -> Timestamp {
     Timestamp::from_millis(START.as_millis() + offset)
 }
 
+/// Every other moment is itself left out.
+fn bound(offset: Option<i64>) -> Bound<Timestamp> {
+    match offset {
+        None => Bound::Unbounded,
+        Some(offset) if offset % 2 == 0 => Bound::Included(at(offset)),
+        Some(offset) => Bound::Excluded(at(offset)),
+    }
+}
+
 impl Filter {
     fn get(&self) -> SearchFilter {
         SearchFilter {
             since: self.since.map(at),
             until: self.until.map(at),
+            as_of: self.as_of.map(at),
             ..self.filter.clone()
         }
     }
@@ -405,6 +432,9 @@ fn passes(row: &Experience, filter: &SearchFilter) -> bool {
         && filter.until.is_none_or(|until| row.timestamp < until)
         && (filter.source_agents.is_empty() || filter.source_agents.contains(&row.source_agent))
         && !(filter.exclude_archived && row.archived)
+        && filter.as_of.is_none_or(|at| {
+            row.valid_from.is_none_or(|from| from <= at) && row.valid_to.is_none_or(|to| at < to)
+        })
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -931,9 +961,10 @@ impl Pair {
                     direction: *direction,
                     limit: *limit,
                     after: None,
-                    from: from.map(at),
-                    to: to.map(at),
+                    from: bound(*from),
+                    to: bound(*to),
                     filter: filter.get(),
+                    ..Page::default()
                 };
                 self.walk(collective, page);
             }
@@ -951,9 +982,7 @@ impl Pair {
     fn walk(&self, collective: CollectiveId, mut page: Page) {
         let mut expected = self.model.visible(collective);
         expected.retain(|row| {
-            passes(row, &page.filter)
-                && page.from.is_none_or(|from| row.timestamp >= from)
-                && page.to.is_none_or(|to| row.timestamp < to)
+            passes(row, &page.filter) && (page.from, page.to).contains(&row.timestamp)
         });
         match page.order_by {
             OrderBy::Time => expected.sort_by_key(|row| (row.timestamp, row.id)),
@@ -962,6 +991,9 @@ impl Pair {
         if page.direction == Direction::Descending {
             expected.reverse();
         }
+        let stream = self.db.stream_experiences(collective, page.clone());
+        let streamed: Vec<Experience> = stream.unwrap().map(Result::unwrap).collect();
+        assert_eq!(streamed.iter().collect::<Vec<_>>(), expected, "{page:?}");
         let pages = expected.chunks(page.limit);
         let mut left = pages.len();
         // An empty list is one empty page.
@@ -1074,11 +1106,25 @@ impl Pair {
 
     fn energies(&self, collective: CollectiveId) {
         let decay = &self.model.shelf(collective).unwrap().definition.decay;
+        let nobody = "0190a0b0-0000-7000-8000-000000000001".parse().unwrap();
+        let mut cold = Vec::new();
         for row in self.model.visible(collective) {
-            let found = f64::from(self.db.energy(row.id).unwrap());
+            let found = self.db.energy(row.id).unwrap();
             let expected = energy(decay, row, self.model.now);
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+            assert!(
+                (f64::from(found) - expected).abs() < 1e-5,
+                "{found} {expected}"
+            );
+            let both = self.db.energies(&[row.id, nobody]).unwrap();
+            assert_eq!(both, [Some(found), None]);
+            if found < decay.floor && !row.pinned && !row.archived {
+                cold.push((found, row));
+            }
         }
+        cold.sort_by(|(a, one), (b, other)| a.total_cmp(b).then(one.id.cmp(&other.id)));
+        let coldest = self.db.list_cold_experiences(collective, 7).unwrap();
+        let expected: Vec<_> = cold.into_iter().map(|(_, row)| row).take(7).collect();
+        assert_eq!(coldest.iter().collect::<Vec<_>>(), expected);
     }
 }
 

@@ -83,6 +83,8 @@ pub struct CheckpointCollective {
     pub runs: Vec<RowRun>,
     /// What agents do and did, by agent and LSN.
     pub activities: Vec<CheckpointActivity>,
+    /// Whether those rows do not stand in the order of time, then id, and whether not in that of ids.
+    pub out_of_order: [bool; 2],
 }
 
 impl CheckpointCollective {
@@ -186,6 +188,8 @@ fn encode_collective(collective: &CheckpointCollective, out: &mut Vec<u8>) {
     out.extend_from_slice(&collective.number.to_le_bytes());
     out.extend_from_slice(&collective.row_count.to_le_bytes());
     out.extend_from_slice(&collective.id.as_u128().to_be_bytes());
+    let [by_time, by_id] = collective.out_of_order.map(u32::from);
+    out.extend_from_slice(&(by_time | by_id << 1).to_le_bytes());
     put_count(out, collective.definitions.len());
     put_count(out, collective.agents.len());
     put_count(out, collective.runs.len());
@@ -233,6 +237,10 @@ fn decode_collective(
     let number = cursor.u32()?;
     let row_count = cursor.u32()?;
     let id = CollectiveId::from_u128(u128::from_be_bytes(*cursor.array()?));
+    let out_of_order = match cursor.u32()? {
+        flags @ 0..=3 => [flags & 1 != 0, flags & 2 != 0],
+        _ => return Err(cursor.wrong("an order has no meaning")),
+    };
     let [definitions, agents] = [cursor.u32()?, cursor.u32()?];
     let [runs, activities] = [cursor.u32()?, cursor.u32()?];
     let mut collective = CheckpointCollective {
@@ -244,6 +252,7 @@ fn decode_collective(
         agents: Vec::new(),
         runs: Vec::new(),
         activities: Vec::new(),
+        out_of_order,
     };
     for _ in 0..definitions {
         let lsn = Lsn::new(cursor.u64()?);

@@ -13,6 +13,7 @@ const PINNED: u8 = 1;
 const KEYED: u8 = 1 << 1;
 const EXPIRES: u8 = 1 << 2;
 const ARCHIVED: u8 = 1 << 3;
+const BOUNDED: u8 = 1 << 4;
 
 /// Where a frame stands: id of its segment and the unit of 64 bytes in it. Segment 0 is none.
 pub type FramePlace = (u32, u32);
@@ -46,6 +47,8 @@ pub struct CheckpointRow {
     pub keyed: bool,
     /// Expiry at creation.
     pub expires_at: Option<Timestamp>,
+    /// Holds only for a time, at creation.
+    pub bounded: bool,
 }
 
 impl CheckpointRow {
@@ -68,7 +71,8 @@ impl CheckpointRow {
         put_at(&mut out, 56, &self.confidence.to_le_bytes());
         let flags = flag(self.pinned, PINNED)
             | flag(self.keyed, KEYED)
-            | flag(self.expires_at.is_some(), EXPIRES);
+            | flag(self.expires_at.is_some(), EXPIRES)
+            | flag(self.bounded, BOUNDED);
         let kind = self.kind.map_or(0, |kind| kind as u8);
         put_at(&mut out, 60, &[kind, flags]);
         put_at(&mut out, 64, &millis(self.expires_at));
@@ -93,6 +97,7 @@ impl CheckpointRow {
             pinned: flags & PINNED != 0,
             keyed: flags & KEYED != 0,
             expires_at: (flags & EXPIRES != 0).then(|| time_at(bytes, 64)),
+            bounded: flags & BOUNDED != 0,
         }
     }
 }
@@ -140,11 +145,15 @@ pub struct CheckpointVersion {
     pub traits_place: FramePlace,
     /// Where the damaged record is that hides the vitals; segment 0 means there is none.
     pub damaged_place: FramePlace,
+    /// How often all other instances applied it.
+    pub others: u32,
+    /// Whether it holds only for a time.
+    pub bounded: bool,
 }
 
 impl CheckpointVersion {
     /// Bytes of a record.
-    pub const LEN: usize = 88;
+    pub const LEN: usize = 96;
 
     /// The record's bytes.
     #[must_use]
@@ -158,7 +167,8 @@ impl CheckpointVersion {
         put_at(&mut out, 24, &self.applications.to_le_bytes());
         let flags = flag(self.pinned, PINNED)
             | flag(self.expires_at.is_some(), EXPIRES)
-            | flag(self.archived, ARCHIVED);
+            | flag(self.archived, ARCHIVED)
+            | flag(self.bounded, BOUNDED);
         put_at(&mut out, 28, &[flags]);
         put_at(
             &mut out,
@@ -173,6 +183,7 @@ impl CheckpointVersion {
         put_at(&mut out, 76, &self.traits_place.1.to_le_bytes());
         put_at(&mut out, 80, &self.damaged_place.0.to_le_bytes());
         put_at(&mut out, 84, &self.damaged_place.1.to_le_bytes());
+        put_at(&mut out, 88, &self.others.to_le_bytes());
         out
     }
 
@@ -196,6 +207,8 @@ impl CheckpointVersion {
             traits_lsn: lsn_at(bytes, 64),
             traits_place: place_at(bytes, 72),
             damaged_place: place_at(bytes, 80),
+            others: u32::from_le_bytes(array_at(bytes, 88)),
+            bounded: flags & BOUNDED != 0,
         }
     }
 }

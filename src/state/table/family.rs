@@ -5,7 +5,7 @@
 
 use super::{
     Activities, Adjacency, Arc, AtomicU32, AtomicU64, Chain, Checkpoint, CheckpointCollective,
-    Mutex, Names, OnceLock, RowKind, Swap, Table, VectorIndex,
+    Mutex, Names, OnceLock, Orders, RowKind, Swap, Table, VectorIndex,
 };
 
 impl Table {
@@ -26,6 +26,7 @@ impl Table {
             horizon: AtomicU64::new(self.horizon().get()),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(dimension),
+            orders: Orders::default(),
             activities: Activities::default(),
             adjacency: Adjacency::default(),
             relations: OnceLock::new(),

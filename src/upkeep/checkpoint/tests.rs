@@ -168,6 +168,13 @@ impl Story {
             },
             agent: format!("agent {}", at % 5).into(),
             key,
+            // As of a row that was recorded elsewhere first.
+            first: (at == 9).then(|| {
+                Box::new(Values {
+                    others: 3,
+                    ..Row::example(lsn, 0).initial_values()
+                })
+            }),
         });
     }
 

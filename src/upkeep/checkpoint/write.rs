@@ -19,6 +19,7 @@ use crate::{
     state::{
         Kept, RowRef, Rows, Table, adjacency,
         base::{activity_of, record_of, version_of},
+        order::Sequence,
     },
     vfs::{OpenMode, Vfs, VfsFile},
 };
@@ -130,6 +131,7 @@ struct Part {
     /// Which of all rows its first one is.
     at: u64,
     runs: Vec<RowRun>,
+    out_of_order: [bool; 2],
 }
 
 pub(super) struct Writer<'a> {
@@ -148,6 +150,7 @@ impl<'a> Writer<'a> {
             table: Arc::clone(table),
             at: 0,
             runs: Vec::new(),
+            out_of_order: [false; 2],
         };
         Self {
             source,
@@ -221,9 +224,11 @@ impl<'a> Writer<'a> {
             let collective = part.table.number;
             part.at = at;
             let runs = &mut part.runs;
+            let mut sequence = Sequence::default();
             part.rows.for_each_kept(part.horizon, |kept| {
                 let place = segments.resolve(kept.row.place);
                 out.put(&record_of(kept.row, place).encode());
+                sequence.note(kept.row);
                 match runs.last_mut() {
                     Some(run) if run.rows().end == kept.number => run.count += 1,
                     _ => runs.push(RowRun {
@@ -239,6 +244,7 @@ impl<'a> Writer<'a> {
                     deleted_at,
                 }));
             });
+            part.out_of_order = sequence.broken();
         }
         self.counts.rows = at;
         graves
@@ -261,11 +267,20 @@ impl<'a> Writer<'a> {
     fn ids(&mut self, out: &mut Out) {
         let slots = id_slots(self.counts.rows);
         let mut table = SlotTable::new(slots);
+        let mut deleted = Vec::new();
         let mut numbers = 0..;
         self.for_each(|_, kept| {
             let slot = numbers.next().and_then(slot_of).unwrap_or_default();
-            table.insert(id_hash(kept.row.id), slot);
+            let hash = id_hash(kept.row.id);
+            match kept.deleted_at {
+                None => table.insert(hash, slot),
+                Some(_) => deleted.push((hash, slot)),
+            }
         });
+        // An id that was given again is found first where it stands now.
+        for (hash, slot) in deleted {
+            table.insert(hash, slot);
+        }
         self.counts.id_slots = slots;
         for slot in table.slots() {
             out.put(&slot.to_le_bytes());
@@ -370,6 +385,7 @@ impl<'a> Writer<'a> {
                     .iter()
                     .map(|(agent, version)| activity_of(agent, version))
                     .collect(),
+                out_of_order: part.out_of_order,
             }
         });
         CheckpointDirectory {

@@ -213,7 +213,11 @@ impl References {
                     _ => {}
                 }
             }
-            Record::CollectiveDeleted => known.delete(),
+            Record::CollectiveDeleted => {
+                known.delete();
+                // It may be given again, by an import.
+                self.ids.remove(&header.entity);
+            }
             Record::Body(_) | Record::Insight(_) => {
                 if known.dimension.is_none() {
                     known.wanted.get_or_insert(at);
