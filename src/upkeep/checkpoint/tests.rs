@@ -34,8 +34,8 @@ enum Step {
     Delete(u32, u32),
     /// Deletes a stretch, so that whole chunks go.
     DeleteMany(u32, u32, u32),
-    /// An agent begins something, or ends it.
-    Activity(u32, u8, bool),
+    /// An agent begins something, or ends it, or both: bit 0 and 1.
+    Activity(u32, u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -48,8 +48,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (table.clone(), any::<u32>(), any::<u32>())
             .prop_map(|(table, row, count)| Step::Revise(table, row, count)),
         4 => (table.clone(), any::<u32>()).prop_map(|(table, row)| Step::Delete(table, row)),
-        6 => (table.clone(), 0..4_u8, any::<bool>())
-            .prop_map(|(table, agent, lasts)| Step::Activity(table, agent, lasts)),
+        8 => (table.clone(), 0..4_u8, 1..4_u8)
+            .prop_map(|(table, agent, what)| Step::Activity(table, agent, what)),
         2 => (table, any::<u32>(), 10..60_u32)
             .prop_map(|(table, row, count)| Step::DeleteMany(table, row, count)),
     ]
@@ -84,8 +84,12 @@ impl Story {
         }
         match *step {
             Step::Define(collective) => self.define(collective),
-            Step::Activity(collective, agent, lasts) => {
-                self.activity(collective, &format!("agent {agent}"), lasts);
+            Step::Activity(collective, agent, what) => {
+                for (bit, lasts) in [(1, true), (2, false)] {
+                    if what & bit != 0 {
+                        self.activity(collective, &format!("agent {agent}"), lasts);
+                    }
+                }
             }
             Step::Undefine(collective) => {
                 self.push(Mutation::DeleteCollective { collective });
