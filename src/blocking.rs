@@ -16,8 +16,9 @@ use crate::{
         Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport, Cursor,
         DatabaseMetadata, DecayConfig, Diagnosis, ErasureReport, Experience, ExperienceId,
         ExperienceUpdate, Fragmentation, Health, InstanceId, LogOptions, LogPage, NewExperience,
-        Page, PageResult, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        Page, PageResult, RecordOptions, RecordOutcome, SalvageReport, SearchExplanation,
+        SearchFilter, SearchHit, SearchOptions, UserId, VerifyProgress, VerifyReport, WatchEvent,
+        WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -249,4 +250,11 @@ waiting! {
     read_log(options: LogOptions) -> LogPage;
     verify() -> VerifyReport;
     verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
+    record_experience_with(new: NewExperience, options: RecordOptions) -> RecordOutcome;
+    record_experiences_with(
+        batch: Vec<NewExperience>,
+        options: RecordOptions
+    ) -> Vec<RecordOutcome>;
+    supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
+    expire() -> usize;
 }

@@ -55,6 +55,10 @@ pub struct Config {
     pub segment_pool: usize,
     /// In `SyncMode::Fast`, how often the log is flushed: what a power cut can lose.
     pub flush_interval: Duration,
+    /// How often upkeep deletes what has expired, so that its space can be given back; readers leave it
+    /// out in any case. Zero leaves it to `PulseDB::expire`. A minute is soon enough for disks, and
+    /// seldom enough that looking costs nothing.
+    pub expiry_interval: Duration,
     /// Threads that answer searches and cold reads; 0 means one per core.
     pub read_threads: usize,
     /// Threads that run the built-in model; 0 means one per core.
@@ -82,6 +86,7 @@ impl Default for Config {
             checkpoint_bytes: 64 * MIB,
             segment_pool: 0,
             flush_interval: Duration::from_millis(200),
+            expiry_interval: Duration::from_secs(60),
             read_threads: 0,
             embed_threads: 0,
             read_only: false,

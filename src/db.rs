@@ -7,8 +7,10 @@
 mod checkpoint;
 mod collectives;
 mod compaction;
+mod duplicates;
 pub(crate) mod engine;
 mod experiences;
+mod expiry;
 mod search;
 mod snapshot;
 mod tail;

@@ -71,13 +71,14 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use model::{
     AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-    Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, EntityId, EntityKind,
-    ErasureReport, EventType, Experience, ExperienceId, ExperienceKind, ExperienceType,
-    ExperienceUpdate, Fragmentation, Health, HealthStatus, InstanceId, LogItem, LogOptions,
-    LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor, PageResult, RecallWeights,
-    RecoveryReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-    SearchPlan, SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter,
+    Cursor, Damage, DatabaseMetadata, DecayConfig, Diagnosis, Direction, Duplicate,
+    DuplicatePolicy, EntityId, EntityKind, ErasureReport, EventType, Experience, ExperienceId,
+    ExperienceKind, ExperienceType, ExperienceUpdate, Fragmentation, Health, HealthStatus,
+    InstanceId, LogItem, LogOptions, LogPage, Lsn, NewExperience, OrderBy, Page, PageCursor,
+    PageResult, RecallWeights, RecordAction, RecordOptions, RecordOutcome, RecoveryReport,
+    SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
+    SegmentStats, Severity, SyncMode, TaskId, Timestamp, UserId, VerifyProgress, VerifyReport,
+    WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

@@ -9,6 +9,7 @@ mod collective;
 mod compaction;
 mod cursor;
 mod diagnosis;
+mod duplicates;
 mod energy;
 mod event;
 mod experience;
@@ -34,6 +35,7 @@ pub use compaction::{
 };
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
+pub use duplicates::{Duplicate, DuplicatePolicy, RecordAction, RecordOptions, RecordOutcome};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};

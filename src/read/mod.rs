@@ -7,6 +7,7 @@
 //! winners become experiences. [`list`] and [`stats`] answer
 //! the questions without a vector, [`point`] those about one experience. Everything here is synchronous and runs where the façade says.
 
+pub mod duplicates;
 pub mod execute;
 pub mod experience_view;
 pub mod filter;
@@ -18,5 +19,4 @@ pub mod point;
 pub mod rank;
 pub mod reader;
 pub mod sieve;
-pub mod similarity;
 pub mod stats;

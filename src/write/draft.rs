@@ -9,12 +9,17 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::Result,
-    format::{BodyFields, FRAME_HEADER_LEN, Traits, Vitals, encode_body, payload_crc},
+    error::{PulseDBError, Result},
+    format::{
+        BodyFields, BodyView, DecodeError, FRAME_HEADER_LEN, Traits, Vitals, encode_body,
+        payload_crc,
+    },
     model::{
-        CollectiveId, ContentHash, EmbedderIdentity, ExperienceKind, NewExperience, Timestamp,
+        CollectiveId, ContentHash, EmbedderIdentity, ExperienceKind, NewExperience, RecordOptions,
+        Timestamp,
     },
     simd::squared_norm,
+    state::sighting::Sought,
     sync::Arc,
     write::validate,
 };
@@ -30,6 +35,7 @@ pub static EXTERNAL: LazyLock<EmbedderIdentity> = LazyLock::new(|| EmbedderIdent
 pub struct Draft(NewExperience);
 
 /// A checked experience with its vector, encoded.
+#[derive(Clone)]
 pub struct Embedded {
     /// Where it belongs.
     pub collective: CollectiveId,
@@ -86,7 +92,7 @@ impl Draft {
     ) -> Result<Embedded> {
         validate::vector("embedding", vector, usize::from(dimension))?;
         let new = self.0;
-        // Norms beyond f32 saturate; `read::similarity` computes such rows anew.
+        // Norms beyond f32 saturate; `vector::similarity` computes such rows anew.
         let inverse_norm = (1.0 / squared_norm(vector).sqrt())
             .clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
             as f32;
@@ -139,6 +145,23 @@ impl Embedded {
     /// Whose vector it is.
     pub fn identity(&self) -> &EmbedderIdentity {
         self.embedder.as_deref().unwrap_or(&EXTERNAL)
+    }
+
+    /// What would make another experience a duplicate of it.
+    ///
+    /// # Errors
+    /// None for what [`Draft::embed`] has made.
+    pub fn sought(&self, options: &RecordOptions) -> Result<Sought> {
+        let read = || {
+            let body = BodyView::parse(self.dimension, &self.payload)?;
+            Ok(Sought {
+                vector: body.vector_f32(),
+                hash: body.content_hash()?,
+                same_content: options.same_content,
+                threshold: options.similarity_threshold,
+            })
+        };
+        read().map_err(|error: DecodeError| PulseDBError::conflict(error.to_string()))
     }
 
     /// Bytes it will take in the queue and in the log, up to alignment.

@@ -50,6 +50,8 @@ pub struct Pending {
     rows: HashMap<RowRef, Option<Present>>,
     ids: HashMap<u128, RowRef>,
     keys: HashMap<(u32, Arc<str>), RowRef>,
+    /// Where in `items` the body of a row is.
+    bodies: HashMap<RowRef, usize>,
     collectives: HashMap<u32, Option<Arc<Collective>>>,
     next_rows: Vec<(u32, u32)>,
 }
@@ -167,14 +169,14 @@ impl Pending {
             .max(applier.tables().next_number())
     }
 
-    /// The living row with this idempotency key.
-    pub fn keyed(&mut self, collective: u32, key: &Arc<str>, applier: &Applier) -> Option<u128> {
+    /// The row with this idempotency key; it may have expired.
+    pub fn keyed(&mut self, collective: u32, key: &Arc<str>, applier: &Applier) -> Option<Present> {
         self.index();
         let at = match self.keys.get(&(collective, Arc::clone(key))) {
             Some(at) => *at,
             None => applier.keyed(collective, key)?,
         };
-        self.present_at(at, applier).map(|present| present.row.id)
+        self.present_at(at, applier)
     }
 
     /// The row that has this id now.
@@ -185,6 +187,19 @@ impl Pending {
             None => applier.ids().get(id)?,
         };
         self.present_at(at, applier)
+    }
+
+    /// The row as it is now, if it is there.
+    pub fn present_row(&mut self, at: RowRef, applier: &Applier) -> Option<Present> {
+        self.index();
+        self.present_at(at, applier)
+    }
+
+    /// The record of a row's body, where this group has it.
+    pub fn body(&mut self, at: RowRef) -> Option<&OutFrame> {
+        self.index();
+        let item = self.items.get(*self.bodies.get(&at)?)?;
+        Some(&item.frame)
     }
 
     fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
@@ -206,10 +221,11 @@ impl Pending {
 
     /// Brings the maps of rows up to date with the list.
     fn index(&mut self) {
-        for item in self.items.iter().skip(self.indexed) {
+        for (number, item) in self.items.iter().enumerate().skip(self.indexed) {
             match &item.mutation {
                 Mutation::Record { at, row, .. } => {
                     self.ids.insert(row.id, *at);
+                    self.bodies.insert(*at, number);
                     let present = Present {
                         at: *at,
                         row: *row,

@@ -2,8 +2,8 @@
 
 use crate::{
     error::Result,
-    model::{CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, UserId},
-    write::draft::Embedded,
+    model::{CollectiveId, DecayConfig, ExperienceId, ExperienceUpdate, RecordOutcome, UserId},
+    write::{draft::Embedded, sequence::Checked},
 };
 
 /// One atomic request: all of its changes are committed, or none.
@@ -54,10 +54,16 @@ pub enum Change {
     Delete(ExperienceId),
     /// Nothing, but make durable all that came before, whatever the sync mode.
     Flush,
+    /// Record an experience unless it is known, as its policy says.
+    RecordChecked(Box<Checked>),
+    /// Record an experience, and end the validity of the one that it supersedes.
+    Supersede(ExperienceId, Box<Embedded>),
+    /// Delete those of these experiences that have expired.
+    Expire(Vec<ExperienceId>),
 }
 
 /// What a change answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// The collective.
     Collective(CollectiveId),
@@ -67,6 +73,13 @@ pub enum Reply {
     Applications(u32),
     /// Done.
     Done,
+    /// What became of an experience with a policy.
+    Outcome(RecordOutcome),
+    /// So many.
+    Count(usize),
+    /// Nothing was changed, not by the other changes of the request either: what was found in a snapshot
+    /// says too little about the present.
+    LookAgain,
 }
 
 /// What a request answers: one reply per change, or why nothing was changed.

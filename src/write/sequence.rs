@@ -4,6 +4,12 @@
 //! identity, the new values. Every refusal happens here, before anything is appended. A request
 //! that is refused leaves no trace in the group.
 
+mod duplicates;
+mod expiry;
+mod succession;
+
+pub use duplicates::{Checked, Looked, Written};
+
 use std::collections::BTreeMap;
 
 use crate::{
@@ -17,13 +23,14 @@ use crate::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, Lsn, Timestamp, UserId, limits,
     },
-    state::{Applier, Mutation, Row, RowRef},
+    state::{Applier, Mutation, Row, RowRef, Visited},
     sync::Arc,
     write::{
         draft::Embedded,
         identity::IdSource,
         pending::{Item, Pending, Present},
         request::{Answer, Change, Reply, Request},
+        sequence::duplicates::Recent,
     },
 };
 
@@ -31,6 +38,9 @@ use crate::{
 pub trait TraitsSource {
     /// The traits of `present`, which the group did not set.
     fn traits(&self, present: &Present) -> Result<Traits>;
+
+    /// What was written in the body of a row of the tables; `None` where it is damaged.
+    fn written(&self, row: &Visited<'_>, dimension: u16) -> Option<Written>;
 }
 
 /// What the committer alone counts.
@@ -83,6 +93,7 @@ impl Sequencer {
             source,
             pending: Pending::with_room(requests.len()),
             last_collective: None,
+            recent: Recent::default(),
         };
         let mut answers = Vec::with_capacity(requests.len());
         let mut rooms = Vec::with_capacity(requests.len());
@@ -111,6 +122,8 @@ struct Step<'a> {
     pending: Pending,
     /// The collective that was looked up last: most requests of a group name the same.
     last_collective: Option<(u32, Arc<Collective>)>,
+    /// What was compared with candidates for duplicates.
+    recent: Recent,
 }
 
 impl Step<'_> {
@@ -120,10 +133,14 @@ impl Step<'_> {
             .chain(rest)
             .map(|change| self.change(change))
             .collect();
-        if replies.is_err() {
+        let undone = replies
+            .as_ref()
+            .map_or(true, |replies| replies.contains(&Reply::LookAgain));
+        if undone {
             if self.pending.len() > mark {
                 self.pending.cut(mark);
                 self.last_collective = None;
+                self.recent = Recent::default();
             }
         } else if self.pending.len() > mark
             && let Some(last) = self.pending.last_mut()
@@ -151,24 +168,20 @@ impl Step<'_> {
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
+            Change::RecordChecked(checked) => self.record_checked(*checked),
+            Change::Supersede(old, new) => self.supersede(old, *new),
+            Change::Expire(ids) => Ok(self.expire(&ids)),
         }
     }
 
     fn record(&mut self, embedded: Embedded) -> Result<Reply> {
         let number = self.collective_for_vectors(&embedded)?;
-        if let Some(key) = &embedded.key
-            && let Some(id) = self.pending.keyed(number, key, self.applier)
-        {
-            return Ok(Reply::Experience(ExperienceId::from_u128(id)));
+        if let Some(known) = self.keyed(number, &embedded) {
+            return Ok(Reply::Experience(known));
         }
-        let in_table = self
-            .applier
-            .tables()
-            .get(number)
-            .map_or(0, |t| t.row_count());
         let at = RowRef {
             collective: number,
-            row: self.pending.next_row(number, in_table),
+            row: self.next_row(number),
         };
         if at.row == u32::MAX {
             return Err(PulseDBError::conflict(
@@ -209,6 +222,25 @@ impl Step<'_> {
             after: None,
         });
         Ok(Reply::Experience(ExperienceId::from_u128(id)))
+    }
+
+    /// The experience with the same idempotency key. One that has expired gives its key free: it is
+    /// deleted, in the commit that takes the key, so that no two rows have it.
+    fn keyed(&mut self, collective: u32, embedded: &Embedded) -> Option<ExperienceId> {
+        let key = embedded.key.as_ref()?;
+        let known = self.pending.keyed(collective, key, self.applier)?;
+        if known.values.expired(self.sequencer.last_time) {
+            self.delete_row(&known);
+            return None;
+        }
+        Some(ExperienceId::from_u128(known.row.id))
+    }
+
+    /// The number that the next row of a collective gets.
+    fn next_row(&self, collective: u32) -> u32 {
+        let table = self.applier.tables().get(collective);
+        let in_table = table.map_or(0, |table| table.row_count());
+        self.pending.next_row(collective, in_table)
     }
 
     /// The number of the collective, once it is sure that the vector may enter it. The first write
@@ -312,10 +344,14 @@ impl Step<'_> {
 
     fn delete(&mut self, id: ExperienceId) -> Result<Reply> {
         let present = self.present(id)?;
-        let at = present.at;
-        let header = self.header(RecordKind::ExperienceDeleted, at, id.as_u128());
-        self.push_encoded(header, Vec::new(), Mutation::Delete { at }, None);
+        self.delete_row(&present);
         Ok(Reply::Done)
+    }
+
+    fn delete_row(&mut self, present: &Present) {
+        let at = present.at;
+        let header = self.header(RecordKind::ExperienceDeleted, at, present.row.id);
+        self.push_encoded(header, Vec::new(), Mutation::Delete { at }, None);
     }
 
     fn create_collective(

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, ExperienceType, ExperienceUpdate, NewExperience, RecallWeights, Timestamp,
+        DecayConfig, DuplicatePolicy, ExperienceType, ExperienceUpdate, NewExperience,
+        RecallWeights, RecordOptions, Timestamp,
         limits::{
             MAX_AGENT_CHARS, MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION,
             MAX_DOMAIN_CHARS, MAX_DOMAINS, MAX_EXPERIENCE_TYPE_BYTES, MAX_IDEMPOTENCY_KEY_BYTES,
@@ -45,6 +46,30 @@ pub fn experience(new: &NewExperience) -> Result<()> {
             "idempotency_key",
             format!("{} bytes", key.len()),
             format!("it must have 1–{MAX_IDEMPOTENCY_KEY_BYTES} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// What is asked of duplicates.
+pub fn record_options(options: &RecordOptions) -> Result<()> {
+    if let Some(threshold) = options.similarity_threshold
+        && !(threshold > 0.0 && threshold <= 1.0)
+    {
+        return Err(PulseDBError::validation(
+            "options.similarity_threshold",
+            threshold,
+            "it must be in (0, 1]",
+        ));
+    }
+    if options.duplicates != DuplicatePolicy::Insert
+        && !options.same_content
+        && options.similarity_threshold.is_none()
+    {
+        return Err(PulseDBError::validation(
+            "options.duplicates",
+            format!("{:?}", options.duplicates),
+            "it needs same_content or a similarity_threshold, which say what a duplicate is",
         ));
     }
     Ok(())
