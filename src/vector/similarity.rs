@@ -106,7 +106,8 @@ mod tests {
     fn a_vector_is_like_itself() {
         for dimension in [1_u32, 3, 384, 4096] {
             for seed in 1..50_u32 {
-                let component = |at: u32| (at.wrapping_mul(seed.wrapping_mul(2_654_435_761)) as f32).sin();
+                let component =
+                    |at: u32| (at.wrapping_mul(seed.wrapping_mul(2_654_435_761)) as f32).sin();
                 let vector: Vec<f32> = (1..=dimension).map(component).collect();
                 let similarity = Query::new(&vector).similarity(&vector, inverse_norm(&vector));
                 assert_eq!(similarity, 1.0, "{dimension} {seed}");

@@ -15,14 +15,17 @@ mod compaction;
 mod compat;
 mod concurrency;
 mod crash;
+mod duplicates;
 mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
+mod expiry;
 mod fuzz;
 mod history;
 mod index;
 mod matrix;
 mod model;
+mod superseding;
 mod support;
 mod verify;
 mod watching;
