@@ -395,6 +395,15 @@ impl Config {
                 u64::MAX,
             ),
             (
+                "expiry_interval",
+                match self.expiry_interval {
+                    Duration::ZERO => 1,
+                    interval => u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+                },
+                1,
+                u64::MAX,
+            ),
+            (
                 "flush_interval",
                 self.flush_interval.as_millis() as u64,
                 1,

@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// Rows that the committer compares with at first, beside those of the same batch: at some 50 ns each, less
-/// than a sync takes. It doubles with each look, so that looking ends however fast others record; what can
-/// come in while one look waits for its turn is bounded by `Config::max_queue_bytes`.
+/// Rows that the committer compares with at first, beside those of the same batch: a dot product each, which
+/// together take less than a sync. It doubles with each look, so that looking ends however fast others
+/// record; what can come in while one look waits for its turn is bounded by `Config::max_queue_bytes`.
 const MOST_SINCE: u32 = 512;
 
 /// What is asked of each snapshot.
@@ -38,7 +38,7 @@ impl PulseDB {
     /// something is recorded.
     ///
     /// The look for near duplicates is an exact search. The first look for the same content reads the
-    /// hash of every experience of the collective, and keeps 12 bytes for each.
+    /// hash of every experience of the collective, and keeps some 18 bytes for each.
     ///
     /// ```
     /// # fn main() -> pulsedb::Result<()> {

@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 
 use crate::{model::ContentHash, sync::Mutex};
 
-/// About what an entry takes: two numbers, in nodes that are about two thirds full.
-pub const ENTRY_BYTES: usize = 12;
+/// About what an entry takes: two numbers, in nodes that are about two thirds full, with their links.
+pub const ENTRY_BYTES: usize = 18;
 /// Rows that are read before they are added, so that who looks something up waits for microseconds.
 const BATCH_ROWS: u32 = 256;
 /// Entries that are looked at for each that is added.

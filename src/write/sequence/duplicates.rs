@@ -195,3 +195,7 @@ fn outcome(id: ExperienceId, action: RecordAction, found: &[Found]) -> Reply {
         duplicates: found.iter().map(|found| Duplicate::from(*found)).collect(),
     })
 }
+
+#[cfg(test)]
+#[path = "duplicates_tests.rs"]
+mod tests;
