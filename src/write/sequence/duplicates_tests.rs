@@ -6,9 +6,7 @@ use super::*;
 use crate::{
     env::SimEnv,
     format::Traits,
-    model::{
-        CollectiveId, DecayConfig, NewExperience, RecordOptions, Timestamp, limits::MAX_DUPLICATES,
-    },
+    model::{CollectiveId, DecayConfig, NewExperience, RecordOptions, Timestamp},
     state::{Applier, Visited},
     write::{
         draft::Draft,
@@ -269,7 +267,6 @@ fn what_was_seen_counts_as_long_as_it_lives() {
         "others may be there"
     );
     assert_eq!(outcome_of(&answers[5]).action, RecordAction::Recorded);
-    assert!(MAX_DUPLICATES > 2);
 }
 
 #[test]
