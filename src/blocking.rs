@@ -26,10 +26,10 @@ use crate::{
         DerivedInsight, Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation,
         ExperienceUpdate, ExportOptions, Fragmentation, Health, ImportOptions, ImportReport,
         InsightFilter, InsightHit, InsightId, InstanceId, LogOptions, LogPage, Neighbour,
-        NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, RelatedExperience,
-        RelationDirection, RelationFilter, RelationId, RelationType, SalvageReport,
-        SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
-        VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, RecordOptions,
+        RecordOutcome, RelatedExperience, RelationDirection, RelationFilter, RelationId,
+        RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+        Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -375,4 +375,11 @@ waiting! {
     get_activity(collective: CollectiveId, agent: &AgentId) -> Option<Activity>;
     get_active_agents(collective: CollectiveId) -> Vec<Activity>;
     list_stale_activities(collective: CollectiveId) -> Vec<Activity>;
+    record_experience_with(new: NewExperience, options: RecordOptions) -> RecordOutcome;
+    record_experiences_with(
+        batch: Vec<NewExperience>,
+        options: RecordOptions
+    ) -> Vec<RecordOutcome>;
+    supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
+    expire() -> usize;
 }

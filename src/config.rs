@@ -57,6 +57,10 @@ pub struct Config {
     pub segment_pool: usize,
     /// In `SyncMode::Fast`, how often the log is flushed: what a power cut can lose.
     pub flush_interval: Duration,
+    /// How often upkeep deletes what has expired, so that its space can be given back; readers leave it
+    /// out in any case. Zero leaves it to `PulseDB::expire`. A minute is soon enough for disks, and
+    /// seldom enough that looking costs nothing.
+    pub expiry_interval: Duration,
     /// Threads that answer searches and cold reads; 0 means one per core.
     pub read_threads: usize,
     /// Threads that run the built-in model; 0 means one per core.
@@ -85,6 +89,7 @@ impl Default for Config {
             checkpoint_bytes: 64 * MIB,
             segment_pool: 0,
             flush_interval: Duration::from_millis(200),
+            expiry_interval: Duration::from_secs(60),
             read_threads: 0,
             embed_threads: 0,
             read_only: false,
@@ -413,6 +418,15 @@ impl Config {
             (
                 "activity.stale_threshold",
                 u64::try_from(self.activity.stale_threshold.as_millis()).unwrap_or(u64::MAX),
+                1,
+                u64::MAX,
+            ),
+            (
+                "expiry_interval",
+                match self.expiry_interval {
+                    Duration::ZERO => 1,
+                    interval => u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+                },
                 1,
                 u64::MAX,
             ),

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     config::{Config, RetentionConfig},
-    db::tail::CommitterTail,
+    db::{expiry, tail::CommitterTail},
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
@@ -37,6 +37,7 @@ use crate::{
         background::{Background, Duties},
         checkpoint::{Checkpoints, Written},
         compaction::{self, Compactor},
+        expiry::Expiry,
         indexing::Indexing,
         recover,
     },
@@ -79,6 +80,7 @@ pub(crate) struct Engine {
     pub(crate) indexing: Arc<Indexing>,
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
+    pub(super) expiry: Expiry,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
@@ -195,6 +197,7 @@ impl Engine {
             recovered.pool,
             config.sync_mode,
             config.flush_interval,
+            config.expiry_interval,
         ));
         let committer = recovered.writer.map(|log| {
             let sequencer =
@@ -258,6 +261,7 @@ impl Engine {
             deaths,
             indexing,
             index_room,
+            expiry: Expiry::default(),
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
             ended: Arc::default(),
@@ -451,6 +455,10 @@ impl Duties for BesideCommits {
         if let Some(engine) = self.0.upgrade() {
             engine.checkpoint_if_due();
         }
+    }
+
+    fn expire(&self) {
+        expiry::expire_by_itself(&self.0);
     }
 }
 

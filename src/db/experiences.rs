@@ -53,6 +53,53 @@ impl PulseDB {
             .collect()
     }
 
+    /// Records an experience that takes the place of `old`, and ends the validity of `old`, unless it has
+    /// an end already: one durable commit, and `valid_to` of the old one is its time. Both go on being
+    /// found.
+    ///
+    /// With an `idempotency_key` that the collective has already seen, nothing is changed and the id of
+    /// the first is answered.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use pulsedb::{Config, EmbeddingDimension, NewExperience, blocking::PulseDB};
+    ///
+    /// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::Custom(2)))?;
+    /// let team = db.create_collective("team")?;
+    /// let say = |content: &str| NewExperience {
+    ///     embedding: Some(vec![0.6, 0.8]),
+    ///     ..NewExperience::new(team, "agent-1", content)
+    /// };
+    /// let old = db.record_experience(say("The staging server is at port 8080."))?;
+    /// let new = db.supersede_experience(old, say("The staging server is at port 9090."))?;
+    /// assert!(db.get_experience(old)?.valid_to.is_some());
+    /// assert_eq!(db.get_experience(new)?.valid_to, None);
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`PulseDB::record_experience`]; [`PulseDBError::NotFound`] for `old`,
+    /// [`PulseDBError::Conflict`] where it is in another collective, [`PulseDBError::Validation`] where its
+    /// validity has not begun yet.
+    pub async fn supersede_experience(
+        &self,
+        old: ExperienceId,
+        new: NewExperience,
+    ) -> Result<ExperienceId> {
+        let embedded = self.embed_drafts(vec![Draft::experience(new)?]).await?;
+        let Some(embedded) = embedded.into_iter().next() else {
+            return Err(unexpected(&Reply::Done));
+        };
+        let bytes = embedded.bytes();
+        let change = Change::Supersede(old, Box::new(embedded));
+        match self.commit_one(change, bytes).await? {
+            Reply::Experience(id) => Ok(id),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Changes the fields that `update` names.
     ///
     /// # Errors

@@ -137,7 +137,8 @@ pub struct NewExperience {
     /// Whether it is exempt from cooling and expiry.
     pub pinned: bool,
     /// At most 128 bytes, unique in the collective. Recording the same key again stores nothing
-    /// and answers the id of the first, so that a retry is safe.
+    /// and answers the id of the first, so that a retry is safe. What is deleted or has expired gives
+    /// its key free.
     pub idempotency_key: Option<String>,
 }
 

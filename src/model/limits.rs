@@ -48,6 +48,9 @@ pub const MAX_PAGE_LIMIT: usize = 1000;
 pub const MAX_BATCH_QUERIES: usize = 1000;
 /// Most ids of one `get_experiences`.
 pub const MAX_GET_IDS: usize = 10_000;
+/// Most duplicates that one recording is told of: enough to choose from, and few enough that finding more
+/// would be a search's business.
+pub const MAX_DUPLICATES: usize = 16;
 /// Most values of one list of a `SearchFilter`.
 pub const MAX_FILTER_VALUES: usize = 1000;
 /// Candidates that one search may look at: beyond, an exact scan is faster.

@@ -11,6 +11,7 @@ mod context;
 pub mod counters;
 mod cursor;
 mod diagnosis;
+mod duplicates;
 mod energy;
 mod event;
 mod experience;
@@ -41,6 +42,7 @@ pub use context::{
 };
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
+pub use duplicates::{Duplicate, DuplicatePolicy, RecordAction, RecordOptions, RecordOutcome};
 pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
 pub(crate) use experience::holds_at;
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};

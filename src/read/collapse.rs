@@ -5,7 +5,7 @@
 
 use crate::{
     model::{ContextExperience, ContextInsight, Sibling},
-    read::similarity::Query,
+    vector::similarity::Query,
 };
 
 /// What may say the same as something else.

@@ -20,8 +20,8 @@ use crate::{
         rank::weighted,
         reader::Reader,
         relations,
-        similarity::Query,
     },
+    vector::similarity::Query,
 };
 
 /// Refuses a request that cannot be answered.

@@ -14,8 +14,8 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, DecayConfig, Experience, RecallWeights, SearchExplanation, SearchHit,
-        SearchOptions, SearchPlan as Plan,
+        CollectiveId, DecayConfig, Experience, RecallWeights, SearchExplanation, SearchFilter,
+        SearchHit, SearchOptions, SearchPlan as Plan,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
@@ -129,6 +129,38 @@ pub fn search_rows<T>(
         match search.hits(candidates, &read, &passes)? {
             Some(hits) => return Ok(hits),
             None => search.trusting = false,
+        }
+    }
+}
+
+/// For each query the `k` rows of a table most like it, archived ones too, best first. Every row is
+/// compared, whatever graphs there are.
+pub fn nearest(
+    reader: &Reader,
+    table: &Table,
+    queries: &[&[f32]],
+    k: usize,
+) -> Result<Vec<Vec<Candidate>>> {
+    let options = SearchOptions {
+        k,
+        exact: true,
+        // Also where the collective has weights of its own.
+        weights: Some(RecallWeights {
+            similarity: 1.0,
+            energy: 0.0,
+        }),
+        filter: SearchFilter {
+            exclude_archived: false,
+            ..SearchFilter::default()
+        },
+        ..SearchOptions::default()
+    };
+    let search = Search::new(reader, table, &options, k)?;
+    loop {
+        let (mut sieves, _) = search.sift(queries)?;
+        let (candidates, _) = search.compare(&mut sieves)?;
+        if !search.lacking.take() {
+            return Ok(candidates);
         }
     }
 }

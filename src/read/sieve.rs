@@ -10,12 +10,9 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use crate::{
     error::Result,
     model::RecallWeights,
-    read::{
-        rank::{Best, Candidate, weighted},
-        similarity::Query,
-    },
+    read::rank::{Best, Candidate, weighted},
     simd,
-    vector::codes::QueryCode,
+    vector::{codes::QueryCode, similarity::Query},
 };
 
 /// Rows kept before the first look for those that have fallen behind.

@@ -19,7 +19,9 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         newest: None,
         graphs: index.graphs.len() as u64,
         tail_rows: u64::from(table.row_count().saturating_sub(index.indexed)),
-        index_bytes: index.bytes() + table.index_bytes() as u64,
+        index_bytes: index.bytes()
+            + table.index_bytes() as u64
+            + table.content_index_bytes() as u64,
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {

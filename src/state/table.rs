@@ -3,6 +3,8 @@
 //! Each of the three has a table. That of the experiences stands for the collective and leads to the
 //! other two, which are made when the first relation or insight is stored.
 
+mod expiry;
+
 use crate::{
     format::{Checkpoint, CheckpointCollective, RowKind},
     model::{Collective, Lsn, Timestamp},
@@ -13,6 +15,7 @@ use crate::{
         base::{self, Base},
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
+        content_index::ContentIndex,
         filter_index::FilterIndex,
         names::Names,
         order::{Orders, Sequence},
@@ -60,6 +63,10 @@ pub struct Table {
     insights: OnceLock<Arc<Table>>,
     /// What its agents do.
     pub activities: Activities,
+    /// From the first recording on that asks for duplicates by content.
+    content_index: Mutex<Option<Arc<ContentIndex>>>,
+    /// No living row expires before; see [`expiry`].
+    next_expiry: AtomicU64,
 }
 
 /// A row that a walk passes: what never changes at hand, what does at a price.
@@ -245,6 +252,8 @@ impl Table {
             relations: OnceLock::new(),
             insights: OnceLock::new(),
             activities: Activities::default(),
+            content_index: Mutex::default(),
+            next_expiry: AtomicU64::new(expiry::NEVER),
         }
     }
 
@@ -275,6 +284,10 @@ impl Table {
         let chunks = (0..count).map(|index| Chunk::over(&base, index, row_count).map(Arc::new));
         self.chunks = Swap::new(Some(Arc::new(chunks.collect())));
         self.rows = AtomicU32::new(row_count);
+        if row_count > 0 {
+            // The rows say when they expire, and nobody has asked them yet.
+            self.next_expiry = AtomicU64::new(expiry::UNKNOWN);
+        }
     }
 
     /// The definitions up to `lsn` that somebody at or above `horizon` may see, oldest first, each
@@ -499,6 +512,17 @@ impl Table {
         index.map_or(0, |index| index.bytes()) + self.orders.bytes()
     }
 
+    /// The index of contents; it exists from now on.
+    pub fn content_index(&self) -> Arc<ContentIndex> {
+        Arc::clone(self.content_index.lock().get_or_insert_default())
+    }
+
+    /// About how many bytes that index takes.
+    pub fn content_index_bytes(&self) -> usize {
+        let index = self.content_index.lock().clone();
+        index.map_or(0, |index| index.bytes())
+    }
+
     /// Notes the oldest LSN that anybody reads at. For the committer.
     pub(super) fn note_horizon(&self, horizon: Lsn) {
         self.horizon.store(horizon.get(), Ordering::Relaxed);
@@ -507,6 +531,7 @@ impl Table {
     /// Adds a version of a row's values. For the committer.
     pub(super) fn revise(&self, number: u32, lsn: Lsn, values: Values, horizon: Lsn) {
         self.with_slot(number, |slot| slot.push(lsn, values, horizon));
+        self.note_expiry(values.pinned, values.expires_at);
         // Behind the push: who finds the row noted finds the version.
         if let Some(index) = self.filter_index.lock().as_ref() {
             index.changed(number);
@@ -545,6 +570,7 @@ impl Table {
         // checksums. Of one that could not be read nothing is known but its identity: it is
         // compared again whenever somebody asks for it.
         self.with_slot(number, |slot| slot.fill(row, row.kind.is_some()));
+        self.note_expiry(row.pinned, row.expires_at);
         self.note_row(number);
     }
 

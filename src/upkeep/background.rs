@@ -1,7 +1,7 @@
 //! What is done beside the commits, that nobody waits for?
 //!
 //! One thread: it makes segment files ahead, takes the ids of deleted collectives out of the index,
-//! makes checkpoints, and in `Fast` mode flushes the log. It ends at once when it is told to.
+//! deletes what has expired, makes checkpoints, and in `Fast` mode flushes the log. It ends at once when it is told to.
 
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub trait Duties {
     fn bury(&self);
     /// Makes a checkpoint where one is due.
     fn checkpoint(&self);
+    /// Deletes what has expired.
+    fn expire(&self);
 }
 
 /// The work and its worker's bell.
@@ -34,6 +36,8 @@ pub struct Background {
     pool: Option<Arc<SegmentPool>>,
     /// How often to flush; `None` where every commit is synced anyway.
     flush_interval: Option<Duration>,
+    /// How often to delete what has expired; `None` where that is left to a call.
+    expiry_interval: Option<Duration>,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
@@ -52,11 +56,13 @@ impl Background {
         pool: Option<Arc<SegmentPool>>,
         sync_mode: SyncMode,
         flush_interval: Duration,
+        expiry_interval: Duration,
     ) -> Self {
         Self {
             ids,
             pool,
             flush_interval: (sync_mode == SyncMode::Fast).then_some(flush_interval),
+            expiry_interval: Some(expiry_interval).filter(|interval| !interval.is_zero()),
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
@@ -102,8 +108,13 @@ impl Background {
 
     fn work(&self, newest: &impl Fn() -> Lsn, duties: &impl Duties) {
         let mut seen = newest();
-        let pause = self.flush_interval.map_or(INTERVAL, |i| i.min(INTERVAL));
+        let intervals = [self.flush_interval, self.expiry_interval];
+        let pause = intervals
+            .into_iter()
+            .flatten()
+            .fold(INTERVAL, Duration::min);
         let mut since_flush = Duration::ZERO;
+        let mut since_expiry = Duration::ZERO;
         loop {
             let purges = {
                 let mut state = self.state.lock();
@@ -128,6 +139,12 @@ impl Background {
             if self.flush_interval.is_some_and(|due| since_flush >= due) {
                 duties.flush();
                 since_flush = Duration::ZERO;
+            }
+            // However busy it is: where much is written, much expires.
+            since_expiry += pause;
+            if self.expiry_interval.is_some_and(|due| since_expiry >= due) {
+                duties.expire();
+                since_expiry = Duration::ZERO;
             }
             duties.checkpoint();
         }

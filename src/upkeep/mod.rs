@@ -5,6 +5,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod diagnose;
 pub(crate) mod dump;
+pub(crate) mod expiry;
 pub(crate) mod indexing;
 pub(crate) mod recover;
 pub(crate) mod salvage;

@@ -24,6 +24,7 @@ mod links;
 #[cfg(test)]
 mod links_tests;
 pub mod merge;
+pub mod similarity;
 pub mod store;
 pub mod tail;
 mod usearch;

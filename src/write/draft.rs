@@ -11,13 +11,15 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        BodyFields, Derivation, FRAME_HEADER_LEN, RowKind, Traits, Vitals, encode_body, payload_crc,
+        BodyFields, BodyView, DecodeError, Derivation, FRAME_HEADER_LEN, RowKind, Traits, Vitals,
+        encode_body, payload_crc,
     },
     model::{
         CollectiveId, ContentHash, EmbedderIdentity, Experience, ExperienceId, ExperienceKind,
-        ExperienceType, InstanceId, NewExperience, NewInsight, Timestamp, counters,
+        ExperienceType, InstanceId, NewExperience, NewInsight, RecordOptions, Timestamp, counters,
     },
     simd::inverse_norm,
+    state::sighting::Sought,
     sync::Arc,
     write::validate,
 };
@@ -42,6 +44,7 @@ pub enum Draft {
 }
 
 /// What an experience keeps that was recorded elsewhere first.
+#[derive(Clone)]
 pub struct Origin {
     /// Its id.
     pub id: u128,
@@ -54,6 +57,7 @@ pub struct Origin {
 }
 
 /// A checked experience or insight with its vector, encoded.
+#[derive(Clone)]
 pub struct Embedded {
     /// Which of the two.
     pub row_kind: RowKind,
@@ -341,6 +345,23 @@ impl Embedded {
     /// Whose vector it is.
     pub fn identity(&self) -> &EmbedderIdentity {
         self.embedder.as_deref().unwrap_or(&EXTERNAL)
+    }
+
+    /// What would make another experience a duplicate of it.
+    ///
+    /// # Errors
+    /// None for what [`Draft::embed`] has made.
+    pub fn sought(&self, options: &RecordOptions) -> Result<Sought> {
+        let read = || {
+            let body = BodyView::parse(self.dimension, &self.payload)?;
+            Ok(Sought {
+                vector: body.vector_f32(),
+                hash: body.content_hash()?,
+                same_content: options.same_content,
+                threshold: options.similarity_threshold,
+            })
+        };
+        read().map_err(|error: DecodeError| PulseDBError::conflict(error.to_string()))
     }
 
     /// Bytes it will take in the queue and in the log, up to alignment.

@@ -51,6 +51,8 @@ pub struct Pending {
     ids: HashMap<u128, RowRef>,
     keys: HashMap<(u32, Arc<str>), RowRef>,
     relations: HashMap<(u32, (u32, u32), RelationType), RowRef>,
+    /// Where in `items` the body of a row is.
+    bodies: HashMap<RowRef, usize>,
     collectives: HashMap<u32, Option<Arc<Collective>>>,
     activities: HashMap<(u32, Arc<str>), Option<Arc<Live>>>,
     next_rows: Vec<(u32, u32)>,
@@ -204,14 +206,14 @@ impl Pending {
         table.activities.get(agent, NEWEST)
     }
 
-    /// The living row with this idempotency key.
-    pub fn keyed(&mut self, collective: u32, key: &Arc<str>, applier: &Applier) -> Option<u128> {
+    /// The row with this idempotency key; it may have expired.
+    pub fn keyed(&mut self, collective: u32, key: &Arc<str>, applier: &Applier) -> Option<Present> {
         self.index();
         let at = match self.keys.get(&(collective, Arc::clone(key))) {
             Some(at) => *at,
             None => applier.keyed(collective, key)?,
         };
-        self.present_at(at, applier).map(|present| present.row.id)
+        self.present_at(at, applier)
     }
 
     /// The row that has this id now.
@@ -235,8 +237,20 @@ impl Pending {
         self.relations.get(&relation).copied()
     }
 
-    /// The row that stands there now; the maps know every record so far once [`Pending::present`] was asked.
-    pub fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
+    /// The row as it is now, if it is there.
+    pub fn present_row(&mut self, at: RowRef, applier: &Applier) -> Option<Present> {
+        self.index();
+        self.present_at(at, applier)
+    }
+
+    /// The record of a row's body, where this group has it.
+    pub fn body(&mut self, at: RowRef) -> Option<&OutFrame> {
+        self.index();
+        let item = self.items.get(*self.bodies.get(&at)?)?;
+        Some(&item.frame)
+    }
+
+    fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
         if matches!(
             self.collectives.get(&collective_of(at.collective)),
             Some(None)
@@ -258,10 +272,11 @@ impl Pending {
 
     /// Brings the maps of rows up to date with the list.
     fn index(&mut self) {
-        for item in self.items.iter().skip(self.indexed) {
+        for (number, item) in self.items.iter().enumerate().skip(self.indexed) {
             match &item.mutation {
                 Mutation::Record { at, row, .. } | Mutation::Relate { at, row, .. } => {
                     self.ids.insert(row.id, *at);
+                    self.bodies.insert(*at, number);
                     let present = item.after.clone().unwrap_or_else(|| Present {
                         at: *at,
                         row: *row,

@@ -13,14 +13,14 @@ use crate::{
         publish::{History, Published},
     },
     state::{
-        Applier, Held, Mutation, Snapshot,
+        Applier, Held, Mutation, Snapshot, Visited, body,
         retention::{Note, Retention},
     },
     sync::{Arc, Weak},
     write::{
         pending::{Item, Present},
         request::{Answer, Request},
-        sequence::{Sequenced, Sequencer, TraitsSource},
+        sequence::{Sequenced, Sequencer, TraitsSource, Written},
     },
 };
 
@@ -258,6 +258,10 @@ impl WritePipeline {
 impl TraitsSource for Arc<SegmentSet> {
     fn traits(&self, present: &Present) -> Result<Traits> {
         crate::state::replay::traits_at(self, &present.row, &present.values)
+    }
+
+    fn written(&self, row: &Visited<'_>, dimension: u16) -> Option<Written> {
+        Written::of(row.row.id, &body::view(self, row, dimension).ok()?)
     }
 }
 

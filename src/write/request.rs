@@ -4,9 +4,9 @@ use crate::{
     error::Result,
     model::{
         AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceUpdate,
-        InsightId, NewRelation, RelationId, Timestamp, UserId,
+        InsightId, NewRelation, RecordOutcome, RelationId, Timestamp, UserId,
     },
-    write::draft::Embedded,
+    write::{draft::Embedded, sequence::Checked},
 };
 
 /// One atomic request: all of its changes are committed, or none.
@@ -69,6 +69,12 @@ pub enum Change {
     Flush,
     /// Note what an agent does.
     Activity(CollectiveId, AgentId, Box<ActivityChange>),
+    /// Record an experience unless it is known, as its policy says.
+    RecordChecked(Box<Checked>),
+    /// Record an experience, and end the validity of the one that it supersedes.
+    Supersede(ExperienceId, Box<Embedded>),
+    /// Delete those of these experiences that have expired.
+    Expire(Vec<ExperienceId>),
 }
 
 /// What an agent lets know.
@@ -90,7 +96,7 @@ pub enum ActivityChange {
 }
 
 /// What a change answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// The collective.
     Collective(CollectiveId),
@@ -106,6 +112,13 @@ pub enum Reply {
     Imported(Imported),
     /// Done.
     Done,
+    /// What became of an experience with a policy.
+    Outcome(RecordOutcome),
+    /// So many.
+    Count(usize),
+    /// Nothing was changed, not by the other changes of the request either: what was found in a snapshot
+    /// says too little about the present.
+    LookAgain,
 }
 
 /// What became of an experience from elsewhere.

@@ -6,9 +6,14 @@
 
 mod activity;
 mod append;
+mod duplicates;
+mod expiry;
 mod import;
 mod insights;
 mod relations;
+mod succession;
+
+pub use duplicates::{Checked, Looked, Written};
 
 use std::collections::BTreeMap;
 
@@ -24,13 +29,14 @@ use crate::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, InsightId, Lsn, Timestamp, UserId, limits,
     },
-    state::{Applier, Mutation, RowRef},
+    state::{Applier, Mutation, RowRef, Visited},
     sync::Arc,
     write::{
         draft::Embedded,
         identity::IdSource,
         pending::{Item, Pending, Present},
         request::{Answer, Change, Reply, Request},
+        sequence::duplicates::Recent,
     },
 };
 
@@ -38,6 +44,9 @@ use crate::{
 pub trait TraitsSource {
     /// The traits of `present`, which the group did not set.
     fn traits(&self, present: &Present) -> Result<Traits>;
+
+    /// What was written in the body of a row of the tables; `None` where it is damaged.
+    fn written(&self, row: &Visited<'_>, dimension: u16) -> Option<Written>;
 }
 
 /// What the committer alone counts.
@@ -90,6 +99,7 @@ impl Sequencer {
             source,
             pending: Pending::with_room(requests.len()),
             last_collective: None,
+            recent: Recent::default(),
         };
         let mut answers = Vec::with_capacity(requests.len());
         let mut rooms = Vec::with_capacity(requests.len());
@@ -118,6 +128,8 @@ struct Step<'a> {
     pending: Pending,
     /// The collective that was looked up last: most requests of a group name the same.
     last_collective: Option<(u32, Arc<Collective>)>,
+    /// What was compared with candidates for duplicates.
+    recent: Recent,
 }
 
 impl Step<'_> {
@@ -127,10 +139,14 @@ impl Step<'_> {
             .chain(rest)
             .map(|change| self.change(change))
             .collect();
-        if replies.is_err() {
+        let undone = replies
+            .as_ref()
+            .map_or(true, |replies| replies.contains(&Reply::LookAgain));
+        if undone {
             if self.pending.len() > mark {
                 self.pending.cut(mark);
                 self.last_collective = None;
+                self.recent = Recent::default();
             }
         } else if self.pending.len() > mark
             && let Some(last) = self.pending.last_mut()
@@ -166,6 +182,9 @@ impl Step<'_> {
             }
             Change::Import(embedded, existing) => self.import(embedded, existing),
             Change::RestoreCollective(definition) => self.restore_collective(*definition),
+            Change::RecordChecked(checked) => self.record_checked(*checked),
+            Change::Supersede(old, new) => self.supersede(old, *new),
+            Change::Expire(ids) => Ok(self.expire(&ids)),
         }
     }
 
@@ -178,10 +197,8 @@ impl Step<'_> {
             }
             RowKind::Experience | RowKind::Relation => (RecordKind::Body, number),
         };
-        if let Some(key) = &embedded.key
-            && let Some(id) = self.pending.keyed(number, key, self.applier)
-        {
-            return Ok(Reply::Experience(ExperienceId::from_u128(id)));
+        if let Some(known) = self.keyed(number, &embedded) {
+            return Ok(Reply::Experience(known));
         }
         let id = self.next_id();
         self.append((table, kind), embedded, id)?;
@@ -189,6 +206,18 @@ impl Step<'_> {
             RecordKind::Insight => Reply::Insight(InsightId::from_u128(id)),
             _ => Reply::Experience(ExperienceId::from_u128(id)),
         })
+    }
+
+    /// The experience with the same idempotency key. One that has expired gives its key free: it is
+    /// deleted, in the commit that takes the key, so that no two rows have it.
+    fn keyed(&mut self, collective: u32, embedded: &Embedded) -> Option<ExperienceId> {
+        let key = embedded.key.as_ref()?;
+        let known = self.pending.keyed(collective, key, self.applier)?;
+        if known.values.expired(self.sequencer.last_time) {
+            self.delete_row(&known);
+            return None;
+        }
+        Some(ExperienceId::from_u128(known.row.id))
     }
 
     /// The number of the collective, once it is sure that the vector may enter it. The first write
@@ -292,8 +321,12 @@ impl Step<'_> {
 
     fn delete(&mut self, id: ExperienceId) -> Result<Reply> {
         let present = self.present(id)?;
-        self.push_tombstone(RecordKind::ExperienceDeleted, present.at, id.as_u128());
+        self.delete_row(&present);
         Ok(Reply::Done)
+    }
+
+    fn delete_row(&mut self, present: &Present) {
+        self.push_tombstone(RecordKind::ExperienceDeleted, present.at, present.row.id);
     }
 
     fn push_tombstone(&mut self, kind: RecordKind, at: RowRef, entity: u128) {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, Experience, ExperienceType, ExperienceUpdate, NewActivity, NewExperience,
-        NewInsight, NewRelation, RecallWeights, Timestamp,
+        DecayConfig, DuplicatePolicy, Experience, ExperienceType, ExperienceUpdate, NewActivity,
+        NewExperience, NewInsight, NewRelation, RecallWeights, RecordOptions, Timestamp,
         limits::{
             MAX_ACTIVITY_TEXT_BYTES, MAX_AGENT_CHARS, MAX_APPLICATION_INSTANCES,
             MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION, MAX_DOMAIN_CHARS,
@@ -117,6 +117,30 @@ pub fn imported(experience: &Experience) -> Result<()> {
         experience.applications.len(),
         MAX_APPLICATION_INSTANCES,
     )
+}
+
+/// What is asked of duplicates.
+pub fn record_options(options: &RecordOptions) -> Result<()> {
+    if let Some(threshold) = options.similarity_threshold
+        && !(threshold > 0.0 && threshold <= 1.0)
+    {
+        return Err(PulseDBError::validation(
+            "options.similarity_threshold",
+            threshold,
+            "it must be in (0, 1]",
+        ));
+    }
+    if options.duplicates != DuplicatePolicy::Insert
+        && !options.same_content
+        && options.similarity_threshold.is_none()
+    {
+        return Err(PulseDBError::validation(
+            "options.duplicates",
+            format!("{:?}", options.duplicates),
+            "it needs same_content or a similarity_threshold, which say what a duplicate is",
+        ));
+    }
+    Ok(())
 }
 
 /// The fields that an update names.

@@ -754,6 +754,10 @@ impl Pair {
             let now = self.model.written_at;
             let shelf = self.model.shelf_mut(new.collective_id);
             let key = &new.idempotency_key;
+            // One that has expired gives its key free, and is deleted by who takes it.
+            shelf.rows.retain(|row| {
+                row.idempotency_key.is_none() || row.idempotency_key != *key || !expired(row, now)
+            });
             let mut keyed = shelf
                 .rows
                 .iter()

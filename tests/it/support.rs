@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use pulsedb::{
@@ -21,9 +22,17 @@ pub const DIMENSION: usize = 4;
 /// When the simulated clocks start.
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
+/// So many milliseconds after the simulated clocks start.
+pub fn later(ms: i64) -> Timestamp {
+    Timestamp::from_millis(START.as_millis() + ms)
+}
+
 /// Small files and few threads, so that opening costs little and segments roll.
+///
+/// What expires is deleted by call only: the simulated clocks do not say when upkeep would.
 pub fn config() -> Config {
     Config {
+        expiry_interval: Duration::ZERO,
         segment_bytes: 256 * 1024,
         max_commit_bytes: 128 * 1024,
         max_queue_bytes: 1024 * 1024,

@@ -5,7 +5,7 @@
 
 use super::{
     Activities, Adjacency, Arc, AtomicU32, AtomicU64, Chain, Checkpoint, CheckpointCollective,
-    Mutex, Names, OnceLock, Orders, RowKind, Swap, Table, VectorIndex,
+    Mutex, Names, OnceLock, Orders, RowKind, Swap, Table, VectorIndex, expiry,
 };
 
 impl Table {
@@ -26,6 +26,8 @@ impl Table {
             horizon: AtomicU64::new(self.horizon().get()),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(dimension),
+            content_index: Mutex::default(),
+            next_expiry: AtomicU64::new(expiry::NEVER),
             orders: Orders::default(),
             activities: Activities::default(),
             adjacency: Adjacency::default(),

@@ -16,12 +16,9 @@ use crate::{
 impl Step<'_> {
     /// Where the next row of a table stands.
     pub(super) fn next_row(&self, table: u32) -> Result<RowRef> {
-        let in_table = self.applier.tables().get(table);
         let at = RowRef {
             collective: table,
-            row: self
-                .pending
-                .next_row(table, in_table.map_or(0, |table| table.row_count())),
+            row: self.end_of(table),
         };
         if at.row == u32::MAX {
             return Err(PulseDBError::conflict(
@@ -29,6 +26,13 @@ impl Step<'_> {
             ));
         }
         Ok(at)
+    }
+
+    /// The number behind those that a table has given out.
+    pub(super) fn end_of(&self, table: u32) -> u32 {
+        let in_table = self.applier.tables().get(table);
+        let given_out = in_table.map_or(0, |table| table.row_count());
+        self.pending.next_row(table, given_out)
     }
 
     /// Adds the next row to a table, made by a record of this kind.

@@ -59,12 +59,9 @@ impl Step<'_> {
 
     fn import_new(&mut self, embedded: Embedded, id: ExperienceId) -> Result<Reply> {
         let number = self.collective_for_vectors(&embedded)?;
-        if let Some(key) = &embedded.key
-            && let Some(other) = self.pending.keyed(number, key, self.applier)
-        {
+        if let Some(other) = self.keyed(number, &embedded) {
             return Err(PulseDBError::conflict(format!(
-                "experience {id} has the idempotency key {key:?}, which is that of experience {} here",
-                ExperienceId::from_u128(other)
+                "experience {id} has the idempotency key of experience {other} here"
             )));
         }
         self.append((number, RecordKind::Body), embedded, id.as_u128())?;

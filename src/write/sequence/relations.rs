@@ -90,7 +90,7 @@ impl Step<'_> {
         let fresh = self
             .pending
             .related(relations, (source, target), relation_type);
-        if let Some(known) = fresh.and_then(|at| self.pending.present_at(at, self.applier)) {
+        if let Some(known) = fresh.and_then(|at| self.pending.present_row(at, self.applier)) {
             return Some(known);
         }
         let adjacency = &self.applier.tables().get(collective)?.adjacency;
@@ -112,7 +112,7 @@ impl Step<'_> {
                     collective: relations,
                     row: edge.relation,
                 };
-                self.pending.present_at(at, self.applier)
+                self.pending.present_row(at, self.applier)
             })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `1 − cosine distance`, that is the dot product of the two divided by both lengths. The length of a
 //! stored vector is known from its row, so a comparison is one simsimd dot product. Numbers
-//! too large or too small for f32 arithmetic are computed anew in f64.
+//! too large or too small for f32 arithmetic are computed anew in f64. Searches and the committer's look
+//! for duplicates compare by this one function, so that they agree to the last bit.
 
 use simsimd::SpatialSimilarity;
 
@@ -10,6 +11,8 @@ use crate::simd::{inverse_norm, squared_norm};
 
 /// Products outside of this range may have lost bits to overflow or to subnormal numbers.
 const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
+/// What rounding leaves of the similarity of a vector to itself is above this.
+const NEARLY_SAME: f64 = 0.999;
 
 /// A query, measured once.
 pub struct Query<'a> {
@@ -47,6 +50,10 @@ impl<'a> Query<'a> {
         } else {
             self.exactly(stored)
         };
+        // A threshold of 1 asks for the same vector, and rounding must not hide it.
+        if cosine > NEARLY_SAME && self.vector == stored {
+            return 1.0;
+        }
         // The two zeros are one similarity: `+ 0.0` makes the negative one positive, or ties of
         // orthogonal vectors would be broken by its sign.
         cosine.clamp(-1.0, 1.0) as f32 + 0.0
@@ -93,6 +100,19 @@ mod tests {
             );
         }
         assert_eq!(Query::new(&[1.0, 0.0]).similarity(&[0.0, 2.0], 0.5), 0.0);
+    }
+
+    #[test]
+    fn a_vector_is_like_itself() {
+        for dimension in [1_u32, 3, 384, 4096] {
+            for seed in 1..50_u32 {
+                let component =
+                    |at: u32| (at.wrapping_mul(seed.wrapping_mul(2_654_435_761)) as f32).sin();
+                let vector: Vec<f32> = (1..=dimension).map(component).collect();
+                let similarity = Query::new(&vector).similarity(&vector, inverse_norm(&vector));
+                assert_eq!(similarity, 1.0, "{dimension} {seed}");
+            }
+        }
     }
 
     #[test]

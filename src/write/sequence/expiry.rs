@@ -1,0 +1,23 @@
+//! Which experiences have expired, as the committer sees it?
+//!
+//! Whoever walked the rows saw them in a snapshot. Since then one may have been pinned, deleted, or given
+//! more time: only those that have expired at the time of the commit are deleted.
+
+use super::Step;
+use crate::{model::ExperienceId, write::request::Reply};
+
+impl Step<'_> {
+    /// Deletes those of `ids` that have expired, and answers how many that were.
+    pub(super) fn expire(&mut self, ids: &[ExperienceId]) -> Reply {
+        let now = self.sequencer.last_time;
+        let mut count = 0;
+        for id in ids {
+            let present = self.pending.present(id.as_u128(), self.applier);
+            if let Some(present) = present.filter(|present| present.values.expired(now)) {
+                self.delete_row(&present);
+                count += 1;
+            }
+        }
+        Reply::Count(count)
+    }
+}
