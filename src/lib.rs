@@ -64,7 +64,7 @@ pub use config::{
     CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig, RetentionConfig,
     VectorElement, WatchConfig,
 };
-pub use db::{PulseDB, Snapshot};
+pub use db::{PulseDB, Snapshot, Transaction};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};

@@ -373,6 +373,7 @@ impl Engine {
             ids: Arc::clone(&self.ids),
             now: self.env.now(),
             instance: self.instance,
+            overlay: None,
         })
     }
 

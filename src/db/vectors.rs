@@ -22,7 +22,7 @@ impl PulseDB {
     ) -> Result<Vec<Embedded>> {
         let engine = self.engine();
         let committer = engine.committer()?;
-        let reader = engine.reader()?;
+        let reader = self.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
         let mut full: Vec<Arc<Table>> = Vec::new();
         for new in batch {

@@ -17,13 +17,12 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, DecayConfig, RecallWeights, SearchExplanation, SearchHit, SearchOptions,
-        SearchPlan as Plan,
+        CollectiveId, DecayConfig, SearchExplanation, SearchHit, SearchOptions, SearchPlan as Plan,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
         filter::{self, Compiled},
-        matches,
+        matches, merged,
         pass::Pass,
         plan::{self, Costs, Question},
         rank::Candidate,
@@ -92,10 +91,26 @@ pub fn search(
         let (mut sieves, _) = search.sift(queries)?;
         let (candidates, _) = search.compare(&mut sieves)?;
         match search.hits(candidates)? {
-            Some(hits) => return Ok(hits),
+            Some(hits) => return merge(reader, collective, queries, options, hits),
             None => search.trusting = false,
         }
     }
+}
+
+/// Adds what a transaction has written itself.
+fn merge(
+    reader: &Reader,
+    collective: CollectiveId,
+    queries: &[&[f32]],
+    options: &SearchOptions,
+    hits: Vec<Vec<SearchHit>>,
+) -> Result<Vec<Vec<SearchHit>>> {
+    let Some(overlay) = &reader.overlay else {
+        return Ok(hits);
+    };
+    let each = queries.iter().zip(hits);
+    each.map(|(query, hits)| merged::hits(reader, overlay, collective, query, options, hits))
+        .collect()
 }
 
 /// How the search for one query goes, with its results counted but not answered.
@@ -176,25 +191,23 @@ impl<'a> Search<'a> {
         options: &'a SearchOptions,
         ef: usize,
     ) -> Result<Self> {
-        let decay = table.definition(reader.lsn()).map(|d| d.decay.clone());
-        let weights: Option<RecallWeights> = options
-            .weights
-            .or_else(|| decay.as_ref()?.default_recall_weights)
-            .filter(|weights| weights.energy > 0.0);
-        let filter = Compiled::new(&options.filter, table)?;
+        let decay = reader.definition(table).map(|d| d.decay.clone());
+        let scoring = Scoring::of(options, decay.as_ref());
+        let weighted = matches!(scoring, Scoring::Weighted(_));
+        let filter = Compiled::new(&options.filter, table)?.hiding(reader.hidden(table));
         let matches = matches::candidates(reader, table, &filter);
         let count = table.end_at(reader.lsn());
         Ok(Self {
             reader,
             table,
             options,
-            ef: plan::breadth(options.ef.unwrap_or(ef), options.k, weights.is_some()),
+            ef: plan::breadth(options.ef.unwrap_or(ef), options.k, weighted),
             count,
             rows: table.rows(reader.lsn()),
             index: table.vectors.reaching(count),
             filter,
             matches,
-            scoring: weights.map_or(Scoring::Similarity, Scoring::Weighted),
+            scoring,
             decay,
             trusting: true,
             damaged: RefCell::default(),

@@ -10,12 +10,24 @@ use crate::{
         CollectiveId, Direction, Experience, ExperienceId, OrderBy, Page, PageCursor, PageResult,
         SearchFilter, Timestamp, limits::MAX_PAGE_LIMIT,
     },
-    read::{filter::Compiled, reader::Reader},
+    read::{filter::Compiled, merged, reader::Reader},
     state::{Table, Visited},
 };
 
 /// One page of a collective.
 pub fn page(
+    reader: &Reader,
+    collective: CollectiveId,
+    page: &Page,
+) -> Result<PageResult<Experience>> {
+    let from_rows = rows_page(reader, collective, page)?;
+    match &reader.overlay {
+        None => Ok(from_rows),
+        Some(overlay) => merged::page(reader, overlay, collective, page, from_rows),
+    }
+}
+
+fn rows_page(
     reader: &Reader,
     collective: CollectiveId,
     page: &Page,
@@ -35,7 +47,7 @@ pub fn page(
     let mut walk = Walk {
         reader,
         table,
-        filter: Compiled::new(&page.filter, table)?,
+        filter: Compiled::new(&page.filter, table)?.hiding(reader.hidden(table)),
         // One more than asked for tells whether there is a next page.
         limit: page.limit + 1,
         items: Vec::new(),

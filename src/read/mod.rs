@@ -5,13 +5,16 @@
 //! pure) and followed ([`execute`]) → codes are compared ([`pass`]), what cannot win falls
 //! through ([`sieve`], pure) → the rest is compared exactly, kept and ordered ([`rank`], pure) → the
 //! winners become experiences. [`list`] and [`stats`] answer
-//! the questions without a vector, [`point`] those about one experience. Everything here is synchronous and runs where the façade says.
+//! the questions without a vector, [`point`] those about one experience. What a transaction has changed
+//! ([`overlay`]) is merged into its answers ([`merged`]). Everything here is synchronous and runs where the façade says.
 
 pub mod execute;
 pub mod experience_view;
 pub mod filter;
 pub mod list;
 pub mod matches;
+pub mod merged;
+pub mod overlay;
 pub mod pass;
 pub mod plan;
 pub mod point;

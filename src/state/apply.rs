@@ -207,12 +207,14 @@ impl Applier {
             Mutation::Revise { at, values } => {
                 if let Some(table) = self.tables.get(at.collective) {
                     table.note_horizon(horizon);
+                    table.note_change(lsn);
                     table.revise(at.row, lsn, values, horizon);
                 }
             }
             Mutation::Delete { at } => {
                 if let Some(table) = self.tables.get(at.collective) {
                     table.note_horizon(horizon);
+                    table.note_change(lsn);
                     // Also where compaction has left nothing but the tombstone: a number is given once.
                     table.note_row(at.row);
                     if table.delete(at.row, lsn) {
@@ -230,6 +232,7 @@ impl Applier {
             Arc::make_mut(&mut self.tables).insert(Arc::new(table));
         }
         if let Some(table) = self.tables.get(collective) {
+            table.note_change(lsn);
             table.define(lsn, definition, horizon);
         }
     }
@@ -246,6 +249,7 @@ impl Applier {
             return;
         };
         table.note_horizon(horizon);
+        table.note_change(row.lsn);
         row.agent = table.agents.intern(agent);
         table.fill(at.row, row);
         self.ids.insert(row.id, at, row.place);

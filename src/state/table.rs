@@ -39,6 +39,8 @@ pub struct Table {
     rows: AtomicU32,
     /// No live or later snapshot is below this LSN.
     horizon: AtomicU64,
+    /// The newest record of this process that changed anything in here.
+    changed_at: AtomicU64,
     /// From the first filtered search on.
     pub(super) filter_index: Mutex<Option<Arc<FilterIndex>>>,
     /// Which rows are near a vector.
@@ -212,6 +214,7 @@ impl Table {
             chunks: Swap::new(Some(Arc::new(Vec::new()))),
             rows: AtomicU32::new(0),
             horizon: AtomicU64::new(0),
+            changed_at: AtomicU64::new(0),
             filter_index: Mutex::default(),
             vectors: VectorIndex::new(definition.embedding_dimension),
         }
@@ -250,6 +253,25 @@ impl Table {
         });
         definitions.reverse();
         definitions
+    }
+
+    /// The newest record since the open that changed a row or the definition. What is older than the
+    /// open is older than every snapshot that asks. For the committer.
+    pub fn changed_at(&self) -> Lsn {
+        Lsn::new(self.changed_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes a change of a row or of the definition. For the committer.
+    pub(super) fn note_change(&self, lsn: Lsn) {
+        self.changed_at.fetch_max(lsn.get(), Ordering::Relaxed);
+    }
+
+    /// The newest record that set the definition.
+    pub fn defined_at(&self) -> Lsn {
+        let mut newest = Lsn::ZERO;
+        self.definition
+            .since(Lsn::new(u64::MAX), |lsn, _| newest = lsn);
+        newest
     }
 
     /// The definition as of `lsn`.

@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::Result,
+    error::{PulseDBError, Result},
     format::{BodyFields, FRAME_HEADER_LEN, Traits, Vitals, encode_body, payload_crc},
     model::{
-        CollectiveId, ContentHash, EmbedderIdentity, ExperienceKind, NewExperience, Timestamp,
+        Collective, CollectiveId, ContentHash, EmbedderIdentity, ExperienceId, ExperienceKind,
+        NewExperience, Timestamp,
     },
     simd::squared_norm,
     sync::Arc,
@@ -33,6 +34,8 @@ pub struct Draft(NewExperience);
 pub struct Embedded {
     /// Where it belongs.
     pub collective: CollectiveId,
+    /// The id that a transaction has made for it; otherwise the committer makes one.
+    pub id: Option<ExperienceId>,
     /// Whose vector it is; `None` is the caller's own, [`EXTERNAL`], which so many writers share that
     /// counting references to it would cost more than comparing it.
     pub embedder: Option<Arc<EmbedderIdentity>>,
@@ -119,6 +122,7 @@ impl Draft {
         );
         Ok(Embedded {
             collective: new.collective_id,
+            id: None,
             embedder,
             payload_crc: payload_crc(&payload),
             payload,
@@ -139,6 +143,32 @@ impl Embedded {
     /// Whose vector it is.
     pub fn identity(&self) -> &EmbedderIdentity {
         self.embedder.as_deref().unwrap_or(&EXTERNAL)
+    }
+
+    /// The collective with the embedder's identity stamped into it, where this is its first vector.
+    ///
+    /// # Errors
+    /// `Conflict` where the vector has another dimension, `Embedding` where it is of another model.
+    pub fn enter(&self, collective: &Collective) -> Result<Option<Collective>> {
+        if collective.embedding_dimension != self.dimension {
+            return Err(PulseDBError::conflict(format!(
+                "collective {} has dimension {}, the vector {}",
+                collective.id, collective.embedding_dimension, self.dimension
+            )));
+        }
+        match &collective.embedder {
+            Some(stamped) if stamped == self.identity() => Ok(None),
+            Some(stamped) => Err(PulseDBError::Embedding(format!(
+                "collective {} holds vectors of {stamped}, this store embeds with {}; open it with \
+                 that embedder, or re-embed the collective",
+                collective.id,
+                self.identity()
+            ))),
+            None => Ok(Some(Collective {
+                embedder: Some(self.identity().clone()),
+                ..collective.clone()
+            })),
+        }
     }
 
     /// Bytes it will take in the queue and in the log, up to alignment.

@@ -5,7 +5,7 @@
 //! per record to come; the maps of rows over it are made when the first question comes, since a group
 //! that only records new experiences asks none. Cutting the list undoes a refused request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     format::Traits,
@@ -47,6 +47,8 @@ pub struct Pending {
     items: Vec<Item>,
     /// Items that `rows` and `ids` know.
     indexed: usize,
+    /// Collectives that the group changes anything in, as far as it is indexed.
+    changed: HashSet<u32>,
     rows: HashMap<RowRef, Option<Present>>,
     ids: HashMap<u128, RowRef>,
     keys: HashMap<(u32, Arc<str>), RowRef>,
@@ -187,6 +189,41 @@ impl Pending {
         self.present_at(at, applier)
     }
 
+    /// Whether the group makes, changes or deletes the experience that has this id.
+    pub fn changes_experience(&mut self, id: u128, applier: &Applier) -> bool {
+        self.index();
+        if self.ids.contains_key(&id) {
+            return true;
+        }
+        applier.ids().get(id).is_some_and(|at| {
+            self.rows.contains_key(&at)
+                || matches!(self.collectives.get(&at.collective), Some(None))
+        })
+    }
+
+    /// Whether the group changes anything in a collective.
+    pub fn changes_collective(&mut self, number: u32) -> bool {
+        self.index();
+        self.changed.contains(&number)
+    }
+
+    /// Whether the group defines or deletes this collective, or any.
+    pub fn redefines(&self, number: Option<u32>) -> bool {
+        match number {
+            Some(number) => self.collectives.contains_key(&number),
+            None => !self.collectives.is_empty(),
+        }
+    }
+
+    /// Dimension and payload of a body that the group records.
+    pub fn body(&self, row: &Row) -> Option<(u16, &[u8])> {
+        // The LSNs of a group are contiguous.
+        let first = self.items.first()?.frame.header.lsn;
+        let place = row.lsn.get().checked_sub(first.get())?;
+        let frame = &self.items.get(usize::try_from(place).ok()?)?.frame;
+        Some((frame.header.dimension, &frame.payload))
+    }
+
     fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
         if matches!(self.collectives.get(&at.collective), Some(None)) {
             return None;
@@ -207,6 +244,7 @@ impl Pending {
     /// Brings the maps of rows up to date with the list.
     fn index(&mut self) {
         for item in self.items.iter().skip(self.indexed) {
+            self.changed.insert(item.frame.header.collective);
             match &item.mutation {
                 Mutation::Record { at, row, .. } => {
                     self.ids.insert(row.id, *at);

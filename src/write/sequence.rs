@@ -4,28 +4,31 @@
 //! identity, the new values. Every refusal happens here, before anything is appended. A request
 //! that is refused leaves no trace in the group.
 
-use std::collections::BTreeMap;
-
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
     format::{
-        CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals, payload_crc,
+        BodyView, CollectiveRecord, FrameHeader, RecordKind, Traits, UnknownFields, Vitals,
+        payload_crc,
     },
     log::{OutFrame, Place},
     model::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
-        ExperienceUpdate, Lsn, Timestamp, UserId, limits,
+        ExperienceUpdate, Lsn, Timestamp, UserId,
     },
     state::{Applier, Mutation, Row, RowRef},
     sync::Arc,
     write::{
         draft::Embedded,
+        guard::Guard,
         identity::IdSource,
         pending::{Item, Pending, Present},
         request::{Answer, Change, Reply, Request},
+        revision,
     },
 };
+
+mod guard;
 
 /// Reads the traits that a row has in the log.
 pub trait TraitsSource {
@@ -90,7 +93,10 @@ impl Sequencer {
         for request in requests {
             flush |= matches!(request.first, Change::Flush);
             rooms.push(request.room);
-            answers.push(step.request(request.first, request.rest));
+            answers.push(match request.guard {
+                None => step.request(request.first, request.rest),
+                Some(guard) => step.transaction(&guard, request.first, request.rest),
+            });
         }
         let items = step.pending.into_items();
         self.next_lsn = Lsn::new(self.next_lsn.get() + items.len() as u64);
@@ -114,6 +120,18 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// A request whose changes were decided elsewhere, on what `guard` has seen.
+    fn transaction(&mut self, guard: &Guard, first: Change, rest: Vec<Change>) -> Answer {
+        self.check(guard)?;
+        self.request(first, rest).map_err(|error| match error {
+            // It was there when the change was made, and nobody has deleted it since.
+            PulseDBError::NotFound { kind, id } => {
+                guard::changed(format!("{kind} {id}"), "deleted, or has expired,")
+            }
+            other => other,
+        })
+    }
+
     fn request(&mut self, first: Change, rest: Vec<Change>) -> Answer {
         let mark = self.pending.len();
         let replies: Answer = std::iter::once(first)
@@ -142,12 +160,13 @@ impl Step<'_> {
             Change::SetArchived(id, archived) => self.set_archived(id, archived),
             Change::Delete(id) => self.delete(id),
             Change::CreateCollective {
+                id,
                 name,
                 owner,
                 dimension,
                 decay,
                 reuse_named,
-            } => self.create_collective(name, owner, dimension, decay, reuse_named),
+            } => self.create_collective(id, name, owner, dimension, decay, reuse_named),
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
@@ -159,6 +178,9 @@ impl Step<'_> {
         if let Some(key) = &embedded.key
             && let Some(id) = self.pending.keyed(number, key, self.applier)
         {
+            if embedded.id.is_some() {
+                return Err(guard::changed(format!("idempotency key {key:?}"), "used"));
+            }
             return Ok(Reply::Experience(ExperienceId::from_u128(id)));
         }
         let in_table = self
@@ -175,7 +197,10 @@ impl Step<'_> {
                 "the collective has used up its 2^32 - 1 row numbers; continue in a new one",
             ));
         }
-        let id = self.next_id();
+        let id = match embedded.id {
+            Some(given) => self.unused(given)?.as_u128(),
+            None => self.next_id(),
+        };
         let mut header = self.header(RecordKind::Body, at, id);
         header.dimension = embedded.dimension;
         header.payload_crc = embedded.payload_crc;
@@ -215,35 +240,15 @@ impl Step<'_> {
     /// stamps the embedder's identity into the collective.
     fn collective_for_vectors(&mut self, embedded: &Embedded) -> Result<u32> {
         let (number, definition) = self.collective(embedded.collective)?;
-        if definition.embedding_dimension != embedded.dimension {
-            return Err(PulseDBError::conflict(format!(
-                "collective {} has dimension {}, the vector {}",
-                definition.id, definition.embedding_dimension, embedded.dimension
-            )));
-        }
-        match &definition.embedder {
-            Some(stamped) if stamped == embedded.identity() => {}
-            Some(stamped) => {
-                return Err(PulseDBError::Embedding(format!(
-                    "collective {} holds vectors of {stamped}, this store embeds with {}; open it \
-                     with that embedder, or re-embed the collective",
-                    definition.id,
-                    embedded.identity()
-                )));
-            }
-            None => {
-                let mut stamped = Collective::clone(&definition);
-                stamped.embedder = Some(embedded.identity().clone());
-                self.define(number, stamped);
-            }
+        if let Some(stamped) = embedded.enter(&definition)? {
+            self.define(number, stamped);
         }
         Ok(number)
     }
 
     fn reinforce(&mut self, id: ExperienceId) -> Result<Reply> {
         let mut present = self.present(id)?;
-        present.values.applications = present.values.applications.saturating_add(1);
-        present.values.last_reinforced = self.sequencer.last_time;
+        revision::reinforce(&mut present.values, self.now());
         let applications = present.values.applications;
         self.revise_vitals(present, EventType::Reinforced, id)?;
         Ok(Reply::Applications(applications))
@@ -265,31 +270,13 @@ impl Step<'_> {
 
     fn update(&mut self, id: ExperienceId, update: &ExperienceUpdate) -> Result<Reply> {
         let mut present = self.present(id)?;
-        let vitals = update.importance.is_some() || update.confidence.is_some();
-        let traits = update.domain.is_some()
-            || update.tags.is_some()
-            || update.related_files.is_some()
-            || update.expires_at.is_some()
-            || update.valid_from.is_some()
-            || update.valid_to.is_some()
-            || update.pinned.is_some();
-        if vitals {
-            present.values.importance = update.importance.unwrap_or(present.values.importance);
-            present.values.confidence = update.confidence.unwrap_or(present.values.confidence);
+        if revision::names_vitals(update) {
+            revision::update_values(&mut present.values, update);
             present = self.revise_vitals(present, EventType::Updated, id)?;
         }
-        if traits {
+        if revision::names_traits(update) {
             let mut changed = self.traits(&present)?;
-            merge(&mut changed, update);
-            if let (Some(from), Some(to)) = (changed.valid_from, changed.valid_to)
-                && from >= to
-            {
-                return Err(PulseDBError::validation(
-                    "valid_to",
-                    to,
-                    format!("it must be after valid_from ({from})"),
-                ));
-            }
+            revision::update_traits(&mut changed, update)?;
             self.revise_traits(present, changed, id);
         }
         Ok(Reply::Done)
@@ -298,13 +285,7 @@ impl Step<'_> {
     fn set_tag(&mut self, id: ExperienceId, key: String, value: Option<String>) -> Result<Reply> {
         let present = self.present(id)?;
         let mut changed = self.traits(&present)?;
-        let same = changed.tags.get(&key) == value.as_ref();
-        match value {
-            Some(value) => changed.tags.insert(key, value),
-            None => changed.tags.remove(&key),
-        };
-        check_tag_count(&changed.tags)?;
-        if !same {
+        if revision::set_tag(&mut changed, key, value)? {
             self.revise_traits(present, changed, id);
         }
         Ok(Reply::Done)
@@ -320,6 +301,7 @@ impl Step<'_> {
 
     fn create_collective(
         &mut self,
+        id: Option<CollectiveId>,
         name: String,
         owner_id: Option<UserId>,
         embedding_dimension: u16,
@@ -330,7 +312,7 @@ impl Step<'_> {
             return Ok(Reply::Collective(known.id));
         }
         let number = self.pending.next_collective(self.applier);
-        let id = CollectiveId::from_u128(self.next_id());
+        let id = id.unwrap_or_else(|| CollectiveId::from_u128(self.next_id()));
         let created_at = self.sequencer.last_time;
         self.define(
             number,
@@ -427,8 +409,7 @@ impl Step<'_> {
         traits.vitals_lsn = present.values.vitals_lsn;
         present.values.traits_lsn = header.lsn;
         present.values.updated_at = header.time;
-        present.values.expires_at = traits.expires_at;
-        present.values.pinned = traits.pinned;
+        revision::show_traits(&mut present.values, &traits);
         let mut payload = Vec::new();
         traits.encode(&mut payload);
         present.traits = Some(Arc::new(traits));
@@ -475,6 +456,22 @@ impl Step<'_> {
         }
     }
 
+    /// The time of the group's records.
+    const fn now(&self) -> Timestamp {
+        self.sequencer.last_time
+    }
+
+    /// An id that was made elsewhere, unless it is in use.
+    fn unused(&mut self, id: ExperienceId) -> Result<ExperienceId> {
+        if self.pending.present(id.as_u128(), self.applier).is_some() {
+            return Err(PulseDBError::conflict(format!(
+                "{} {id} is there already",
+                EntityKind::Experience
+            )));
+        }
+        Ok(id)
+    }
+
     fn next_id(&mut self) -> u128 {
         let sequencer = &mut *self.sequencer;
         sequencer
@@ -485,7 +482,13 @@ impl Step<'_> {
     fn traits(&self, present: &Present) -> Result<Traits> {
         match &present.traits {
             Some(set) => Ok(Traits::clone(set)),
-            None => self.source.traits(present),
+            // Of a row of this group nothing is in the log yet.
+            None => match self.pending.body(&present.row) {
+                Some((dimension, payload)) => BodyView::parse(dimension, payload)
+                    .and_then(|body| body.traits())
+                    .map_err(|error| PulseDBError::conflict(error.to_string())),
+                None => self.source.traits(present),
+            },
         }
     }
 
@@ -509,31 +512,4 @@ impl Step<'_> {
         self.last_collective = Some((found.0, Arc::clone(&found.1)));
         Ok(found)
     }
-}
-
-fn merge(traits: &mut Traits, update: &ExperienceUpdate) {
-    if let Some(domain) = &update.domain {
-        traits.domain.clone_from(domain);
-    }
-    if let Some(tags) = &update.tags {
-        traits.tags.clone_from(tags);
-    }
-    if let Some(files) = &update.related_files {
-        traits.related_files.clone_from(files);
-    }
-    traits.expires_at = update.expires_at.unwrap_or(traits.expires_at);
-    traits.valid_from = update.valid_from.unwrap_or(traits.valid_from);
-    traits.valid_to = update.valid_to.unwrap_or(traits.valid_to);
-    traits.pinned = update.pinned.unwrap_or(traits.pinned);
-}
-
-fn check_tag_count(tags: &BTreeMap<String, String>) -> Result<()> {
-    if tags.len() > limits::MAX_TAGS {
-        return Err(PulseDBError::validation(
-            "tags",
-            format!("{} entries", tags.len()),
-            format!("there may be {}", limits::MAX_TAGS),
-        ));
-    }
-    Ok(())
 }
