@@ -24,5 +24,6 @@ mod index;
 mod matrix;
 mod model;
 mod support;
+mod transactions;
 mod verify;
 mod watching;
