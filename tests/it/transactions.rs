@@ -53,7 +53,8 @@ impl Pair {
 
     /// Somebody else changes `id`.
     async fn touch(&self, id: ExperienceId) {
-        self.db.set_tag(id, "touched", "").await.unwrap();
+        let now = self.db.current_cursor().await.unwrap().lsn.to_string();
+        self.db.set_tag(id, "touched", &now).await.unwrap();
     }
 }
 
