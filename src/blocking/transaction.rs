@@ -46,10 +46,8 @@ impl PulseDB {
 /// Beginning and end.
 impl Transaction {
     /// See [`crate::Transaction::cursor`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn cursor(&self) -> Result<Cursor> {
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
         self.0.cursor()
     }
 

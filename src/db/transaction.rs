@@ -32,9 +32,9 @@ use crate::{
     },
 };
 
-/// What one thing that was seen counts towards `Config::max_commit_bytes`: about what remembering it
-/// takes.
-const SEEN_BYTES: usize = 32;
+/// What one thing that was seen counts towards `Config::max_commit_bytes`: it takes less memory, but the
+/// committer looks at each while others wait, and so has some ten milliseconds of it at most.
+const SEEN_BYTES: usize = 128;
 
 /// Reads and writes that take place at one moment: as if nothing else had happened between the first
 /// read and the commit.
@@ -142,8 +142,9 @@ impl PulseDB {
 /// Beginning and end.
 impl Transaction {
     /// The commit whose state it reads.
-    pub fn cursor(&self) -> Result<Cursor> {
-        Ok(self.db.reader()?.view.cursor)
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.guard.cursor()
     }
 
     /// The moment that expiry and energy are computed for.

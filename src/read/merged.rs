@@ -126,13 +126,20 @@ pub fn page(
     from_rows: PageResult<Experience>,
 ) -> Result<PageResult<Experience>> {
     let mut items = from_rows.items;
+    let mut more = from_rows.next.is_some();
+    let mut cut = |items: &mut Vec<Experience>| {
+        items.sort_by(|a, b| in_order(page, a, b));
+        more |= items.len() > page.limit;
+        items.truncate(page.limit);
+    };
     for (id, own) in overlay.experiences(collective) {
         let whole = shown(reader, id, own)?;
         items.extend(whole.filter(|whole| belongs(page, whole)));
+        if items.len() > page.limit.saturating_mul(2) {
+            cut(&mut items);
+        }
     }
-    items.sort_by(|a, b| in_order(page, a, b));
-    let more = from_rows.next.is_some() || items.len() > page.limit;
-    items.truncate(page.limit);
+    cut(&mut items);
     let last = items.last().filter(|_| more);
     Ok(PageResult {
         next: last.map(|last| PageCursor {
@@ -222,7 +229,7 @@ fn best(hits: &mut Vec<SearchHit>, k: usize) {
         id: hit.experience.id.as_u128(),
         row: 0,
     };
-    hits.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    hits.sort_by_key(rank);
     hits.truncate(k);
 }
 

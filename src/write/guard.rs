@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     log::SegmentSet,
-    model::{CollectiveId, ExperienceId, Lsn, Timestamp},
+    model::{CollectiveId, Cursor, ExperienceId, Lsn, Timestamp},
     state::Snapshot,
     sync::Arc,
 };
@@ -69,7 +69,12 @@ impl Guard {
         self.experiences.len() + self.collectives.len() + self.definitions.len()
     }
 
-    /// The snapshot that it was seen in.
+    /// The commit whose state was seen.
+    pub fn cursor(&self) -> Cursor {
+        self.view.cursor
+    }
+
+    /// The same as an LSN.
     pub fn lsn(&self) -> Lsn {
         self.view.lsn()
     }
