@@ -755,6 +755,29 @@ fn it_is_bounded_and_goes_on_when_it_is_full() {
     });
 }
 
+/// Each write costs what the first one costs.
+#[test]
+fn many_writes_in_one() {
+    let mut world = World::new();
+    world.config.segment_bytes = 16 * 1024 * 1024;
+    world.config.max_commit_bytes = 8 * 1024 * 1024;
+    world.config.max_queue_bytes = 8 * 1024 * 1024;
+    let db = world.open_blocking(false);
+    let team = db.create_collective("team").unwrap();
+    let mut tx = db.begin().unwrap();
+    let mut ids = Vec::new();
+    for n in 0..5_000 {
+        ids.push(tx.record_experience(new(team, format!("{n}"))).unwrap());
+        tx.reinforce_experience(ids[n / 2]).unwrap();
+    }
+    assert!(ids.is_sorted());
+    tx.commit().unwrap();
+    let twice = |id| db.get_experience(id).unwrap().applications() == 2;
+    assert!(ids[..2_500].iter().all(|id| twice(*id)));
+    assert!(db.get_experience(ids[4_999]).is_ok());
+    db.close().unwrap();
+}
+
 #[test]
 fn a_rejected_call_changes_nothing_of_it() {
     run(async {

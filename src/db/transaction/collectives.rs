@@ -76,15 +76,15 @@ impl Transaction {
         validate::collective(name, owner.as_ref().map(UserId::as_str), dimension)?;
         validate::decay(&config.decay)?;
         let decay = config.decay.clone();
-        let reader = self.db.reader()?;
+        let now = self.now();
         let definition = Collective {
-            id: CollectiveId::from_u128(self.ids.next(reader.now, self.db.engine().env.as_ref())),
+            id: CollectiveId::from_u128(self.ids.next(now, self.db.engine().env.as_ref())),
             name: name.to_owned(),
             owner_id: owner.clone(),
             embedding_dimension: dimension as u16,
             decay: decay.clone(),
             embedder: None,
-            created_at: reader.now,
+            created_at: now,
         };
         let (id, bytes) = (definition.id, definition_bytes(&definition));
         self.make_room(1, bytes)?;

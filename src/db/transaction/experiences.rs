@@ -58,6 +58,8 @@ impl Transaction {
             staged.push((id, self.recorded(&one, id, &reader)?, one));
         }
         self.make_room(staged.len(), bytes)?;
+        // The overlay would be copied while somebody looks at it.
+        drop(reader);
         // From here on nothing fails.
         let mut ids = Vec::with_capacity(staged.len());
         for (id, own, embedded) in staged {
