@@ -35,6 +35,10 @@ use crate::{
     watch,
 };
 
+mod transaction;
+
+pub use transaction::Transaction;
+
 /// A handle to an open database whose methods wait on the calling thread.
 ///
 /// ```

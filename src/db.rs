@@ -19,6 +19,7 @@ mod search;
 mod snapshot;
 mod streaming;
 mod tail;
+mod transaction;
 mod transfer;
 mod upkeep;
 mod vectors;
@@ -26,6 +27,7 @@ mod watching;
 
 pub use snapshot::Snapshot;
 pub use streaming::ExperienceStream;
+pub use transaction::Transaction;
 pub use transfer::ExportStream;
 #[cfg(test)]
 mod damage_tests;
@@ -43,7 +45,10 @@ use crate::{
     model::{DatabaseMetadata, Health, HealthStatus, InstanceId},
     read::{point::Point, reader::Reader},
     vfs::{OsVfs, Vfs},
-    write::request::{Change, Reply, Request},
+    write::{
+        guard::Guard,
+        request::{Change, Reply, Request},
+    },
 };
 
 /// A handle to an open database: cheap to clone, `Send + Sync`, usable from any number of tasks, on
@@ -86,6 +91,9 @@ pub struct PulseDB {
     /// What its reads see, if that is not what is newest.
     fixed: Option<Arc<Reader>>,
 }
+
+/// What a change without a body takes: its record, and its place in queue and group.
+const CHANGE_BYTES: usize = 256;
 
 /// The last of these to go starts the end.
 struct Handle(Arc<Engine>);
@@ -335,8 +343,16 @@ impl PulseDB {
 
     /// Commits `changes`, all or none, which take `bytes` in the queue beside a constant.
     async fn commit(&self, changes: Vec<Change>, bytes: usize) -> Result<Vec<Reply>> {
-        /// What a change without a body takes: its record, and its place in queue and group.
-        const CHANGE_BYTES: usize = 256;
+        self.commit_if(None, changes, bytes).await
+    }
+
+    /// The same, if everything still is as `guard` has seen it.
+    async fn commit_if(
+        &self,
+        guard: Option<Box<Guard>>,
+        changes: Vec<Change>,
+        bytes: usize,
+    ) -> Result<Vec<Reply>> {
         let engine = self.engine();
         let committer = engine.committer()?;
         let bytes = bytes + changes.len() * CHANGE_BYTES;
@@ -356,6 +372,7 @@ impl PulseDB {
         let request = Request {
             first,
             rest: changes.collect(),
+            guard,
             room: Box::new(permit),
         };
         let ticket = if self.may_block {

@@ -65,7 +65,7 @@ pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
     RetentionConfig, VectorElement, WatchConfig,
 };
-pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot};
+pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot, Transaction};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};

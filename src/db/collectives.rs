@@ -118,6 +118,7 @@ impl PulseDB {
         validate::collective(name, owner.as_ref().map(UserId::as_str), dimension)?;
         validate::decay(&config.decay)?;
         let change = Change::CreateCollective {
+            id: None,
             name: name.to_owned(),
             owner,
             dimension: dimension as u16,

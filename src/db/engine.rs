@@ -378,6 +378,7 @@ impl Engine {
             now: self.env.now(),
             instance: self.instance,
             fixed: false,
+            overlay: None,
         })
     }
 

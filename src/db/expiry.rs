@@ -73,6 +73,7 @@ impl Expirer for Engine {
         let request = Request {
             first: Change::Expire(ids),
             rest: Vec::new(),
+            guard: None,
             room: Box::new(room),
         };
         let answer = block_on(committer.submit(request).map_err(stopped_error)?)?;

@@ -4,7 +4,7 @@ use crate::{
     db::{PulseDB, collectives::unexpected},
     error::Result,
     model::{CollectiveId, DerivedInsight, InsightFilter, InsightHit, InsightId, NewInsight},
-    read::{execute, insights},
+    read::{insights, search},
     sync::Arc,
     write::{
         draft::Draft,
@@ -90,7 +90,7 @@ impl PulseDB {
         filter: InsightFilter,
     ) -> Result<Vec<InsightHit>> {
         let definition = self.reader()?.collective(collective)?;
-        execute::check(&insights::options(k, &filter), &[], |_, _| Ok(()))?;
+        search::check(&insights::options(k, &filter), &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
         self.get_insights_filtered(collective, &vector, k, filter)
             .await

@@ -6,7 +6,7 @@ use crate::{
     model::{
         CollectiveId, RecallWeights, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
     },
-    read::execute,
+    read::search,
     sync::Arc,
     write::validate,
 };
@@ -99,7 +99,7 @@ impl PulseDB {
         // The vector first, then the snapshot: embedding takes longer than a commit.
         let definition = self.reader()?.collective(collective)?;
         check_weights(options.weights.as_ref())?;
-        execute::check(&options, &[], |_, _| Ok(()))?;
+        search::check(&options, &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
         self.search(collective, &vector, options).await
     }
@@ -121,7 +121,7 @@ impl PulseDB {
         let indexing = Arc::clone(&self.engine().indexing);
         self.read(move |reader| {
             indexing.make_loaded(&reader.view);
-            execute::explain(reader, collective, &query, &options, ef, &*clock)
+            search::explain(reader, collective, &query, &options, ef, &*clock)
         })
         .await
     }
@@ -156,7 +156,7 @@ impl PulseDB {
         self.read(move |reader| {
             indexing.make_loaded(&reader.view);
             let vectors: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-            execute::search(reader, collective, &vectors, &options, ef)
+            search::search(reader, collective, &vectors, &options, ef)
         })
         .await
     }
@@ -169,7 +169,7 @@ impl PulseDB {
     ) -> Result<()> {
         check_weights(options.weights.as_ref())?;
         let dimension = usize::from(self.reader()?.table(collective)?.dimension);
-        execute::check(options, queries, |field, vector| {
+        search::check(options, queries, |field, vector| {
             validate::vector(field, vector, dimension)
         })
     }

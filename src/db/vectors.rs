@@ -19,7 +19,7 @@ impl PulseDB {
     pub(super) async fn embed_drafts(&self, batch: Vec<Draft>) -> Result<Vec<Embedded>> {
         let engine = self.engine();
         let committer = engine.committer()?;
-        let reader = engine.reader()?;
+        let reader = self.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
         let mut full: Vec<Arc<Table>> = Vec::new();
         for mut draft in batch {

@@ -16,10 +16,10 @@ use crate::{
     read::{
         activities,
         collapse::{Said, collapsed},
-        execute, insights, list,
+        insights, list,
         rank::weighted,
         reader::Reader,
-        relations,
+        relations, search,
     },
     vector::similarity::Query,
 };
@@ -122,7 +122,7 @@ impl Context<'_> {
             ..SearchOptions::default()
         };
         let collective = request.collective_id;
-        let found = execute::search(self.reader, collective, &[vector], &options, self.ef)?;
+        let found = search::search(self.reader, collective, &[vector], &options, self.ef)?;
         let found = found.into_iter().flatten().map(|hit| self.scored(hit));
         Ok(self.distinct(found.collect(), request.max_similar))
     }

@@ -13,7 +13,7 @@ use crate::{
         CollectiveId,
         limits::{MAX_BATCH_QUERIES, MAX_DUPLICATES},
     },
-    read::{execute, reader::Reader},
+    read::{reader::Reader, search},
     state::{
         Rows, Table, Visited, body,
         content_index::Met,
@@ -94,7 +94,7 @@ impl<'a> Look<'a> {
             .iter()
             .map(|question| question.sought.vector.as_slice())
             .collect();
-        let nearest = execute::nearest(self.reader, self.table, &vectors, MAX_DUPLICATES)?;
+        let nearest = search::nearest(self.reader, self.table, &vectors, MAX_DUPLICATES)?;
         let enough = nearest.into_iter().zip(questions).map(|(best, question)| {
             let threshold = question.sought.threshold.unwrap_or(f32::INFINITY);
             let near = best.iter().take_while(|one| one.similarity >= threshold);

@@ -1,4 +1,4 @@
-//! How is a search answered?
+//! How is a search carried out?
 //!
 //! As planned ([`plan`]): graphs are walked or codes are scanned, all of them or those of the rows
 //! that may pass the filter; rows in no graph are always scanned. Whatever may win is checked
@@ -11,22 +11,17 @@ use std::cell::{Cell, RefCell};
 use roaring::RoaringBitmap;
 
 use crate::{
-    env::Env,
-    error::{PulseDBError, Result},
-    model::{
-        CollectiveId, DecayConfig, Experience, RecallWeights, SearchExplanation, SearchFilter,
-        SearchHit, SearchOptions, SearchPlan as Plan,
-        limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
-    },
+    error::Result,
+    model::{DecayConfig, SearchOptions, SearchPlan as Plan},
     read::{
-        filter::{self, Compiled},
+        filter::Compiled,
         matches,
         pass::Pass,
         plan::{self, Costs, Question},
         rank::Candidate,
         reader::Reader,
+        search::Hit,
         sieve::{Compared, Scoring, Sieve},
-        stopwatch::Stages,
     },
     simd,
     state::{Rows, Table, Visited},
@@ -38,234 +33,61 @@ use crate::{
     },
 };
 
-/// Refuses options and queries that cannot be answered, before anything is read.
-pub fn check(
-    options: &SearchOptions,
-    queries: &[&[f32]],
-    check_vector: impl Fn(&str, &[f32]) -> Result<()>,
-) -> Result<()> {
-    if options.k == 0 || options.k > MAX_K {
-        return Err(PulseDBError::validation(
-            "k",
-            options.k,
-            format!("it must be in 1..={MAX_K}"),
-        ));
-    }
-    if let Some(ef) = options.ef
-        && !(1..=MAX_EF).contains(&ef)
-    {
-        return Err(PulseDBError::validation(
-            "ef",
-            ef,
-            format!("it must be in 1..={MAX_EF}"),
-        ));
-    }
-    filter::check(&options.filter)?;
-    if queries.len() > MAX_BATCH_QUERIES {
-        return Err(PulseDBError::validation(
-            "queries",
-            format!("{} vectors", queries.len()),
-            format!("there may be {MAX_BATCH_QUERIES}"),
-        ));
-    }
-    match queries {
-        [query] => check_vector("query", query),
-        many => many
-            .iter()
-            .enumerate()
-            .try_for_each(|(place, query)| check_vector(&format!("queries[{place}]"), query)),
-    }
-}
-
-/// For each query the best `options.k` experiences of the collective.
-pub fn search(
-    reader: &Reader,
-    collective: CollectiveId,
-    queries: &[&[f32]],
-    options: &SearchOptions,
-    ef: usize,
-) -> Result<Vec<Vec<SearchHit>>> {
-    let table = reader.table(collective)?;
-    let filter = Compiled::new(&options.filter, table)?;
-    let read = |row: &Visited<'_>| reader.assemble(table, row);
-    let passes = |experience: &Experience| filter.traits_of(experience);
-    let found = search_rows(reader, table, queries, options, ef, (read, passes))?;
-    let hit = |found: Hit<Experience>| SearchHit {
-        experience: found.item,
-        similarity: found.similarity,
-        score: found.score,
-    };
-    let hits = |found: Vec<Hit<Experience>>| found.into_iter().map(hit).collect();
-    Ok(found.into_iter().map(hits).collect())
-}
-
-/// A result.
-pub struct Hit<T> {
-    /// What was found.
-    pub item: T,
-    /// Its similarity to the query.
-    pub similarity: f32,
-    /// What it is sorted by.
-    pub score: f32,
-}
-
-/// For each query the best `options.k` rows of a table, as `read` reads them. The second of the pair says
-/// whether what was read has the traits that the filter asks for.
-pub fn search_rows<T>(
-    reader: &Reader,
-    table: &Table,
-    queries: &[&[f32]],
-    options: &SearchOptions,
-    ef: usize,
-    (read, passes): (
-        impl Fn(&Visited<'_>) -> Result<Option<T>>,
-        impl Fn(&T) -> bool,
-    ),
-) -> Result<Vec<Vec<Hit<T>>>> {
-    let mut search = Search::new(reader, table, options, ef)?;
-    loop {
-        let (mut sieves, _) = search.sift(queries)?;
-        let (candidates, _) = search.compare(&mut sieves)?;
-        match search.hits(candidates, &read, &passes)? {
-            Some(hits) => return Ok(hits),
-            None => search.trusting = false,
-        }
-    }
-}
-
-/// For each query the `k` rows of a table most like it, archived ones too, best first. Every row is
-/// compared, whatever graphs there are.
-pub fn nearest(
-    reader: &Reader,
-    table: &Table,
-    queries: &[&[f32]],
-    k: usize,
-) -> Result<Vec<Vec<Candidate>>> {
-    let options = SearchOptions {
-        k,
-        exact: true,
-        // Also where the collective has weights of its own.
-        weights: Some(RecallWeights {
-            similarity: 1.0,
-            energy: 0.0,
-        }),
-        filter: SearchFilter {
-            exclude_archived: false,
-            ..SearchFilter::default()
-        },
-        ..SearchOptions::default()
-    };
-    let search = Search::new(reader, table, &options, k)?;
-    loop {
-        let (mut sieves, _) = search.sift(queries)?;
-        let (candidates, _) = search.compare(&mut sieves)?;
-        if !search.lacking.take() {
-            return Ok(candidates);
-        }
-    }
-}
-
-/// How the search for one query goes, with its results counted but not answered.
-pub fn explain(
-    reader: &Reader,
-    collective: CollectiveId,
-    query: &[f32],
-    options: &SearchOptions,
-    ef: usize,
-    clock: &dyn Env,
-) -> Result<SearchExplanation> {
-    let mut stages = Stages::new(clock);
-    let table = reader.table(collective)?;
-    let filter = Compiled::new(&options.filter, table)?;
-    let read = |row: &Visited<'_>| reader.assemble(table, row);
-    let passes = |experience: &Experience| filter.traits_of(experience);
-    let mut search = Search::new(reader, table, options, ef)?;
-    let planning = stages.next();
-    loop {
-        let (mut sieves, work) = search.sift(&[query])?;
-        let finding = stages.next();
-        let (candidates, compared) = search.compare(&mut sieves)?;
-        let comparing = stages.next();
-        let Some(hits) = search.hits(candidates, &read, &passes)? else {
-            search.trusting = false;
-            continue;
-        };
-        return Ok(SearchExplanation {
-            plan: work.plan,
-            ef: search.ef,
-            rows: search.count.into(),
-            graphs: search.index.graphs.len() as u64,
-            in_graphs: search.index.indexed.into(),
-            matches: search.matches.as_ref().map(RoaringBitmap::len),
-            codes_compared: work.codes_compared,
-            rows_checked: sieves.iter().map(|sieve| sieve.checked()).sum(),
-            vectors_compared: compared,
-            hits: hits.iter().map(|hits| hits.len() as u64).sum(),
-            planning,
-            finding,
-            comparing,
-            reading: stages.next(),
-        });
-    }
-}
-
 /// What the queries of one call share.
-struct Search<'a> {
-    reader: &'a Reader,
+pub(super) struct Search<'a> {
+    pub(super) reader: &'a Reader,
     table: &'a Table,
     options: &'a SearchOptions,
-    ef: usize,
+    pub(super) ef: usize,
     /// The row behind the newest that the snapshot may see, so that codes are made only of rows whose
     /// segments it knows.
-    count: u32,
+    pub(super) count: u32,
     /// Loaded after `count`, so that every row below it is there.
     rows: Rows,
-    index: Arc<IndexState>,
+    pub(super) index: Arc<IndexState>,
     filter: Compiled<'a>,
     /// At least the rows that pass the filter; `None` where it restricts nothing.
-    matches: Option<RoaringBitmap>,
+    pub(super) matches: Option<RoaringBitmap>,
     scoring: Scoring,
     decay: Option<DecayConfig>,
     /// Whether a match whose values never changed is believed to have the traits that its postings
     /// say, until it is read as a result.
-    trusting: bool,
+    pub(super) trusting: bool,
     /// Rows that this search met and could not read, and whether one of them was taken for a result.
     damaged: RefCell<RoaringBitmap>,
-    lacking: Cell<bool>,
+    pub(super) lacking: Cell<bool>,
 }
 
 /// What a search did.
-struct Work {
-    plan: Plan,
-    codes_compared: u64,
+pub(super) struct Work {
+    pub(super) plan: Plan,
+    pub(super) codes_compared: u64,
 }
 
 impl<'a> Search<'a> {
-    fn new(
+    pub(super) fn new(
         reader: &'a Reader,
         table: &'a Table,
         options: &'a SearchOptions,
         ef: usize,
     ) -> Result<Self> {
-        let decay = table.definition(reader.lsn()).map(|d| d.decay.clone());
-        let weights: Option<RecallWeights> = options
-            .weights
-            .or_else(|| decay.as_ref()?.default_recall_weights)
-            .filter(|weights| weights.energy > 0.0);
-        let filter = Compiled::new(&options.filter, table)?;
+        let decay = reader.definition(table).map(|d| d.decay.clone());
+        let scoring = Scoring::of(options, decay.as_ref());
+        let weighted = matches!(scoring, Scoring::Weighted(_));
+        let filter = Compiled::new(&options.filter, table)?.hiding(reader.hidden(table));
         let matches = matches::candidates(reader, table, &filter);
         let count = table.end_at(reader.lsn());
         Ok(Self {
             reader,
             table,
             options,
-            ef: plan::breadth(options.ef.unwrap_or(ef), options.k, weights.is_some()),
+            ef: plan::breadth(options.ef.unwrap_or(ef), options.k, weighted),
             count,
             rows: table.rows(reader.lsn()),
             index: table.vectors.reaching(count),
             filter,
             matches,
-            scoring: weights.map_or(Scoring::Similarity, Scoring::Weighted),
+            scoring,
             decay,
             trusting: true,
             damaged: RefCell::default(),
@@ -274,7 +96,7 @@ impl<'a> Search<'a> {
     }
 
     /// Finds what may be among the best of each query.
-    fn sift(&self, queries: &[&'a [f32]]) -> Result<(Vec<Sieve<'a>>, Work)> {
+    pub(super) fn sift(&self, queries: &[&'a [f32]]) -> Result<(Vec<Sieve<'a>>, Work)> {
         let sieves = || -> Vec<Sieve<'a>> {
             queries
                 .iter()
@@ -525,7 +347,7 @@ impl<'a> Search<'a> {
     }
 
     /// Compares exactly what came through the sieves; and how many rows that were.
-    fn compare(&self, sieves: &mut [Sieve<'a>]) -> Result<(Vec<Vec<Candidate>>, u64)> {
+    pub(super) fn compare(&self, sieves: &mut [Sieve<'a>]) -> Result<(Vec<Vec<Candidate>>, u64)> {
         let mut compared = 0;
         let best = sieves
             .iter_mut()
@@ -562,7 +384,7 @@ impl<'a> Search<'a> {
 
     /// The results; `None` if one of them does not have the traits that it was believed to have, or
     /// is damaged.
-    fn hits<T>(
+    pub(super) fn hits<T>(
         &self,
         candidates: Vec<Vec<Candidate>>,
         read: &impl Fn(&Visited<'_>) -> Result<Option<T>>,

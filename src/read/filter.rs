@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use roaring::RoaringBitmap;
+
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
@@ -18,6 +20,8 @@ pub struct Compiled<'a> {
     /// Codes of the agents asked for; `None` where any will do.
     agents: Option<Vec<u32>>,
     dimension: u16,
+    /// Rows that never pass: a transaction has changed them, and sees its own.
+    hidden: Option<&'a RoaringBitmap>,
 }
 
 /// Refuses a filter that cannot be meant.
@@ -78,7 +82,13 @@ impl<'a> Compiled<'a> {
             filter,
             agents,
             dimension: table.dimension,
+            hidden: None,
         })
+    }
+
+    /// The same, without these rows.
+    pub fn hiding(self, hidden: Option<&'a RoaringBitmap>) -> Self {
+        Self { hidden, ..self }
     }
 
     /// What was asked for.
@@ -98,6 +108,12 @@ impl<'a> Compiled<'a> {
 
     /// Whether the columns of a row pass. The cheap checks come first; a damaged row never passes.
     pub fn columns(&self, visited: &Visited<'_>) -> bool {
+        if self
+            .hidden
+            .is_some_and(|rows| rows.contains(visited.number))
+        {
+            return false;
+        }
         let row = visited.row;
         let filter = self.filter;
         let Some(kind) = row.kind else {
@@ -158,12 +174,46 @@ impl<'a> Compiled<'a> {
     }
 
     fn domain_and_tags(&self, domain: &[String], tags: &BTreeMap<String, String>) -> bool {
-        let asked = &self.filter.domains;
-        (asked.is_empty() || domain.iter().any(|domain| asked.contains(domain)))
-            && self
-                .filter
-                .tags_all
-                .iter()
-                .all(|(key, value)| tags.get(key) == Some(value))
+        domain_and_tags(&self.filter.domains, &self.filter.tags_all, domain, tags)
     }
+}
+
+/// Whether an experience passes a filter that was checked: the same that [`Compiled`] asks of a row.
+pub fn admits(filter: &SearchFilter, experience: &Experience) -> bool {
+    // Each field by name, so that a new one is not forgotten here.
+    let SearchFilter {
+        domains,
+        tags_all,
+        experience_types,
+        min_importance,
+        min_confidence,
+        since,
+        until,
+        source_agents,
+        exclude_archived,
+        as_of,
+    } = filter;
+    let kind = experience.experience_type.kind();
+    let time = experience.timestamp;
+    (experience_types.is_empty() || experience_types.contains(&kind))
+        && since.is_none_or(|since| time >= since)
+        && until.is_none_or(|until| time < until)
+        && (source_agents.is_empty() || source_agents.contains(&experience.source_agent))
+        && !(*exclude_archived && experience.archived)
+        && min_importance.is_none_or(|min| experience.importance >= min)
+        && min_confidence.is_none_or(|min| experience.confidence >= min)
+        && as_of.is_none_or(|at| holds_at(experience.valid_from, experience.valid_to, at))
+        && domain_and_tags(domains, tags_all, &experience.domain, &experience.tags)
+}
+
+fn domain_and_tags(
+    asked: &[String],
+    tags_all: &BTreeMap<String, String>,
+    domain: &[String],
+    tags: &BTreeMap<String, String>,
+) -> bool {
+    (asked.is_empty() || domain.iter().any(|domain| asked.contains(domain)))
+        && tags_all
+            .iter()
+            .all(|(key, value)| tags.get(key) == Some(value))
 }

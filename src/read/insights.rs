@@ -10,7 +10,7 @@ use crate::{
         CollectiveId, DerivedInsight, ExperienceId, InsightFilter, InsightHit, InsightId,
         SearchFilter, SearchOptions,
     },
-    read::{execute, reader::Reader},
+    read::{reader::Reader, search},
     state::{Table, Visited, body, replay::HEALED},
 };
 
@@ -48,7 +48,7 @@ pub fn similar(
         let domains = &filter.domains;
         domains.is_empty() || insight.domain.iter().any(|one| domains.contains(one))
     };
-    let found = execute::search_rows(reader, table, &[query], &options, ef, (read, passes))?;
+    let found = search::search_rows(reader, table, &[query], &options, ef, (read, passes))?;
     let hits = found.into_iter().flatten().map(|hit| InsightHit {
         insight: hit.item,
         similarity: hit.similarity,

@@ -13,7 +13,7 @@ use crate::{
         CollectiveId, Direction, Experience, ExperienceId, OrderBy, Page, PageCursor, PageResult,
         SearchFilter, Timestamp, limits::MAX_PAGE_LIMIT,
     },
-    read::{filter::Compiled, reader::Reader},
+    read::{filter::Compiled, merged, reader::Reader},
     state::{
         Table, Visited,
         order::{Key, Span},
@@ -27,6 +27,18 @@ const PIECE_ROWS: u64 = 16 * 1024;
 
 /// One page of a collective.
 pub fn page(
+    reader: &Reader,
+    collective: CollectiveId,
+    page: &Page,
+) -> Result<PageResult<Experience>> {
+    let from_rows = rows_page(reader, collective, page)?;
+    match &reader.overlay {
+        None => Ok(from_rows),
+        Some(overlay) => merged::page(reader, overlay, collective, page, from_rows),
+    }
+}
+
+fn rows_page(
     reader: &Reader,
     collective: CollectiveId,
     page: &Page,
@@ -171,7 +183,7 @@ fn piece(
         reader,
         table,
         page,
-        filter: Compiled::new(&page.filter, table)?,
+        filter: Compiled::new(&page.filter, table)?.hiding(reader.hidden(table)),
         budget,
         items: Vec::new(),
         last: None,

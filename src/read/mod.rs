@@ -2,12 +2,13 @@
 //!
 //! The walk: the façade loads the snapshot once ([`reader`]) → the filter is compiled against the
 //! collective ([`filter`]) and turned into rows that may pass it ([`matches`]) → a plan is chosen ([`plan`],
-//! pure) and followed ([`execute`]) → codes are compared ([`pass`]), what cannot win falls
+//! pure) and followed ([`search`], [`execute`]) → codes are compared ([`pass`]), what cannot win falls
 //! through ([`sieve`], pure) → the rest is compared exactly, kept and ordered ([`rank`], pure) → the
 //! winners become experiences. [`list`] and [`stats`] answer
 //! the questions without a vector, [`cold`] which have faded, [`activities`] those about agents, [`relations`] and
-//! [`insights`] those of their names, [`point`] those about one experience; [`context`] puts all of it together.
-//! Everything here is synchronous and runs where the façade says.
+//! [`insights`] those of their names, [`point`] those about one experience; [`context`] puts all of it together. What a
+//! transaction has changed ([`overlay`]) is merged into its answers ([`merged`]). Everything here is synchronous and
+//! runs where the façade says.
 
 pub mod activities;
 pub mod cold;
@@ -21,12 +22,15 @@ pub mod filter;
 pub mod insights;
 pub mod list;
 pub mod matches;
+pub mod merged;
+pub mod overlay;
 pub mod pass;
 pub mod plan;
 pub mod point;
 pub mod rank;
 pub mod reader;
 pub mod relations;
+pub mod search;
 pub mod sieve;
 pub mod stats;
 pub mod stopwatch;

@@ -2,11 +2,17 @@
 //!
 //! One snapshot and one moment, both fixed at the top of the call.
 
+use roaring::RoaringBitmap;
+
 use crate::{
     error::{PulseDBError, Result},
     log::SegmentSet,
     model::{Collective, CollectiveId, EntityKind, Experience, InstanceId, Lsn, Timestamp},
-    read::{filter::Compiled, point::Point},
+    read::{
+        filter::Compiled,
+        overlay::{Overlay, OwnCollective},
+        point::Point,
+    },
     state::{IdIndex, Snapshot, Table, Visited, body},
     sync::Arc,
 };
@@ -24,6 +30,8 @@ pub struct Reader {
     pub instance: InstanceId,
     /// Whether somebody holds it beyond the call. Then it shows nothing that is not in the log.
     pub fixed: bool,
+    /// What a transaction sees instead of parts of the snapshot.
+    pub overlay: Option<Arc<Overlay>>,
 }
 
 impl Reader {
@@ -34,25 +42,43 @@ impl Reader {
 
     /// The rows of a collective.
     pub fn table(&self, id: CollectiveId) -> Result<&Arc<Table>> {
-        self.view
-            .tables
-            .find(id.as_u128())
-            .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))
+        let overlay = self.overlay.as_ref();
+        match overlay.and_then(|overlay| overlay.collective(id)) {
+            Some(OwnCollective::Created { table, .. }) => Some(table),
+            Some(OwnCollective::Deleted) => None,
+            Some(OwnCollective::Redefined(_)) | None => self.view.tables.find(id.as_u128()),
+        }
+        .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))
+    }
+
+    /// The definition of the collective that a table holds.
+    pub fn definition(&self, table: &Table) -> Option<Arc<Collective>> {
+        let overlay = self.overlay.as_ref();
+        match overlay.and_then(|overlay| overlay.collective(CollectiveId::from_u128(table.id))) {
+            Some(own) => own.definition().cloned(),
+            None => table.definition(self.lsn()),
+        }
+    }
+
+    /// The rows of a table of which a transaction sees its own version, or none.
+    pub fn hidden(&self, table: &Table) -> Option<&RoaringBitmap> {
+        self.overlay.as_ref()?.hidden(table.number)
     }
 
     /// The definition of a collective.
     pub fn collective(&self, id: CollectiveId) -> Result<Arc<Collective>> {
-        self.table(id)?
-            .definition(self.lsn())
+        self.definition(self.table(id)?)
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))
     }
 
     /// All collectives, oldest first.
     pub fn collectives(&self) -> Vec<Collective> {
+        let created = self.overlay.iter().flat_map(|overlay| overlay.created());
         self.view
             .tables
             .collectives()
-            .filter_map(|table| table.definition(self.lsn()))
+            .filter_map(|table| self.definition(table))
+            .chain(created.map(Arc::clone))
             .map(|definition| Collective::clone(&definition))
             .collect()
     }

@@ -9,7 +9,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::{
     error::Result,
-    model::RecallWeights,
+    model::{DecayConfig, RecallWeights, SearchOptions},
     read::rank::{Best, Candidate, weighted},
     simd,
     vector::{codes::QueryCode, similarity::Query},
@@ -28,8 +28,17 @@ pub enum Scoring {
 }
 
 impl Scoring {
+    /// As the search asks, or the collective by default.
+    pub fn of(options: &SearchOptions, decay: Option<&DecayConfig>) -> Self {
+        options
+            .weights
+            .or_else(|| decay?.default_recall_weights)
+            .filter(|weights| weights.energy > 0.0)
+            .map_or(Self::Similarity, Self::Weighted)
+    }
+
     /// The score of a row of this similarity and energy; it never falls when the similarity rises.
-    fn score(&self, similarity: f32, energy: f32) -> f32 {
+    pub fn score(&self, similarity: f32, energy: f32) -> f32 {
         match self {
             Self::Similarity => similarity,
             Self::Weighted(weights) => weighted(weights, similarity, energy),

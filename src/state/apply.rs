@@ -100,6 +100,19 @@ enum Grave {
     Activity { collective: u32, agent: Arc<str> },
 }
 
+/// The collective in which a record changes what transactions read. One that is made or deleted tells
+/// by itself.
+const fn changed_collective(mutation: &Mutation) -> Option<u32> {
+    match mutation {
+        Mutation::Define { collective, .. } => Some(*collective),
+        Mutation::Record { at, .. }
+        | Mutation::Relate { at, .. }
+        | Mutation::Revise { at, .. }
+        | Mutation::Delete { at } => Some(collective_of(at.collective)),
+        Mutation::DeleteCollective { .. } | Mutation::Activity { .. } | Mutation::Nothing => None,
+    }
+}
+
 /// The committer's side of the tables.
 #[derive(Default)]
 pub struct Applier {
@@ -232,6 +245,11 @@ impl Applier {
                 | Mutation::Activity { .. }
                 | Mutation::Nothing
         );
+        if let Some(number) = changed_collective(&mutation)
+            && let Some(table) = self.tables.get(number)
+        {
+            table.note_change(lsn);
+        }
         if replaces {
             self.deaths.fetch_add(1, Ordering::Relaxed);
         }

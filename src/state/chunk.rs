@@ -208,6 +208,13 @@ impl Slot {
         }
     }
 
+    /// The newest record that changed the row: made it, revised it or deleted it.
+    pub fn changed_at(&self) -> Option<Lsn> {
+        let mut newest = self.row.get()?.lsn;
+        self.revisions(Lsn::new(u64::MAX), |lsn, _| newest = newest.max(lsn));
+        Some(newest.max(self.deleted_at().unwrap_or(Lsn::ZERO)))
+    }
+
     /// The record that deleted the row.
     pub fn deleted_at(&self) -> Option<Lsn> {
         match self.deleted_at.load(Ordering::Acquire) {

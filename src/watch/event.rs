@@ -49,7 +49,7 @@ impl Source<'_> {
             let absorbed = frames
                 .peek()
                 .and_then(|next| next.as_ref().ok())
-                .is_some_and(|next| is_absorbed(&frame.header, &next.header));
+                .is_some_and(|next| is_absorbed(&frame, &next.header));
             if absorbed {
                 continue;
             }
@@ -191,11 +191,17 @@ impl Source<'_> {
 
 /// An update of both vitals and traits is two records of one commit, and one event: that of the
 /// second, which shows both.
-fn is_absorbed(this: &FrameHeader, next: &FrameHeader) -> bool {
+///
+/// Not so where a transaction does something else first (reinforces, archives) and then changes traits.
+fn is_absorbed(frame: &Frame<'_>, next: &FrameHeader) -> bool {
+    let this = &frame.header;
     this.kind == RecordKind::Vitals
         && !this.closes_commit
         && next.kind == RecordKind::Traits
         && (this.collective, this.row) == (next.collective, next.row)
+        && frame.verified_payload().is_ok_and(|payload| {
+            Vitals::decode(payload).is_ok_and(|vitals| vitals.change == EventType::Updated)
+        })
 }
 
 fn decoded<T>(frame: &Frame<'_>, result: Result<T, DecodeError>) -> Result<T> {

@@ -15,8 +15,9 @@ use crate::{
         encode_body, payload_crc,
     },
     model::{
-        CollectiveId, ContentHash, EmbedderIdentity, Experience, ExperienceId, ExperienceKind,
-        ExperienceType, InstanceId, NewExperience, NewInsight, RecordOptions, Timestamp, counters,
+        Collective, CollectiveId, ContentHash, EmbedderIdentity, Experience, ExperienceId,
+        ExperienceKind, ExperienceType, InstanceId, NewExperience, NewInsight, RecordOptions,
+        Timestamp, counters,
     },
     simd::inverse_norm,
     state::sighting::Sought,
@@ -65,6 +66,8 @@ pub struct Embedded {
     pub sources: Vec<ExperienceId>,
     /// Where it belongs.
     pub collective: CollectiveId,
+    /// The id that a transaction has made for it; otherwise the committer makes one.
+    pub id: Option<ExperienceId>,
     /// Whose vector it is; `None` is the caller's own, [`EXTERNAL`], which so many writers share that
     /// counting references to it would cost more than comparing it.
     pub embedder: Option<Arc<EmbedderIdentity>>,
@@ -266,6 +269,7 @@ fn experience(
     );
     Embedded {
         row_kind: RowKind::Experience,
+        id: None,
         sources: Vec::new(),
         collective: new.collective_id,
         embedder,
@@ -322,6 +326,7 @@ fn insight(
     );
     Embedded {
         row_kind: RowKind::Insight,
+        id: None,
         sources: derivation.sources,
         collective: new.collective_id,
         embedder,
@@ -362,6 +367,32 @@ impl Embedded {
             })
         };
         read().map_err(|error: DecodeError| PulseDBError::conflict(error.to_string()))
+    }
+
+    /// The collective with the embedder's identity stamped into it, where this is its first vector.
+    ///
+    /// # Errors
+    /// `Conflict` where the vector has another dimension, `Embedding` where it is of another model.
+    pub fn enter(&self, collective: &Collective) -> Result<Option<Collective>> {
+        if collective.embedding_dimension != self.dimension {
+            return Err(PulseDBError::conflict(format!(
+                "collective {} has dimension {}, the vector {}",
+                collective.id, collective.embedding_dimension, self.dimension
+            )));
+        }
+        match &collective.embedder {
+            Some(stamped) if stamped == self.identity() => Ok(None),
+            Some(stamped) => Err(PulseDBError::Embedding(format!(
+                "collective {} holds vectors of {stamped}, this store embeds with {}; open it with \
+                 that embedder, or re-embed the collective",
+                collective.id,
+                self.identity()
+            ))),
+            None => Ok(Some(Collective {
+                embedder: Some(self.identity().clone()),
+                ..collective.clone()
+            })),
+        }
     }
 
     /// Bytes it will take in the queue and in the log, up to alignment.

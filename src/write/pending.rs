@@ -5,7 +5,7 @@
 //! per record to come; the maps of rows over it are made when the first question comes, since a group
 //! that only records new experiences asks none. Cutting the list undoes a refused request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     format::{Traits, collective_of},
@@ -47,6 +47,8 @@ pub struct Pending {
     items: Vec<Item>,
     /// Items that `rows` and `ids` know.
     indexed: usize,
+    /// Collectives that the group changes anything in, as far as it is indexed.
+    changed: HashSet<u32>,
     rows: HashMap<RowRef, Option<Present>>,
     ids: HashMap<u128, RowRef>,
     keys: HashMap<(u32, Arc<str>), RowRef>,
@@ -250,6 +252,35 @@ impl Pending {
         Some(&item.frame)
     }
 
+    /// Whether the group makes, changes or deletes the experience that has this id.
+    pub fn changes_experience(&mut self, id: u128, applier: &Applier) -> bool {
+        self.index();
+        if self.ids.contains_key(&id) {
+            return true;
+        }
+        applier.ids().get(id).is_some_and(|at| {
+            self.rows.contains_key(&at)
+                || matches!(
+                    self.collectives.get(&collective_of(at.collective)),
+                    Some(None)
+                )
+        })
+    }
+
+    /// Whether the group changes anything in a collective.
+    pub fn changes_collective(&mut self, number: u32) -> bool {
+        self.index();
+        self.changed.contains(&number)
+    }
+
+    /// Whether the group defines or deletes this collective, or any.
+    pub fn redefines(&self, number: Option<u32>) -> bool {
+        match number {
+            Some(number) => self.collectives.contains_key(&number),
+            None => !self.collectives.is_empty(),
+        }
+    }
+
     fn present_at(&self, at: RowRef, applier: &Applier) -> Option<Present> {
         if matches!(
             self.collectives.get(&collective_of(at.collective)),
@@ -273,6 +304,9 @@ impl Pending {
     /// Brings the maps of rows up to date with the list.
     fn index(&mut self) {
         for (number, item) in self.items.iter().enumerate().skip(self.indexed) {
+            if !matches!(item.mutation, Mutation::Activity { .. }) {
+                self.changed.insert(item.frame.header.collective);
+            }
             match &item.mutation {
                 Mutation::Record { at, row, .. } | Mutation::Relate { at, row, .. } => {
                     self.ids.insert(row.id, *at);

@@ -6,7 +6,7 @@ use crate::{
         AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceUpdate,
         InsightId, NewRelation, RecordOutcome, RelationId, Timestamp, UserId,
     },
-    write::{draft::Embedded, sequence::Checked},
+    write::{draft::Embedded, guard::Guard, sequence::Checked},
 };
 
 /// One atomic request: all of its changes are committed, or none.
@@ -16,6 +16,8 @@ pub struct Request {
     pub first: Change,
     /// The other changes, in order; each is decided against the state after the one before.
     pub rest: Vec<Change>,
+    /// What must still be so for any of it to happen.
+    pub guard: Option<Box<Guard>>,
     /// The room it occupies; given back when the committer is done with it.
     pub room: Box<dyn Send>,
 }
@@ -28,6 +30,8 @@ pub struct Request {
 pub enum Change {
     /// Create a collective, or find one by its name.
     CreateCollective {
+        /// The id that a transaction has made for it; otherwise the committer makes one.
+        id: Option<CollectiveId>,
         /// 1–255 characters.
         name: String,
         /// Whom it belongs to.

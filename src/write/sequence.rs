@@ -8,6 +8,7 @@ mod activity;
 mod append;
 mod duplicates;
 mod expiry;
+mod guard;
 mod import;
 mod insights;
 mod relations;
@@ -15,27 +16,27 @@ mod succession;
 
 pub use duplicates::{Checked, Looked, Written};
 
-use std::collections::BTreeMap;
-
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
     format::{
-        CollectiveRecord, FrameHeader, MAX_COLLECTIVE_NUMBER, RecordKind, RowKind, Traits,
-        UnknownFields, Vitals, collective_of, payload_crc,
+        BodyView, CollectiveRecord, FrameHeader, MAX_COLLECTIVE_NUMBER, RecordKind, RowKind,
+        Traits, UnknownFields, Vitals, collective_of, payload_crc,
     },
     log::OutFrame,
     model::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
-        ExperienceUpdate, InsightId, Lsn, Timestamp, UserId, limits,
+        ExperienceUpdate, InsightId, Lsn, Timestamp, UserId,
     },
     state::{Applier, Mutation, RowRef, Visited},
     sync::Arc,
     write::{
         draft::Embedded,
+        guard::Guard,
         identity::IdSource,
         pending::{Item, Pending, Present},
         request::{Answer, Change, Reply, Request},
+        revision,
         sequence::duplicates::Recent,
     },
 };
@@ -107,7 +108,10 @@ impl Sequencer {
         for request in requests {
             flush |= matches!(request.first, Change::Flush);
             rooms.push(request.room);
-            answers.push(step.request(request.first, request.rest));
+            answers.push(match request.guard {
+                None => step.request(request.first, request.rest),
+                Some(guard) => step.transaction(&guard, request.first, request.rest),
+            });
         }
         let items = step.pending.into_items();
         self.next_lsn = Lsn::new(self.next_lsn.get() + items.len() as u64);
@@ -133,6 +137,18 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// A request whose changes were decided elsewhere, on what `guard` has seen.
+    fn transaction(&mut self, guard: &Guard, first: Change, rest: Vec<Change>) -> Answer {
+        self.check(guard)?;
+        self.request(first, rest).map_err(|error| match error {
+            // It was there when the change was made, and nobody has deleted it since.
+            PulseDBError::NotFound { kind, id } => {
+                guard::changed(format!("{kind} {id}"), "deleted, or has expired,")
+            }
+            other => other,
+        })
+    }
+
     fn request(&mut self, first: Change, rest: Vec<Change>) -> Answer {
         let mark = self.pending.len();
         let replies: Answer = std::iter::once(first)
@@ -165,12 +181,13 @@ impl Step<'_> {
             Change::SetArchived(id, archived) => self.set_archived(id, archived),
             Change::Delete(id) => self.delete(id),
             Change::CreateCollective {
+                id,
                 name,
                 owner,
                 dimension,
                 decay,
                 reuse_named,
-            } => self.create_collective(name, owner, dimension, decay, reuse_named),
+            } => self.create_collective(id, name, owner, dimension, decay, reuse_named),
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
@@ -198,9 +215,15 @@ impl Step<'_> {
             RowKind::Experience | RowKind::Relation => (RecordKind::Body, number),
         };
         if let Some(known) = self.keyed(number, &embedded) {
+            if let (Some(_), Some(key)) = (embedded.id, &embedded.key) {
+                return Err(guard::changed(format!("idempotency key {key:?}"), "used"));
+            }
             return Ok(Reply::Experience(known));
         }
-        let id = self.next_id();
+        let id = match embedded.id {
+            Some(given) => self.unused(given)?.as_u128(),
+            None => self.next_id(),
+        };
         self.append((table, kind), embedded, id)?;
         Ok(match kind {
             RecordKind::Insight => Reply::Insight(InsightId::from_u128(id)),
@@ -224,35 +247,15 @@ impl Step<'_> {
     /// stamps the embedder's identity into the collective.
     fn collective_for_vectors(&mut self, embedded: &Embedded) -> Result<u32> {
         let (number, definition) = self.collective(embedded.collective)?;
-        if definition.embedding_dimension != embedded.dimension {
-            return Err(PulseDBError::conflict(format!(
-                "collective {} has dimension {}, the vector {}",
-                definition.id, definition.embedding_dimension, embedded.dimension
-            )));
-        }
-        match &definition.embedder {
-            Some(stamped) if stamped == embedded.identity() => {}
-            Some(stamped) => {
-                return Err(PulseDBError::Embedding(format!(
-                    "collective {} holds vectors of {stamped}, this store embeds with {}; open it \
-                     with that embedder, or re-embed the collective",
-                    definition.id,
-                    embedded.identity()
-                )));
-            }
-            None => {
-                let mut stamped = Collective::clone(&definition);
-                stamped.embedder = Some(embedded.identity().clone());
-                self.define(number, stamped);
-            }
+        if let Some(stamped) = embedded.enter(&definition)? {
+            self.define(number, stamped);
         }
         Ok(number)
     }
 
     fn reinforce(&mut self, id: ExperienceId) -> Result<Reply> {
         let mut present = self.present(id)?;
-        present.values.applications = present.values.applications.saturating_add(1);
-        present.values.last_reinforced = self.sequencer.last_time;
+        revision::reinforce(&mut present.values, self.now());
         let applications = present.values.all_applications();
         self.revise_vitals(present, EventType::Reinforced, id)?;
         Ok(Reply::Applications(applications))
@@ -274,31 +277,13 @@ impl Step<'_> {
 
     fn update(&mut self, id: ExperienceId, update: &ExperienceUpdate) -> Result<Reply> {
         let mut present = self.present(id)?;
-        let vitals = update.importance.is_some() || update.confidence.is_some();
-        let traits = update.domain.is_some()
-            || update.tags.is_some()
-            || update.related_files.is_some()
-            || update.expires_at.is_some()
-            || update.valid_from.is_some()
-            || update.valid_to.is_some()
-            || update.pinned.is_some();
-        if vitals {
-            present.values.importance = update.importance.unwrap_or(present.values.importance);
-            present.values.confidence = update.confidence.unwrap_or(present.values.confidence);
+        if revision::names_vitals(update) {
+            revision::update_values(&mut present.values, update);
             present = self.revise_vitals(present, EventType::Updated, id)?;
         }
-        if traits {
+        if revision::names_traits(update) {
             let mut changed = self.traits(&present)?;
-            merge(&mut changed, update);
-            if let (Some(from), Some(to)) = (changed.valid_from, changed.valid_to)
-                && from >= to
-            {
-                return Err(PulseDBError::validation(
-                    "valid_to",
-                    to,
-                    format!("it must be after valid_from ({from})"),
-                ));
-            }
+            revision::update_traits(&mut changed, update)?;
             self.revise_traits(present, changed, id);
         }
         Ok(Reply::Done)
@@ -307,13 +292,7 @@ impl Step<'_> {
     fn set_tag(&mut self, id: ExperienceId, key: String, value: Option<String>) -> Result<Reply> {
         let present = self.present(id)?;
         let mut changed = self.traits(&present)?;
-        let same = changed.tags.get(&key) == value.as_ref();
-        match value {
-            Some(value) => changed.tags.insert(key, value),
-            None => changed.tags.remove(&key),
-        };
-        check_tag_count(&changed.tags)?;
-        if !same {
+        if revision::set_tag(&mut changed, key, value)? {
             self.revise_traits(present, changed, id);
         }
         Ok(Reply::Done)
@@ -336,6 +315,7 @@ impl Step<'_> {
 
     fn create_collective(
         &mut self,
+        id: Option<CollectiveId>,
         name: String,
         owner_id: Option<UserId>,
         embedding_dimension: u16,
@@ -351,7 +331,7 @@ impl Step<'_> {
                 "the database has used up its {MAX_COLLECTIVE_NUMBER} numbers of collectives"
             )));
         }
-        let id = CollectiveId::from_u128(self.next_id());
+        let id = id.unwrap_or_else(|| CollectiveId::from_u128(self.next_id()));
         let created_at = self.sequencer.last_time;
         self.define(
             number,
@@ -472,9 +452,7 @@ impl Step<'_> {
         traits.vitals_lsn = present.values.vitals_lsn;
         present.values.traits_lsn = header.lsn;
         present.values.updated_at = updated_at.unwrap_or(header.time);
-        present.values.expires_at = traits.expires_at;
-        present.values.pinned = traits.pinned;
-        present.values.bounded = traits.is_bounded();
+        revision::show_traits(&mut present.values, &traits);
         traits.updated_at = updated_at;
         let mut payload = Vec::new();
         traits.encode(&mut payload);
@@ -522,6 +500,22 @@ impl Step<'_> {
         }
     }
 
+    /// The time of the group's records.
+    const fn now(&self) -> Timestamp {
+        self.sequencer.last_time
+    }
+
+    /// An id that was made elsewhere, unless it is in use.
+    fn unused(&mut self, id: ExperienceId) -> Result<ExperienceId> {
+        if self.pending.present(id.as_u128(), self.applier).is_some() {
+            return Err(PulseDBError::conflict(format!(
+                "{} {id} is there already",
+                EntityKind::Experience
+            )));
+        }
+        Ok(id)
+    }
+
     fn next_id(&mut self) -> u128 {
         let sequencer = &mut *self.sequencer;
         sequencer
@@ -529,10 +523,16 @@ impl Step<'_> {
             .next(sequencer.last_time, sequencer.env.as_ref())
     }
 
-    fn traits(&self, present: &Present) -> Result<Traits> {
+    fn traits(&mut self, present: &Present) -> Result<Traits> {
         match &present.traits {
             Some(set) => Ok(Traits::clone(set)),
-            None => self.source.traits(present),
+            // Of a row of this group nothing is in the log yet.
+            None => match self.pending.body(present.at) {
+                Some(frame) => BodyView::parse(frame.header.dimension, &frame.payload)
+                    .and_then(|body| body.traits())
+                    .map_err(|error| PulseDBError::conflict(error.to_string())),
+                None => self.source.traits(present),
+            },
         }
     }
 
@@ -557,31 +557,4 @@ impl Step<'_> {
         self.last_collective = Some((found.0, Arc::clone(&found.1)));
         Ok(found)
     }
-}
-
-fn merge(traits: &mut Traits, update: &ExperienceUpdate) {
-    if let Some(domain) = &update.domain {
-        traits.domain.clone_from(domain);
-    }
-    if let Some(tags) = &update.tags {
-        traits.tags.clone_from(tags);
-    }
-    if let Some(files) = &update.related_files {
-        traits.related_files.clone_from(files);
-    }
-    traits.expires_at = update.expires_at.unwrap_or(traits.expires_at);
-    traits.valid_from = update.valid_from.unwrap_or(traits.valid_from);
-    traits.valid_to = update.valid_to.unwrap_or(traits.valid_to);
-    traits.pinned = update.pinned.unwrap_or(traits.pinned);
-}
-
-fn check_tag_count(tags: &BTreeMap<String, String>) -> Result<()> {
-    if tags.len() > limits::MAX_TAGS {
-        return Err(PulseDBError::validation(
-            "tags",
-            format!("{} entries", tags.len()),
-            format!("there may be {}", limits::MAX_TAGS),
-        ));
-    }
-    Ok(())
 }

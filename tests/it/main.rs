@@ -30,6 +30,7 @@ mod ordered;
 mod relations;
 mod superseding;
 mod support;
+mod transactions;
 mod transfer;
 mod verify;
 mod watching;

@@ -107,17 +107,17 @@ struct Filter {
     as_of: Option<i64>,
 }
 
-fn word() -> impl Strategy<Value = String> {
+pub fn word() -> impl Strategy<Value = String> {
     select(vec!["a", "b", "c", "d"]).prop_map(String::from)
 }
 
 /// Sixteenths compare equal in f32 and f64.
-fn unit() -> impl Strategy<Value = f32> {
+pub fn unit() -> impl Strategy<Value = f32> {
     (0_u8..=16).prop_map(|n| f32::from(n) / 16.0)
 }
 
 /// Few distinct directions, so that ties occur, at lengths far apart.
-fn vector() -> impl Strategy<Value = Vec<f32>> {
+pub fn vector() -> impl Strategy<Value = Vec<f32>> {
     let small = vec((-2_i8..=2).prop_map(f32::from), DIMENSION);
     let any = vec(-1.0_f32..1.0, DIMENSION);
     let vector =
@@ -126,7 +126,7 @@ fn vector() -> impl Strategy<Value = Vec<f32>> {
         .prop_map(|(vector, scale)| vector.into_iter().map(|x| x * scale).collect())
 }
 
-fn experience_type() -> impl Strategy<Value = ExperienceType> {
+pub fn experience_type() -> impl Strategy<Value = ExperienceType> {
     prop_oneof![
         word().prop_map(|description| ExperienceType::Difficulty {
             description,
@@ -148,7 +148,7 @@ fn experience_type() -> impl Strategy<Value = ExperienceType> {
     ]
 }
 
-fn tags() -> impl Strategy<Value = BTreeMap<String, String>> {
+pub fn tags() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map(word(), word(), 0..3)
 }
 
@@ -233,7 +233,7 @@ fn update() -> impl Strategy<Value = (ExperienceUpdate, RelativeTimes)> {
         )
 }
 
-fn weights() -> impl Strategy<Value = RecallWeights> {
+pub fn weights() -> impl Strategy<Value = RecallWeights> {
     (unit(), unit()).prop_map(|(similarity, energy)| RecallWeights { similarity, energy })
 }
 

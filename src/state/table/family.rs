@@ -29,6 +29,7 @@ impl Table {
             content_index: Mutex::default(),
             next_expiry: AtomicU64::new(expiry::NEVER),
             orders: Orders::default(),
+            changed_at: AtomicU64::new(0),
             activities: Activities::default(),
             adjacency: Adjacency::default(),
             relations: OnceLock::new(),

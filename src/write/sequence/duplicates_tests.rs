@@ -46,6 +46,7 @@ fn request(changes: Vec<Change>) -> Request {
     Request {
         first: changes.next().unwrap(),
         rest: changes.collect(),
+        guard: None,
         room: Box::new(()),
     }
 }
@@ -63,6 +64,7 @@ impl Committer {
             team: CollectiveId::from_u128(0),
         };
         let create = Change::CreateCollective {
+            id: None,
             name: "team".into(),
             owner: None,
             dimension: 2,
@@ -105,7 +107,10 @@ impl Committer {
 
     fn embedded(&self, content: &str, vector: [f32; 2]) -> Embedded {
         let new = NewExperience::new(self.team, "agent", content);
-        Draft::experience(new).unwrap().embed(&vector, 2, None).unwrap()
+        Draft::experience(new)
+            .unwrap()
+            .embed(&vector, 2, None)
+            .unwrap()
     }
 
     /// A recording by somebody who saw `sighting`.

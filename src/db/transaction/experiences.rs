@@ -1,0 +1,285 @@
+//! How does a transaction record and change experiences?
+//!
+//! Each change is decided on the transaction's own version with the functions that the committer decides
+//! with, and becomes a version in the overlay and a change of the request.
+
+use super::{Transaction, definition_bytes};
+use crate::{
+    db::{CHANGE_BYTES, collectives::unexpected},
+    error::{PulseDBError, Result},
+    format::{BodyView, ExperienceHead, FRAME_HEADER_LEN, Traits, assemble},
+    model::{ExperienceId, ExperienceUpdate, NewExperience},
+    read::{merged, overlay::OwnExperience, reader::Reader},
+    state::RowRef,
+    write::{
+        draft::{Draft, Embedded},
+        request::{Change, Reply},
+        revision, validate,
+    },
+};
+
+/// Recording and changing experiences.
+impl Transaction {
+    /// Records one experience. The id is final; the experience is seen by this transaction at once, and by
+    /// others after the commit. With an idempotency key that the collective has already seen, nothing is
+    /// recorded and the id of the first is answered.
+    ///
+    /// # Errors
+    /// As [`PulseDB::record_experience`], and [`PulseDBError::Validation`] where the transaction would become
+    /// too large.
+    pub async fn record_experience(&mut self, new: NewExperience) -> Result<ExperienceId> {
+        let ids = self.record_experiences(vec![new]).await?;
+        ids.into_iter()
+            .next()
+            .ok_or_else(|| unexpected(&Reply::Done))
+    }
+
+    /// Records a batch, all of it or nothing. The ids come in the order of the batch.
+    ///
+    /// # Errors
+    /// As [`Transaction::record_experience`].
+    pub async fn record_experiences(
+        &mut self,
+        batch: Vec<NewExperience>,
+    ) -> Result<Vec<ExperienceId>> {
+        let drafts = batch.into_iter().map(Draft::experience);
+        let drafts = drafts.collect::<Result<_>>()?;
+        let embedded = self.db.embed_drafts(drafts).await?;
+        let reader = self.db.reader()?;
+        let mut staged = Vec::with_capacity(embedded.len());
+        let mut bytes = 0;
+        for mut one in embedded {
+            let definition = reader.collective(one.collective)?;
+            if let Some(stamped) = one.enter(&definition)? {
+                // Once for each, although the first does it for all.
+                bytes += CHANGE_BYTES + definition_bytes(&stamped);
+            }
+            bytes += one.bytes();
+            let id = self.next_id(&reader);
+            one.id = Some(id);
+            staged.push((id, self.recorded(&one, id, &reader)?, one));
+        }
+        self.make_room(staged.len(), bytes)?;
+        // The overlay would be copied while somebody looks at it.
+        drop(reader);
+        // From here on nothing fails.
+        let mut ids = Vec::with_capacity(staged.len());
+        for (id, own, embedded) in staged {
+            ids.push(match self.keyed(&embedded)? {
+                Some(known) => known,
+                None => {
+                    self.record(id, own, embedded)?;
+                    id
+                }
+            });
+        }
+        Ok(ids)
+    }
+
+    /// Changes the fields that `update` names.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn update_experience(
+        &mut self,
+        id: ExperienceId,
+        update: ExperienceUpdate,
+    ) -> Result<()> {
+        validate::update(&update)?;
+        let with_traits = revision::names_traits(&update);
+        let (mut own, at) = self.present(id, with_traits).await?;
+        revision::update_values(&mut own.values, &update);
+        let mut bytes = 0;
+        if with_traits && let Some(traits) = &mut own.traits {
+            revision::update_traits(traits, &update)?;
+            bytes = traits_bytes(traits) + validate::update_bytes(&update);
+        }
+        if !with_traits && !revision::names_vitals(&update) {
+            return Ok(());
+        }
+        let change = Change::Update(id, Box::new(update));
+        self.change(id, own, at, change, bytes)
+    }
+
+    /// Sets one tag, leaving the others.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`]; [`PulseDBError::Validation`], also where it would be the 51st.
+    pub async fn set_tag(&mut self, id: ExperienceId, key: &str, value: &str) -> Result<()> {
+        validate::tag(key, value)?;
+        self.change_tag(id, key, Some(value)).await
+    }
+
+    /// Removes one tag; fine where it is not set.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn remove_tag(&mut self, id: ExperienceId, key: &str) -> Result<()> {
+        validate::tag(key, "")?;
+        self.change_tag(id, key, None).await
+    }
+
+    /// Takes an experience out of default searches; fine where it already is.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn archive_experience(&mut self, id: ExperienceId) -> Result<()> {
+        self.set_archived(id, true).await
+    }
+
+    /// Brings an experience back into default searches; fine where it already is.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn unarchive_experience(&mut self, id: ExperienceId) -> Result<()> {
+        self.set_archived(id, false).await
+    }
+
+    /// Notes that an experience was applied once more, and answers how often by then.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn reinforce_experience(&mut self, id: ExperienceId) -> Result<u32> {
+        let (mut own, at) = self.present(id, false).await?;
+        revision::reinforce(&mut own.values, self.now());
+        let applications = own.values.applications;
+        self.change(id, own, at, Change::Reinforce(id), 0)?;
+        Ok(applications)
+    }
+
+    /// Deletes an experience.
+    ///
+    /// # Errors
+    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    pub async fn delete_experience(&mut self, id: ExperienceId) -> Result<()> {
+        let (_, at) = self.present(id, false).await?;
+        self.make_room(1, 0)?;
+        self.write(Change::Delete(id), 0, |overlay| {
+            overlay.change(id, None, at);
+        });
+        Ok(())
+    }
+
+    async fn change_tag(&mut self, id: ExperienceId, key: &str, value: Option<&str>) -> Result<()> {
+        let (mut own, at) = self.present(id, true).await?;
+        let (key, value) = (key.to_owned(), value.map(str::to_owned));
+        let Some(traits) = &mut own.traits else {
+            return Ok(());
+        };
+        if !revision::set_tag(traits, key.clone(), value.clone())? {
+            return Ok(());
+        }
+        let bytes = traits_bytes(traits);
+        self.change(id, own, at, Change::SetTag(id, key, value), bytes)
+    }
+
+    async fn set_archived(&mut self, id: ExperienceId, archived: bool) -> Result<()> {
+        let (mut own, at) = self.present(id, false).await?;
+        if own.values.archived == archived {
+            return Ok(());
+        }
+        own.values.archived = archived;
+        self.change(id, own, at, Change::SetArchived(id, archived), 0)
+    }
+
+    /// What can change of an experience. Whoever changes it has seen it.
+    async fn present(
+        &mut self,
+        id: ExperienceId,
+        with_traits: bool,
+    ) -> Result<(OwnExperience, Option<RowRef>)> {
+        self.db.engine().committer()?;
+        self.saw_experience(id)?;
+        self.db
+            .read(move |reader| merged::present(reader, id, with_traits))
+            .await
+    }
+
+    fn change(
+        &mut self,
+        id: ExperienceId,
+        mut own: OwnExperience,
+        at: Option<RowRef>,
+        change: Change,
+        bytes: usize,
+    ) -> Result<()> {
+        self.make_room(1, bytes)?;
+        own.values.updated_at = self.now();
+        if let Some(traits) = &own.traits {
+            revision::show_traits(&mut own.values, traits);
+        }
+        self.write(change, bytes, |overlay| overlay.change(id, Some(own), at));
+        Ok(())
+    }
+
+    fn record(&mut self, id: ExperienceId, own: OwnExperience, embedded: Embedded) -> Result<()> {
+        let definition = self.db.reader()?.collective(embedded.collective)?;
+        if let Some(stamped) = embedded.enter(&definition)? {
+            self.bytes += CHANGE_BYTES + definition_bytes(&stamped);
+            self.note(|overlay| overlay.redefine(stamped));
+        }
+        let (bytes, key) = (embedded.bytes(), embedded.key.clone());
+        self.write(Change::Record(embedded), bytes, |overlay| {
+            overlay.record(own, id, key.as_ref());
+        });
+        Ok(())
+    }
+
+    /// The experience that has the key of what is to be recorded, decided as the committer will.
+    fn keyed(&mut self, embedded: &Embedded) -> Result<Option<ExperienceId>> {
+        let Some(key) = &embedded.key else {
+            return Ok(None);
+        };
+        let reader = self.db.reader()?;
+        let touched = |id| reader.overlay.as_ref().and_then(|own| own.experience(id));
+        let own = reader.overlay.as_ref();
+        let own = own.and_then(|own| own.keyed(embedded.collective, key));
+        if let Some(id) = own.filter(|id| matches!(touched(*id), Some(Some(_)))) {
+            return Ok(Some(id));
+        }
+        let table = reader.table(embedded.collective)?;
+        let known = self.db.engine().keys.get(table.number, key);
+        let row = known.and_then(|at| table.row(at.row, reader.lsn()));
+        let id = row.map(|row| ExperienceId::from_u128(row.row.id));
+        let id = id.filter(|id| !matches!(touched(*id), Some(None)));
+        if let Some(id) = id {
+            self.guard.saw_experience(id);
+        }
+        Ok(id)
+    }
+
+    fn next_id(&mut self, reader: &Reader) -> ExperienceId {
+        let env = self.db.engine().env.as_ref();
+        ExperienceId::from_u128(self.ids.next(reader.now, env))
+    }
+
+    /// What was encoded, as it will be read.
+    fn recorded(
+        &self,
+        embedded: &Embedded,
+        id: ExperienceId,
+        reader: &Reader,
+    ) -> Result<OwnExperience> {
+        let head = ExperienceHead {
+            id,
+            collective_id: embedded.collective,
+            timestamp: reader.now,
+            updated_at: reader.now,
+            instance_id: reader.instance,
+        };
+        BodyView::parse(embedded.dimension, &embedded.payload)
+            .and_then(|body| {
+                let traits = body.traits()?;
+                let whole = assemble(&head, &body, &body.vitals()?, traits.clone())?;
+                Ok(OwnExperience::new(whole, traits, embedded.inverse_norm))
+            })
+            .map_err(|error| PulseDBError::conflict(error.to_string()))
+    }
+}
+
+/// What a record of these traits takes in the log.
+fn traits_bytes(traits: &Traits) -> usize {
+    let mut payload = Vec::new();
+    traits.encode(&mut payload);
+    payload.len() + FRAME_HEADER_LEN
+}

@@ -1,0 +1,213 @@
+//! What is asked of a search, and what is answered?
+//!
+//! Checked first; carried out by [`execute`](super::execute) until its results are such as they were taken
+//! for; then read, and merged with what a transaction has written itself.
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    env::Env,
+    error::{PulseDBError, Result},
+    model::{
+        CollectiveId, Experience, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
+        SearchOptions,
+        limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
+    },
+    read::{
+        execute::Search,
+        filter::{self, Compiled},
+        merged,
+        rank::Candidate,
+        reader::Reader,
+        stopwatch::Stages,
+    },
+    state::{Table, Visited},
+};
+
+/// Refuses options and queries that cannot be answered, before anything is read.
+pub fn check(
+    options: &SearchOptions,
+    queries: &[&[f32]],
+    check_vector: impl Fn(&str, &[f32]) -> Result<()>,
+) -> Result<()> {
+    if options.k == 0 || options.k > MAX_K {
+        return Err(PulseDBError::validation(
+            "k",
+            options.k,
+            format!("it must be in 1..={MAX_K}"),
+        ));
+    }
+    if let Some(ef) = options.ef
+        && !(1..=MAX_EF).contains(&ef)
+    {
+        return Err(PulseDBError::validation(
+            "ef",
+            ef,
+            format!("it must be in 1..={MAX_EF}"),
+        ));
+    }
+    filter::check(&options.filter)?;
+    if queries.len() > MAX_BATCH_QUERIES {
+        return Err(PulseDBError::validation(
+            "queries",
+            format!("{} vectors", queries.len()),
+            format!("there may be {MAX_BATCH_QUERIES}"),
+        ));
+    }
+    match queries {
+        [query] => check_vector("query", query),
+        many => many
+            .iter()
+            .enumerate()
+            .try_for_each(|(place, query)| check_vector(&format!("queries[{place}]"), query)),
+    }
+}
+
+/// For each query the best `options.k` experiences of the collective.
+pub fn search(
+    reader: &Reader,
+    collective: CollectiveId,
+    queries: &[&[f32]],
+    options: &SearchOptions,
+    ef: usize,
+) -> Result<Vec<Vec<SearchHit>>> {
+    let table = reader.table(collective)?;
+    let filter = Compiled::new(&options.filter, table)?;
+    let read = |row: &Visited<'_>| reader.assemble(table, row);
+    let passes = |experience: &Experience| filter.traits_of(experience);
+    let found = search_rows(reader, table, queries, options, ef, (read, passes))?;
+    let hit = |found: Hit<Experience>| SearchHit {
+        experience: found.item,
+        similarity: found.similarity,
+        score: found.score,
+    };
+    let hits = |found: Vec<Hit<Experience>>| found.into_iter().map(hit).collect();
+    let hits = found.into_iter().map(hits).collect();
+    merge(reader, collective, queries, options, hits)
+}
+
+/// A result.
+pub struct Hit<T> {
+    /// What was found.
+    pub item: T,
+    /// Its similarity to the query.
+    pub similarity: f32,
+    /// What it is sorted by.
+    pub score: f32,
+}
+
+/// For each query the best `options.k` rows of a table, as `read` reads them. The second of the pair says
+/// whether what was read has the traits that the filter asks for.
+pub fn search_rows<T>(
+    reader: &Reader,
+    table: &Table,
+    queries: &[&[f32]],
+    options: &SearchOptions,
+    ef: usize,
+    (read, passes): (
+        impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        impl Fn(&T) -> bool,
+    ),
+) -> Result<Vec<Vec<Hit<T>>>> {
+    let mut search = Search::new(reader, table, options, ef)?;
+    loop {
+        let (mut sieves, _) = search.sift(queries)?;
+        let (candidates, _) = search.compare(&mut sieves)?;
+        match search.hits(candidates, &read, &passes)? {
+            Some(hits) => return Ok(hits),
+            None => search.trusting = false,
+        }
+    }
+}
+
+/// For each query the `k` rows of a table most like it, archived ones too, best first. Every row is
+/// compared, whatever graphs there are.
+pub fn nearest(
+    reader: &Reader,
+    table: &Table,
+    queries: &[&[f32]],
+    k: usize,
+) -> Result<Vec<Vec<Candidate>>> {
+    let options = SearchOptions {
+        k,
+        exact: true,
+        // Also where the collective has weights of its own.
+        weights: Some(RecallWeights {
+            similarity: 1.0,
+            energy: 0.0,
+        }),
+        filter: SearchFilter {
+            exclude_archived: false,
+            ..SearchFilter::default()
+        },
+        ..SearchOptions::default()
+    };
+    let search = Search::new(reader, table, &options, k)?;
+    loop {
+        let (mut sieves, _) = search.sift(queries)?;
+        let (candidates, _) = search.compare(&mut sieves)?;
+        if !search.lacking.take() {
+            return Ok(candidates);
+        }
+    }
+}
+
+/// Adds what a transaction has written itself.
+fn merge(
+    reader: &Reader,
+    collective: CollectiveId,
+    queries: &[&[f32]],
+    options: &SearchOptions,
+    hits: Vec<Vec<SearchHit>>,
+) -> Result<Vec<Vec<SearchHit>>> {
+    let Some(overlay) = &reader.overlay else {
+        return Ok(hits);
+    };
+    let each = queries.iter().zip(hits);
+    each.map(|(query, hits)| merged::hits(reader, overlay, collective, query, options, hits))
+        .collect()
+}
+
+/// How the search for one query goes, with its results counted but not answered.
+pub fn explain(
+    reader: &Reader,
+    collective: CollectiveId,
+    query: &[f32],
+    options: &SearchOptions,
+    ef: usize,
+    clock: &dyn Env,
+) -> Result<SearchExplanation> {
+    let mut stages = Stages::new(clock);
+    let table = reader.table(collective)?;
+    let filter = Compiled::new(&options.filter, table)?;
+    let read = |row: &Visited<'_>| reader.assemble(table, row);
+    let passes = |experience: &Experience| filter.traits_of(experience);
+    let mut search = Search::new(reader, table, options, ef)?;
+    let planning = stages.next();
+    loop {
+        let (mut sieves, work) = search.sift(&[query])?;
+        let finding = stages.next();
+        let (candidates, compared) = search.compare(&mut sieves)?;
+        let comparing = stages.next();
+        let Some(hits) = search.hits(candidates, &read, &passes)? else {
+            search.trusting = false;
+            continue;
+        };
+        return Ok(SearchExplanation {
+            plan: work.plan,
+            ef: search.ef,
+            rows: search.count.into(),
+            graphs: search.index.graphs.len() as u64,
+            in_graphs: search.index.indexed.into(),
+            matches: search.matches.as_ref().map(RoaringBitmap::len),
+            codes_compared: work.codes_compared,
+            rows_checked: sieves.iter().map(|sieve| sieve.checked()).sum(),
+            vectors_compared: compared,
+            hits: hits.iter().map(|hits| hits.len() as u64).sum(),
+            planning,
+            finding,
+            comparing,
+            reading: stages.next(),
+        });
+    }
+}
