@@ -348,6 +348,8 @@ waiting! {
         filter: RelationFilter
     ) -> Vec<RelatedExperience>;
     get_relations(id: ExperienceId, filter: RelationFilter) -> Vec<ExperienceRelation>;
+    list_relations(collective: CollectiveId, page: Page) -> PageResult<ExperienceRelation>;
+    list_insights(collective: CollectiveId, page: Page) -> PageResult<DerivedInsight>;
     neighbourhood(id: ExperienceId, depth: usize, types: Vec<RelationType>) -> Vec<Neighbour>;
     get_context_candidates(request: ContextRequest) -> ContextCandidates;
     get_insight(id: InsightId) -> Option<DerivedInsight>;

@@ -14,6 +14,7 @@
 mod embed;
 mod ingest;
 mod machine;
+mod model;
 mod ours;
 mod queries;
 mod report;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         #[cfg(not(feature = "embed"))]
         "embed" => anyhow::bail!("this was built without its feature `embed`"),
         "ingest" => ingest::run(&settings),
+        "model" => model::run(&settings),
         "scan" => scan::run(&settings),
         "store" => store::run(&settings),
         store::OPEN_STORE => store::open_store(std::env::args().skip(2)),
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         vector::OPEN_ONCE => vector::open_once(std::env::args().skip(2)),
         other => {
             anyhow::bail!(
-                "no bench is called {other:?}; there are: embed, ingest, scan, store, vector"
+                "no bench is called {other:?}; there are: embed, ingest, model, scan, store, vector"
             )
         }
     });

@@ -3,7 +3,10 @@
 use crate::{
     db::{PulseDB, collectives::unexpected},
     error::Result,
-    model::{CollectiveId, DerivedInsight, InsightFilter, InsightHit, InsightId, NewInsight},
+    model::{
+        CollectiveId, DerivedInsight, InsightFilter, InsightHit, InsightId, NewInsight, Page,
+        PageResult,
+    },
     read::{insights, search},
     sync::Arc,
     write::{
@@ -93,6 +96,20 @@ impl PulseDB {
         search::check(&insights::options(k, &filter), &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
         self.get_insights_filtered(collective, &vector, k, filter)
+            .await
+    }
+
+    /// The insights of a collective, page by page: by time or id, in either direction, between bounds. Of
+    /// `page.filter`, domains, confidence and times count.
+    ///
+    /// # Errors
+    /// As [`PulseDB::list_experiences`].
+    pub async fn list_insights(
+        &self,
+        collective: CollectiveId,
+        page: Page,
+    ) -> Result<PageResult<DerivedInsight>> {
+        self.read(move |reader| insights::page(reader, collective, &page))
             .await
     }
 

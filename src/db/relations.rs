@@ -4,8 +4,8 @@ use crate::{
     db::{PulseDB, collectives::unexpected},
     error::Result,
     model::{
-        ExperienceId, ExperienceRelation, Neighbour, NewRelation, RelatedExperience,
-        RelationDirection, RelationFilter, RelationId, RelationType,
+        CollectiveId, ExperienceId, ExperienceRelation, Neighbour, NewRelation, Page, PageResult,
+        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
     },
     read::relations,
     write::{
@@ -121,6 +121,20 @@ impl PulseDB {
         filter: RelationFilter,
     ) -> Result<Vec<ExperienceRelation>> {
         self.read(move |reader| relations::relations(reader, id, &filter))
+            .await
+    }
+
+    /// The relations of a collective, page by page: by time or id, in either direction, between bounds.
+    ///
+    /// # Errors
+    /// As [`PulseDB::list_experiences`]; [`PulseDBError::Validation`](crate::PulseDBError::Validation) where
+    /// `page.filter` asks for something.
+    pub async fn list_relations(
+        &self,
+        collective: CollectiveId,
+        page: Page,
+    ) -> Result<PageResult<ExperienceRelation>> {
+        self.read(move |reader| relations::page(reader, collective, &page))
             .await
     }
 

@@ -97,7 +97,7 @@ pub enum Direction {
 pub struct PageCursor {
     /// Its time.
     pub timestamp: Timestamp,
-    /// Its id.
+    /// Its id; that of a relation or an insight, where the list is one of those.
     pub id: ExperienceId,
 }
 

@@ -232,7 +232,7 @@ impl Context<'_> {
     fn distinct<T: Said>(&self, found: Vec<T>, most: usize) -> Vec<T> {
         match self.request.collapse_above {
             Some(bound) => collapsed(found, bound, most),
-            None => found,
+            None => found.into_iter().take(most).collect(),
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::{
     error::{PulseDBError, Result},
     format::RowKind,
     model::{
-        CollectiveId, DerivedInsight, ExperienceId, InsightFilter, InsightHit, InsightId,
-        SearchFilter, SearchOptions,
+        CollectiveId, DerivedInsight, ExperienceId, InsightFilter, InsightHit, InsightId, Page,
+        PageResult, SearchFilter, SearchOptions,
     },
-    read::{reader::Reader, search},
+    read::{list, reader::Reader, search},
     state::{Table, Visited, body, replay::HEALED},
 };
 
@@ -54,6 +54,20 @@ pub fn similar(
         similarity: hit.similarity,
     });
     Ok(hits.collect())
+}
+
+/// One page of the insights of a collective.
+pub fn page(
+    reader: &Reader,
+    collective: CollectiveId,
+    page: &Page,
+) -> Result<PageResult<DerivedInsight>> {
+    match reader.table(collective)?.of_kind(RowKind::Insight) {
+        Some(table) => list::page_of(reader, table, page, &|row| {
+            Reader::unless_damaged(assemble(reader, table, row))
+        }),
+        None => list::empty(page),
+    }
 }
 
 /// The same question, asked of the rows.

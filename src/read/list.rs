@@ -13,7 +13,11 @@ use crate::{
         CollectiveId, Direction, Experience, ExperienceId, OrderBy, Page, PageCursor, PageResult,
         SearchFilter, Timestamp, limits::MAX_PAGE_LIMIT,
     },
-    read::{filter::Compiled, merged, reader::Reader},
+    read::{
+        filter::{self, Compiled},
+        merged,
+        reader::Reader,
+    },
     state::{
         Table, Visited,
         order::{Key, Span},
@@ -31,18 +35,24 @@ pub fn page(
     collective: CollectiveId,
     page: &Page,
 ) -> Result<PageResult<Experience>> {
-    let from_rows = rows_page(reader, collective, page)?;
+    let table = reader.table(collective)?;
+    let from_rows = page_of(reader, table, page, &|row| reader.assemble(table, row))?;
     match &reader.overlay {
         None => Ok(from_rows),
         Some(overlay) => merged::page(reader, overlay, collective, page, from_rows),
     }
 }
 
-fn rows_page(
+/// One page of a table, as `read` reads its rows.
+///
+/// # Errors
+/// `Validation`, and those of `read`.
+pub fn page_of<T>(
     reader: &Reader,
-    collective: CollectiveId,
+    table: &Table,
     page: &Page,
-) -> Result<PageResult<Experience>> {
+    read: Read<'_, T>,
+) -> Result<PageResult<T>> {
     check(page)?;
     let budget = Budget {
         // One more than asked for tells whether there is a next page.
@@ -50,19 +60,32 @@ fn rows_page(
         bytes: u64::MAX,
         rows: u64::MAX,
     };
-    let mut items = piece(reader, collective, page, page.after, budget)?.items;
+    let mut items = piece(reader, table, page, budget, read)?.items;
     let next = (items.len() > page.limit).then(|| {
         items.truncate(page.limit);
-        items.last().map(|last| PageCursor {
-            timestamp: last.timestamp,
-            id: last.id,
-        })
+        items.last().map(|(key, _)| *key)
     });
     Ok(PageResult {
-        items,
+        items: items.into_iter().map(|(_, item)| item).collect(),
         next: next.flatten(),
     })
 }
+
+/// A page of nothing.
+///
+/// # Errors
+/// `Validation`.
+pub fn empty<T>(page: &Page) -> Result<PageResult<T>> {
+    check(page)?;
+    filter::check(&page.filter)?;
+    Ok(PageResult {
+        items: Vec::new(),
+        next: None,
+    })
+}
+
+/// How a row is read; `None` where it is not shown.
+type Read<'r, T> = &'r dyn Fn(&Visited<'_>) -> Result<Option<T>>;
 
 /// The newest `limit` experiences, newest first.
 pub fn recent(
@@ -117,11 +140,14 @@ impl Listing {
             bytes: PIECE_BYTES,
             rows: PIECE_ROWS,
         };
-        let page = &self.page;
-        let piece = piece(&self.reader, self.collective, page, page.after, budget)?;
+        let (reader, page) = (&self.reader, &self.page);
+        let table = reader.table(self.collective)?;
+        let read = |row: &Visited<'_>| reader.assemble(table, row);
+        let piece = piece(reader, table, page, budget, &read)?;
+        let items = piece.items.into_iter().map(|(_, item)| item).collect();
         self.page.after = piece.next;
         self.ended = piece.next.is_none();
-        Ok(Some(piece.items))
+        Ok(Some(items))
     }
 }
 
@@ -133,8 +159,8 @@ struct Budget {
     rows: u64,
 }
 
-struct Piece {
-    items: Vec<Experience>,
+struct Piece<T> {
+    items: Vec<(PageCursor, T)>,
     /// The last row that was looked at, where the budget ended the piece.
     next: Option<PageCursor>,
 }
@@ -171,25 +197,25 @@ fn check_bounds<T: Ord + std::fmt::Display>(
     Ok(())
 }
 
-fn piece(
+fn piece<T>(
     reader: &Reader,
-    collective: CollectiveId,
+    table: &Table,
     page: &Page,
-    after: Option<PageCursor>,
     budget: Budget,
-) -> Result<Piece> {
-    let table = reader.table(collective)?;
+    read: Read<'_, T>,
+) -> Result<Piece<T>> {
     let mut walk = Walk {
         reader,
         table,
         page,
         filter: Compiled::new(&page.filter, table)?.hiding(reader.hidden(table)),
         budget,
+        read,
         items: Vec::new(),
         last: None,
         outcome: Ok(false),
     };
-    let span = behind(span(page, page.order_by), page, after);
+    let span = behind(span(page, page.order_by), page);
     match table.numbers(page.order_by, &span) {
         Some(numbers) => walk.rows(within_other(table, page, numbers)),
         None => walk.sorted(&span),
@@ -229,8 +255,8 @@ pub fn time_span(from: Bound<Timestamp>, to: Bound<Timestamp>) -> Span {
 }
 
 /// What of a span is behind the cursor, in the page's direction.
-fn behind((from, to): Span, page: &Page, after: Option<PageCursor>) -> Span {
-    let Some(after) = after else {
+fn behind((from, to): Span, page: &Page) -> Span {
+    let Some(after) = page.after else {
         return (from, to);
     };
     let time = match page.order_by {
@@ -265,19 +291,20 @@ fn within_other(table: &Table, page: &Page, numbers: Range<u32>) -> Range<u32> {
     }
 }
 
-struct Walk<'a> {
+struct Walk<'a, T> {
     reader: &'a Reader,
     table: &'a Table,
     page: &'a Page,
     filter: Compiled<'a>,
     budget: Budget,
-    items: Vec<Experience>,
+    read: Read<'a, T>,
+    items: Vec<(PageCursor, T)>,
     last: Option<PageCursor>,
     /// Whether the budget is used up, or what went wrong.
     outcome: Result<bool>,
 }
 
-impl Walk<'_> {
+impl<T> Walk<'_, T> {
     /// Rows that stand in the order asked for.
     fn rows(&mut self, numbers: Range<u32>) {
         let lsn = self.reader.lsn();
@@ -319,28 +346,28 @@ impl Walk<'_> {
 
     /// Adds the row if it passes; whether to go on.
     fn take(&mut self, row: &Visited<'_>) -> bool {
-        self.last = Some(PageCursor {
+        let key = PageCursor {
             timestamp: row.row.time,
             id: ExperienceId::from_u128(row.row.id),
-        });
-        self.outcome = self.consider(row).map(|()| {
+        };
+        self.last = Some(key);
+        self.outcome = self.consider(key, row).map(|()| {
             self.budget.rows = self.budget.rows.saturating_sub(1);
             self.budget.rows == 0 || self.budget.bytes == 0 || self.items.len() >= self.budget.items
         });
         matches!(self.outcome, Ok(false))
     }
 
-    fn consider(&mut self, row: &Visited<'_>) -> Result<()> {
-        let (time, id) = (row.row.time, ExperienceId::from_u128(row.row.id));
-        if !(self.page.from, self.page.to).contains(&time)
-            || !(self.page.from_id, self.page.to_id).contains(&id)
+    fn consider(&mut self, key: PageCursor, row: &Visited<'_>) -> Result<()> {
+        if !(self.page.from, self.page.to).contains(&key.timestamp)
+            || !(self.page.from_id, self.page.to_id).contains(&key.id)
             || !self.reader.passes(&self.filter, row)?
         {
             return Ok(());
         }
         let bytes = u64::from(row.row.frame_bytes);
         self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
-        self.items.extend(self.reader.assemble(self.table, row)?);
+        self.items.extend((self.read)(row)?.map(|item| (key, item)));
         Ok(())
     }
 }

@@ -10,11 +10,11 @@ use crate::{
     error::{PulseDBError, Result},
     format::{RelationRecord, RowKind},
     model::{
-        EntityKind, ExperienceId, ExperienceRelation, Neighbour, RelatedExperience,
-        RelationDirection, RelationFilter, RelationId, RelationType,
+        CollectiveId, EntityKind, ExperienceId, ExperienceRelation, Neighbour, Page, PageResult,
+        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
         limits::{MAX_NEIGHBOURHOOD, MAX_NEIGHBOURHOOD_DEPTH, MAX_PAGE_LIMIT},
     },
-    read::reader::Reader,
+    read::{list, reader::Reader},
     state::{Rows, Table, Visited, adjacency::Edge, body},
     sync::Arc,
 };
@@ -42,6 +42,37 @@ pub fn relation(reader: &Reader, id: RelationId) -> Result<Option<ExperienceRela
     let there = |row| is_there(reader, &experiences, row);
     let both = there(record.source.row) && there(record.target.row);
     Ok(both.then(|| assemble(&row, record)))
+}
+
+/// One page of the relations of a collective.
+///
+/// # Errors
+/// `Validation` for a page that asks for what relations do not have.
+pub fn page(
+    reader: &Reader,
+    collective: CollectiveId,
+    page: &Page,
+) -> Result<PageResult<ExperienceRelation>> {
+    if page.filter != Page::default().filter {
+        return Err(PulseDBError::validation(
+            "page.filter",
+            "a filter of experiences",
+            "relations have nothing of what it asks for; leave it as it is by default",
+        ));
+    }
+    let experiences = reader.table(collective)?;
+    let Some(table) = experiences.of_kind(RowKind::Relation) else {
+        return list::empty(page);
+    };
+    let rows = experiences.rows(reader.lsn());
+    list::page_of(reader, table, page, &|row| {
+        let Some(record) = Reader::unless_damaged(record(reader, row))? else {
+            return Ok(None);
+        };
+        let both = is_there(reader, &rows, record.source.row)
+            && is_there(reader, &rows, record.target.row);
+        Ok(both.then(|| assemble(row, record)))
+    })
 }
 
 /// The relations of an experience that pass the filter, oldest first, each with the row at its other end.

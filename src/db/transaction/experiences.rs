@@ -234,18 +234,26 @@ impl Transaction {
         let touched = |id| reader.overlay.as_ref().and_then(|own| own.experience(id));
         let own = reader.overlay.as_ref();
         let own = own.and_then(|own| own.keyed(embedded.collective, key));
-        if let Some(id) = own.filter(|id| matches!(touched(*id), Some(Some(_)))) {
+        let lives = |id: &ExperienceId| {
+            let own = touched(*id).flatten();
+            own.is_some_and(|own| !own.values.expired(reader.now))
+        };
+        if let Some(id) = own.filter(lives) {
             return Ok(Some(id));
         }
         let table = reader.table(embedded.collective)?;
         let known = self.db.engine().keys.get(table.number, key);
-        let row = known.and_then(|at| table.row(at.row, reader.lsn()));
-        let id = row.map(|row| ExperienceId::from_u128(row.row.id));
-        let id = id.filter(|id| !matches!(touched(*id), Some(None)));
-        if let Some(id) = id {
-            self.guard.saw_experience(id);
-        }
-        Ok(id)
+        let Some(row) = known.and_then(|at| table.row(at.row, reader.lsn())) else {
+            return Ok(None);
+        };
+        let id = ExperienceId::from_u128(row.row.id);
+        self.guard.saw_experience(id);
+        // One that has expired gives its key free.
+        let there = match touched(id) {
+            Some(own) => own.is_some_and(|own| !own.values.expired(reader.now)),
+            None => !row.values.expired(reader.now),
+        };
+        Ok(there.then_some(id))
     }
 
     fn next_id(&mut self, reader: &Reader) -> ExperienceId {
