@@ -8,7 +8,7 @@
 //! | `PULSEDB_BENCH_DATA` | folder with real vectors (`dev-100k.f16`, `dev-queries-500.f16`) and texts (`dev-100k.jsonl.gz`) | made by the bench |
 //! | `PULSEDB_MODEL_DIR` | `embed`: folder with all-MiniLM-L6-v2; `cargo xtask bench embed` sets it | – |
 //! | `PULSEDB_BENCH_TASKS` | `ingest`: numbers of tasks, comma-separated; 0 stands for the batches in `Fast` mode | 1,8,32,128,1024,0 |
-//! | `PULSEDB_BENCH_ROWS` | `scan` and the case `exact` of `vector`: numbers of rows, comma-separated; the other cases of `vector`, and `store`, take the largest | 10000,100000; `store` 200000 |
+//! | `PULSEDB_BENCH_ROWS` | `scan` and the case `exact` of `vector`: numbers of rows, comma-separated; the other cases of `vector`, and `model`, take the largest | 10000,100000; `store` 200000 |
 //! | `PULSEDB_BENCH_CASES` | `vector`, `store`: which cases, comma-separated | all: graph,exact,filter,delete,mixed,open,ingest; written,get,open,deleted,compacting |
 //! | `PULSEDB_BENCH_MILLION` | `vector`, case `open`: 1 adds a database of 1 M rows, a larger number one of so many | – |
 //!

@@ -192,6 +192,7 @@ fn content() -> impl Strategy<Value = Content> {
                         outgoing: relation % 2 == 0,
                         relation_type: RelationType::Implies,
                         strength: 0.25,
+                        has_metadata: relation % 3 == 0,
                     }));
                 content.graves.push(CheckpointGrave {
                     collective: number,

@@ -5,6 +5,7 @@
 
 use crate::{
     model::{ContextExperience, ContextInsight, Sibling},
+    simd::inverse_norm,
     vector::similarity::Query,
 };
 
@@ -67,18 +68,19 @@ fn put<I>(siblings: &mut Vec<Sibling<I>>, sibling: Sibling<I>) {
 /// The first `most` that say something of their own; who is more similar than `bound` to one of them
 /// joins it.
 pub fn collapsed<T: Said>(found: Vec<T>, bound: f32, most: usize) -> Vec<T> {
-    let mut kept: Vec<T> = Vec::with_capacity(most.min(found.len()));
+    let mut kept: Vec<(T, f32)> = Vec::with_capacity(most.min(found.len()));
     for one in found {
         let query = Query::new(one.vector());
-        let same = kept.iter_mut().find_map(|known| {
-            let similarity = query.similarity_to(known.vector());
+        let same = kept.iter_mut().find_map(|(known, inverse_norm)| {
+            let similarity = query.similarity(known.vector(), *inverse_norm);
             (similarity > bound).then_some((known, similarity))
         });
         if let Some((known, similarity)) = same {
             known.join(one, similarity);
         } else if kept.len() < most {
-            kept.push(one);
+            let inverse_norm = inverse_norm(one.vector());
+            kept.push((one, inverse_norm));
         }
     }
-    kept
+    kept.into_iter().map(|(one, _)| one).collect()
 }

@@ -10,8 +10,8 @@ use crate::{
     error::{PulseDBError, Result},
     model::{
         ContextCandidates, ContextExperience, ContextInsight, ContextRequest, ContextScore,
-        DecayConfig, Experience, InsightHit, RecallWeights, RelationFilter, SearchHit,
-        SearchOptions, limits::MAX_K,
+        DecayConfig, Direction, Experience, ExperienceId, ExperienceRelation, InsightHit, Page,
+        RecallWeights, RelationFilter, SearchHit, SearchOptions, limits::MAX_K,
     },
     read::{
         activities,
@@ -115,16 +115,18 @@ impl Context<'_> {
         if request.max_similar == 0 {
             return Ok(Vec::new());
         }
-        let options = SearchOptions {
-            k: self.wanted(request.max_similar),
+        let mut options = SearchOptions {
             filter: request.filter.clone(),
             weights: request.weights,
             ..SearchOptions::default()
         };
         let collective = request.collective_id;
-        let found = search::search(self.reader, collective, &[vector], &options, self.ef)?;
-        let found = found.into_iter().flatten().map(|hit| self.scored(hit));
-        Ok(self.distinct(found.collect(), request.max_similar))
+        self.enough(request.max_similar, |k| {
+            options.k = k;
+            let found = search::search(self.reader, collective, &[vector], &options, self.ef)?;
+            let found = found.into_iter().flatten().map(|hit| self.scored(hit));
+            Ok(found.collect())
+        })
     }
 
     fn scored(&self, hit: SearchHit) -> ContextExperience {
@@ -151,17 +153,18 @@ impl Context<'_> {
         if request.max_insights == 0 {
             return Ok(Vec::new());
         }
-        let k = self.wanted(request.max_insights);
         let filter = &request.insight_filter;
         let collective = request.collective_id;
-        let found = insights::similar(self.reader, collective, vector, k, filter, self.ef)?;
-        let found = found.into_iter().map(|hit: InsightHit| ContextInsight {
-            insight: hit.insight,
-            similarity: hit.similarity,
-            tokens: 0,
-            siblings: Vec::new(),
-        });
-        Ok(self.distinct(found.collect(), request.max_insights))
+        self.enough(request.max_insights, |k| {
+            let found = insights::similar(self.reader, collective, vector, k, filter, self.ef)?;
+            let found = found.into_iter().map(|hit: InsightHit| ContextInsight {
+                insight: hit.insight,
+                similarity: hit.similarity,
+                tokens: 0,
+                siblings: Vec::new(),
+            });
+            Ok(found.collect())
+        })
     }
 
     /// The newest that are neither among `similar` nor among what was left out for saying the same.
@@ -177,28 +180,40 @@ impl Context<'_> {
                 siblings.chain([one.experience.id])
             })
             .collect();
-        let limit = (self.wanted(request.max_recent) + shown.len()).min(MAX_K);
-        let newest = list::recent(self.reader, request.collective_id, limit, &request.filter)?;
+        let table = self.reader.table(request.collective_id)?;
         let weights = request.weights.or(self.decay.default_recall_weights);
-        let fresh = newest.into_iter().filter(|one| !shown.contains(&one.id));
-        let found = fresh.map(|experience| {
-            let similarity = self.query.similarity_to(&experience.embedding);
-            let energy = self.energy(&experience);
-            let score = ContextScore {
-                similarity,
-                energy,
-                score: score(weights, similarity, energy),
+        self.enough(request.max_recent, |limit| {
+            let page = Page {
+                direction: Direction::Descending,
+                limit,
+                filter: request.filter.clone(),
+                ..Page::default()
             };
-            of_experience(experience, score)
-        });
-        Ok(self.distinct(found.collect(), request.max_recent))
+            let newest = list::page_of(self.reader, table, &page, &|row| {
+                if shown.contains(&ExperienceId::from_u128(row.row.id)) {
+                    return Ok(None);
+                }
+                self.reader.assemble(table, row)
+            })?;
+            let found = newest.items.into_iter().map(|experience| {
+                let similarity = self.query.similarity_to(&experience.embedding);
+                let energy = self.energy(&experience);
+                let score = ContextScore {
+                    similarity,
+                    energy,
+                    score: score(weights, similarity, energy),
+                };
+                of_experience(experience, score)
+            });
+            Ok(found.collect())
+        })
     }
 
     /// The relations of these experiences, in their order, each once.
     fn relations<'e>(
         &self,
         experiences: impl Iterator<Item = &'e ContextExperience>,
-    ) -> Result<Vec<crate::model::ExperienceRelation>> {
+    ) -> Result<Vec<ExperienceRelation>> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         for one in experiences {
@@ -221,24 +236,30 @@ impl Context<'_> {
         Ok(found)
     }
 
-    /// How many are to be found so that enough are left once those that say the same are one.
-    fn wanted(&self, most: usize) -> usize {
-        match self.request.collapse_above {
-            Some(_) => (most * OVERSHOOT).min(MAX_K),
-            None => most,
-        }
-    }
-
-    fn distinct<T: Said>(&self, found: Vec<T>, most: usize) -> Vec<T> {
-        match self.request.collapse_above {
-            Some(bound) => collapsed(found, bound, most),
-            None => found.into_iter().take(most).collect(),
+    /// `most` of what `find` finds if it is asked for enough, those that say the same being one.
+    fn enough<T: Said>(
+        &self,
+        most: usize,
+        mut find: impl FnMut(usize) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        let Some(bound) = self.request.collapse_above else {
+            return find(most);
+        };
+        let mut asked = (most + most / SPARE_PARTS + 1).min(MAX_K);
+        loop {
+            let found = find(asked)?;
+            let is_all = found.len() < asked || asked == MAX_K;
+            let distinct = collapsed(found, bound, most);
+            if is_all || distinct.len() == most {
+                return Ok(distinct);
+            }
+            asked = (asked * 2).min(MAX_K);
         }
     }
 }
 
-/// Candidates per answer where those that say the same are answered as one.
-const OVERSHOOT: usize = 2;
+/// One more is asked for with every so many, in case that some say the same.
+const SPARE_PARTS: usize = 4;
 
 fn of_experience(experience: Experience, score: ContextScore) -> ContextExperience {
     ContextExperience {

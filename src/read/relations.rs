@@ -75,16 +75,25 @@ pub fn page(
     })
 }
 
-/// The relations of an experience that pass the filter, oldest first, each with the row at its other end.
-fn relations_at<'a>(
-    around: &'a Around<'_>,
+/// A relation of an experience, with the rows that say that it is there.
+struct Step<'r> {
+    edge: Edge,
+    relation: Visited<'r>,
+    other: Visited<'r>,
+}
+
+/// The relations of an experience that pass the filter, oldest first.
+fn steps<'r>(
+    around: &'r Around<'_>,
     row: u32,
-    filter: &'a RelationFilter,
-) -> impl Iterator<Item = Edge> + 'a {
-    around
-        .experiences
-        .adjacency
-        .edges(row)
+    filter: &RelationFilter,
+) -> impl Iterator<Item = Step<'r>> {
+    let edges = around.experiences.adjacency.edges(row);
+    for edge in &edges {
+        around.relations.prefetch(edge.relation);
+        around.rows.prefetch(edge.other);
+    }
+    edges
         .into_iter()
         .filter(|edge| {
             let direction = match filter.direction {
@@ -96,8 +105,14 @@ fn relations_at<'a>(
                 && (filter.types.is_empty() || filter.types.contains(&edge.relation_type))
                 && filter.min_strength.is_none_or(|min| edge.strength >= min)
         })
-        .filter(|edge| around.relations.visible(edge.relation).is_some())
-        .filter(|edge| is_there(around.reader, &around.rows, edge.other))
+        .filter_map(|edge| {
+            let other = around.rows.visible(edge.other)?;
+            Some(Step {
+                edge,
+                relation: around.relations.visible(edge.relation)?,
+                other: (!around.reader.expired(&other)).then_some(other)?,
+            })
+        })
 }
 
 /// The experiences that have relations with this one that pass the filter, and the relations.
@@ -110,12 +125,8 @@ pub fn related(
     filter: &RelationFilter,
 ) -> Result<Vec<RelatedExperience>> {
     let mut found = Vec::new();
-    each(reader, id, filter, |around, edge, relation| {
-        let other = around.rows.visible(edge.other);
-        let experience = match other {
-            Some(row) => reader.assemble(around.experiences, &row)?,
-            None => None,
-        };
+    each(reader, id, filter, |around, step, relation| {
+        let experience = reader.assemble(around.experiences, &step.other)?;
         found.extend(experience.map(|experience| RelatedExperience {
             relation,
             experience,
@@ -146,20 +157,17 @@ fn each(
     reader: &Reader,
     id: ExperienceId,
     filter: &RelationFilter,
-    mut look: impl FnMut(&Around<'_>, &Edge, ExperienceRelation) -> Result<()>,
+    mut look: impl FnMut(&Around<'_>, &Step<'_>, ExperienceRelation) -> Result<()>,
 ) -> Result<()> {
     check(filter)?;
     let Some((around, row)) = Around::new(reader, id)? else {
         return Ok(());
     };
-    for edge in relations_at(&around, row, filter).take(filter.limit) {
-        let Some(row) = around.relations.visible(edge.relation) else {
-            continue;
-        };
-        let Some(record) = Reader::unless_damaged(record(reader, &row))? else {
-            continue;
-        };
-        look(&around, &edge, assemble(&row, record))?;
+    let steps = steps(&around, row, filter).collect::<Vec<_>>();
+    for step in steps.into_iter().take(filter.limit) {
+        if let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))? {
+            look(&around, &step, relation)?;
+        }
     }
     Ok(())
 }
@@ -195,26 +203,21 @@ pub fn neighbourhood(
         if distance == depth {
             break;
         }
-        for edge in relations_at(&around, row, &filter) {
-            if !seen.insert(edge.other) {
+        for step in steps(&around, row, &filter) {
+            if !seen.insert(step.edge.other) {
                 continue;
             }
-            let other = around.rows.visible(edge.other);
-            let relation = around.relations.visible(edge.relation);
-            let (Some(other), Some(relation)) = (other, relation) else {
-                continue;
-            };
-            let experience_id = ExperienceId::from_u128(other.row.id);
+            let experience_id = ExperienceId::from_u128(step.other.row.id);
             found.push(Neighbour {
                 experience_id,
                 depth: distance + 1,
                 from,
-                relation_id: RelationId::from_u128(relation.row.id),
+                relation_id: RelationId::from_u128(step.relation.row.id),
             });
             if found.len() == MAX_NEIGHBOURHOOD {
                 return Ok(found);
             }
-            waiting.push_back((edge.other, experience_id, distance + 1));
+            waiting.push_back((step.edge.other, experience_id, distance + 1));
         }
     }
     Ok(found)
@@ -279,6 +282,29 @@ fn is_there(reader: &Reader, experiences: &Rows, row: u32) -> bool {
     experiences
         .visible(row)
         .is_some_and(|row| !reader.expired(&row))
+}
+
+/// The relation of the experience `id`. Most of them have nothing in the log that is not in memory.
+fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<ExperienceRelation> {
+    if step.edge.has_metadata {
+        let record = record(reader, &step.relation)?;
+        return Ok(assemble(&step.relation, record));
+    }
+    let other = ExperienceId::from_u128(step.other.row.id);
+    let (source_id, target_id) = if step.edge.outgoing {
+        (id, other)
+    } else {
+        (other, id)
+    };
+    Ok(ExperienceRelation {
+        id: RelationId::from_u128(step.relation.row.id),
+        source_id,
+        target_id,
+        relation_type: step.edge.relation_type,
+        strength: step.edge.strength,
+        metadata: None,
+        created_at: step.relation.row.time,
+    })
 }
 
 fn record(reader: &Reader, row: &Visited<'_>) -> Result<RelationRecord> {

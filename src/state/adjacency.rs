@@ -30,6 +30,8 @@ pub struct Edge {
     pub relation_type: RelationType,
     /// In [0, 1].
     pub strength: f32,
+    /// Whether its record says more than this.
+    pub has_metadata: bool,
 }
 
 /// The edges at the experiences of one collective.
@@ -111,6 +113,7 @@ fn edge_of(record: &CheckpointEdge) -> Edge {
         outgoing: record.outgoing,
         relation_type: record.relation_type,
         strength: record.strength,
+        has_metadata: record.has_metadata,
     }
 }
 
@@ -125,5 +128,6 @@ pub(crate) fn record_of(collective: u32, row: u32, edge: &Edge) -> CheckpointEdg
         outgoing: edge.outgoing,
         relation_type: edge.relation_type,
         strength: edge.strength,
+        has_metadata: edge.has_metadata,
     }
 }

@@ -65,6 +65,8 @@ pub enum Mutation {
         target: u32,
         /// What it says.
         relation_type: RelationType,
+        /// Whether its record says more than that.
+        has_metadata: bool,
     },
     /// An experience has new values.
     Revise {
@@ -285,7 +287,11 @@ impl Applier {
                 source,
                 target,
                 relation_type,
-            } => self.relate(at, row, (source, target), relation_type, horizon),
+                has_metadata,
+            } => {
+                let says = (relation_type, has_metadata);
+                self.relate(at, row, (source, target), says, horizon);
+            }
             Mutation::Revise { at, values } => {
                 if let Some(table) = self.tables.get(at.collective) {
                     table.note_horizon(horizon);
@@ -365,7 +371,7 @@ impl Applier {
         at: RowRef,
         row: Row,
         (source, target): (u32, u32),
-        relation_type: RelationType,
+        (relation_type, has_metadata): (RelationType, bool),
         horizon: Lsn,
     ) {
         let experiences = self.tables.get(collective_of(at.collective));
@@ -392,6 +398,7 @@ impl Applier {
             outgoing,
             relation_type,
             strength: row.importance,
+            has_metadata,
         };
         let adjacency = &experiences.adjacency;
         adjacency.insert(source, edge(target, true), is_needed);

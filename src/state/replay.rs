@@ -93,6 +93,7 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                 source: relation.source.row,
                 target: relation.target.row,
                 relation_type: relation.relation_type,
+                has_metadata: relation.metadata.is_some(),
             }
         }
         RecordKind::ExperienceDeleted

@@ -430,6 +430,7 @@ fn placed(
             source,
             target,
             relation_type,
+            has_metadata,
         } => {
             row.place = place;
             Mutation::Relate {
@@ -438,6 +439,7 @@ fn placed(
                 source,
                 target,
                 relation_type,
+                has_metadata,
             }
         }
         Mutation::Revise { at, mut values } => {

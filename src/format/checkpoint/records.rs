@@ -302,6 +302,8 @@ pub struct CheckpointEdge {
     pub relation_type: RelationType,
     /// In [0, 1].
     pub strength: f32,
+    /// Whether the relation has metadata.
+    pub has_metadata: bool,
 }
 
 impl CheckpointEdge {
@@ -320,7 +322,11 @@ impl CheckpointEdge {
         put_at(
             &mut out,
             20,
-            &[self.relation_type as u8, u8::from(self.outgoing)],
+            &[
+                self.relation_type as u8,
+                u8::from(self.outgoing),
+                u8::from(self.has_metadata),
+            ],
         );
         out
     }
@@ -329,7 +335,7 @@ impl CheckpointEdge {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (collective, row) = owner_of(bytes);
-        let [code, outgoing] = array_at(bytes, 20);
+        let [code, outgoing, has_metadata] = array_at(bytes, 20);
         Some(Self {
             collective,
             row,
@@ -338,6 +344,7 @@ impl CheckpointEdge {
             outgoing: outgoing != 0,
             relation_type: relation_type_of(code)?,
             strength: f32::from_le_bytes(array_at(bytes, 16)),
+            has_metadata: has_metadata != 0,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Views of slots, as of one LSN: a row with what it takes to know its values, and the chunks that were
 //! there at one moment, for calls that ask for many rows.
 
-use super::{Arc, Chunks, Lsn, Row, Slot, Timestamp, Values, extent, locate};
+use super::{Arc, Chunks, Lsn, Row, Slot, Timestamp, Values, extent, locate, prefetch};
 
 /// A row that a walk passes: what never changes at hand, what does at a price.
 #[derive(Clone, Copy)]
@@ -95,6 +95,13 @@ impl Rows {
     fn slot(&self, number: u32) -> Option<&Slot> {
         let (chunk, slot) = locate(number);
         self.chunks.get(chunk)?.as_ref()?.slots().get(slot)
+    }
+
+    /// Asks the CPU for a row, for callers who will ask for many before they look at the first.
+    pub fn prefetch(&self, number: u32) {
+        if let Some(slot) = self.slot(number) {
+            prefetch(std::slice::from_ref(slot));
+        }
     }
 
     /// The row, if it is visible.

@@ -64,6 +64,7 @@ impl Step<'_> {
             source: ends.0,
             target: ends.1,
             relation_type: record.relation_type,
+            has_metadata: record.metadata.is_some(),
         };
         self.push_encoded(header, payload, mutation, None);
         Ok(Reply::Relation(RelationId::from_u128(id)))
