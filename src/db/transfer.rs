@@ -15,10 +15,10 @@ use crate::{
     edge::pieces::Pieces,
     embed::Priority,
     error::{PulseDBError, Result},
-    format::{Header, Line, LineReader, MAX_LINE_BYTES},
+    format::{Header, Line, LineReader, MAX_LINE_BYTES, RowKind},
     model::{
-        CollectiveId, EmbedderIdentity, Experience, ExportOptions, ImportOptions, ImportReport,
-        InstanceId,
+        CollectiveId, EmbedderIdentity, ExperienceRelation, ExportOptions, ImportOptions,
+        ImportReport, InstanceId,
     },
     read::export::Export,
     sync::Arc,
@@ -74,7 +74,7 @@ impl fmt::Debug for ExportStream {
 /// Taking collectives along.
 impl PulseDB {
     /// A collective as JSON lines, as of now: its definition, its experiences in the order of time,
-    /// archived ones too, and an end with counts and a checksum. What is committed meanwhile changes
+    /// archived ones too, its insights, its relations, and an end with counts and a checksum. What is committed meanwhile changes
     /// nothing. An experience that is damaged is left out, as from any list; `health_check` names it.
     ///
     /// ```
@@ -174,11 +174,7 @@ impl PulseDB {
             if ended {
                 import.report.read = reader.finish()?;
             }
-            let experiences = parsed.filter_map(|line| match line {
-                Line::Experience(experience) => Some(*experience),
-                Line::Header(_) | Line::End(_) => None,
-            });
-            self.import_batch(import, experiences.collect()).await?;
+            self.import_batch(import, parsed.collect()).await?;
             if ended {
                 return Ok(import.report.clone());
             }
@@ -239,12 +235,12 @@ impl PulseDB {
         })
     }
 
-    async fn import_batch(&self, import: &mut Import, batch: Vec<Experience>) -> Result<()> {
+    async fn import_batch(&self, import: &mut Import, batch: Vec<Line>) -> Result<()> {
         let (collective, dimension) = (import.report.collective_id, import.dimension);
         let instance = self.instance_id();
         let vectors = import.vectors.then(|| import.embedder.clone());
         let encode = move || encode(batch, collective, instance, dimension, vectors.as_ref());
-        let (mut embedded, drafts) = self.work(encode).await?;
+        let (mut embedded, drafts, relations) = self.work(encode).await?;
         if import.options.check_only {
             return Ok(());
         }
@@ -252,19 +248,32 @@ impl PulseDB {
             embedded = self.embed_imported(drafts, dimension).await?;
         }
         self.make_room(collective).await?;
+        let existing = import.options.existing;
+        let with_vectors = embedded.into_iter().map(|one| {
+            let bytes = one.bytes();
+            let change = match one.row_kind {
+                RowKind::Insight => Change::ImportInsight(one),
+                RowKind::Experience | RowKind::Relation => Change::Import(one, existing),
+            };
+            (change, bytes)
+        });
+        let relations = relations.into_iter().map(|relation| {
+            let bytes = relation.metadata.as_ref().map_or(0, String::len);
+            (Change::ImportRelation(Box::new(relation)), bytes)
+        });
         /// As every change takes beside its bytes.
         const CHANGE_BYTES: usize = 256;
         let limit = COMMIT_BYTES.min(self.config().max_commit_bytes);
         let (mut changes, mut bytes) = (Vec::new(), 0);
-        for one in embedded {
-            let all = bytes + one.bytes() + (changes.len() + 1) * CHANGE_BYTES;
+        for (change, more) in with_vectors.chain(relations) {
+            let all = bytes + more + (changes.len() + 1) * CHANGE_BYTES;
             if all > limit && !changes.is_empty() {
                 let full = std::mem::take(&mut changes);
                 import.note(self.commit(full, bytes).await?)?;
                 bytes = 0;
             }
-            bytes += one.bytes();
-            changes.push(Change::Import(one, import.options.existing));
+            bytes += more;
+            changes.push(change);
         }
         if !changes.is_empty() {
             import.note(self.commit(changes, bytes).await?)?;
@@ -329,24 +338,34 @@ fn parse(mut reader: LineReader, batch: &[String]) -> Result<(LineReader, Vec<Li
     Ok((reader, lines))
 }
 
-/// Checks and encodes; what comes without vectors is only checked.
+/// Checks and encodes; what comes without vectors is only checked. Experiences stand in front of what rests
+/// on them.
 fn encode(
-    batch: Vec<Experience>,
+    batch: Vec<Line>,
     collective: CollectiveId,
     instance: InstanceId,
     dimension: u16,
     vectors: Option<&Option<Arc<EmbedderIdentity>>>,
-) -> Result<(Vec<Embedded>, Vec<Draft>)> {
-    let (mut embedded, mut drafts) = (Vec::new(), Vec::new());
-    for experience in batch {
-        let mut draft = Draft::imported(experience, collective, instance)?;
+) -> Result<(Vec<Embedded>, Vec<Draft>, Vec<ExperienceRelation>)> {
+    let (mut embedded, mut drafts, mut relations) = (Vec::new(), Vec::new(), Vec::new());
+    for line in batch {
+        let mut draft = match line {
+            Line::Header(_) | Line::End(_) => continue,
+            Line::Relation(relation) => {
+                validate::imported_relation(&relation)?;
+                relations.push(*relation);
+                continue;
+            }
+            Line::Experience(experience) => Draft::imported(*experience, collective, instance)?,
+            Line::Insight(insight) => Draft::imported_insight(*insight, collective)?,
+        };
         let vector = draft.take_vector().unwrap_or_default();
         match vectors {
             Some(identity) => embedded.push(draft.embed(&vector, dimension, identity.clone())?),
             None => drafts.push(draft),
         }
     }
-    Ok((embedded, drafts))
+    Ok((embedded, drafts, relations))
 }
 
 fn checked_length(line: &str) -> Result<&str> {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::{PulseDBError, Result},
-    model::{Collective, Experience, ExportCounts, InstanceId},
+    model::{Collective, DerivedInsight, Experience, ExperienceRelation, ExportCounts, InstanceId},
 };
 
 /// What the header says first.
@@ -33,6 +33,10 @@ pub enum Line {
     Header(Box<Header>),
     /// An experience; without a vector where the export has none.
     Experience(Box<Experience>),
+    /// An insight, behind all experiences; as those, without a vector where the export has none.
+    Insight(Box<DerivedInsight>),
+    /// A relation, behind all experiences.
+    Relation(Box<ExperienceRelation>),
     /// The last.
     End(End),
 }
@@ -70,8 +74,11 @@ impl Sum {
     fn add(&mut self, line: &Line, text: &str) {
         self.hasher.update(text);
         self.hasher.update("\n");
-        if matches!(line, Line::Experience(_)) {
-            self.counts.experiences += 1;
+        match line {
+            Line::Experience(_) => self.counts.experiences += 1,
+            Line::Insight(_) => self.counts.insights += 1,
+            Line::Relation(_) => self.counts.relations += 1,
+            Line::Header(_) | Line::End(_) => {}
         }
     }
 
@@ -112,6 +119,16 @@ impl LineWriter {
     /// The line of an experience.
     pub fn experience(&mut self, experience: Experience) -> Result<String> {
         self.line(&Line::Experience(Box::new(experience)))
+    }
+
+    /// The line of an insight.
+    pub fn insight(&mut self, insight: DerivedInsight) -> Result<String> {
+        self.line(&Line::Insight(Box::new(insight)))
+    }
+
+    /// The line of a relation.
+    pub fn relation(&mut self, relation: ExperienceRelation) -> Result<String> {
+        self.line(&Line::Relation(Box::new(relation)))
     }
 
     /// The last line; the next one begins another export.
@@ -164,7 +181,7 @@ impl LineReader {
             }
             (_, 1) => return Err(self.wrong("no header", "an export begins with one")),
             (Line::End(end), _) => self.check_end(end)?,
-            (Line::Experience(_), _) => {}
+            (Line::Experience(_) | Line::Insight(_) | Line::Relation(_), _) => {}
         }
         self.sum.add(&line, text);
         Ok(Some(line))
@@ -202,12 +219,17 @@ impl LineReader {
     fn check_end(&mut self, end: &End) -> Result<()> {
         let read = self.sum.clone().end();
         if end.counts != read.counts {
-            let value = format!("{} experiences", read.counts.experiences);
+            let told = |counts: &ExportCounts| {
+                format!(
+                    "{} experiences, {} insights and {} relations",
+                    counts.experiences, counts.insights, counts.relations
+                )
+            };
             let limit = format!(
                 "the end says {}: lines are missing or were added",
-                end.counts.experiences
+                told(&end.counts)
             );
-            return Err(self.wrong(&value, &limit));
+            return Err(self.wrong(&told(&read.counts), &limit));
         }
         if !end.sha256.eq_ignore_ascii_case(&read.sha256) {
             let value = format!("lines with the SHA-256 {}", read.sha256);

@@ -46,6 +46,10 @@ pub enum Existing {
 pub struct ExportCounts {
     /// Experiences.
     pub experiences: u64,
+    /// Insights.
+    pub insights: u64,
+    /// Relations.
+    pub relations: u64,
 }
 
 /// What an import did.
@@ -55,10 +59,11 @@ pub struct ImportReport {
     pub collective_id: super::CollectiveId,
     /// What was read, the last line compared.
     pub read: ExportCounts,
-    /// Experiences that are new.
+    /// Experiences, insights and relations that are new.
     pub created: u64,
     /// Experiences that were there and changed.
     pub changed: u64,
-    /// Experiences that were there and are as they were.
+    /// Experiences, insights and relations that were there and are as they were. A relation is there also
+    /// where another one says the same.
     pub unchanged: u64,
 }

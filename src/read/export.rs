@@ -1,13 +1,13 @@
 //! How does a collective become the lines of an export?
 //!
-//! In the order of time, from one snapshot, piece by piece as any list. A damaged experience is left out, as
-//! from any list.
+//! Experiences, then insights, then relations, each in the order of time, from one snapshot, piece by piece as
+//! any list. What is damaged is left out, as from any list.
 
 use crate::{
     error::Result,
     format::LineWriter,
     model::{CollectiveId, ExportOptions, Page, limits::MAX_PAGE_LIMIT},
-    read::{list::Listing, reader::Reader},
+    read::{insights, list::Listing, reader::Reader, relations},
 };
 
 /// A collective on its way out.
@@ -23,7 +23,18 @@ pub struct Export {
 enum Stage {
     Header,
     Experiences,
+    Insights(Page),
+    Relations(Page),
     Ended,
+}
+
+/// What stands behind the experiences, piece by piece: insights are up to 66 KiB each.
+fn beside() -> Page {
+    const PIECE: usize = 64;
+    Page {
+        limit: PIECE,
+        ..Page::default()
+    }
 }
 
 impl Export {
@@ -52,7 +63,7 @@ impl Export {
     /// # Errors
     /// What keeps the log from being read.
     pub fn next_piece(&mut self) -> Result<Option<Vec<String>>> {
-        match self.stage {
+        match &mut self.stage {
             Stage::Header => {
                 self.stage = Stage::Experiences;
                 let definition = self.reader.collective(self.collective)?;
@@ -73,10 +84,39 @@ impl Export {
                     lines.collect::<Result<_>>().map(Some)
                 }
                 None => {
-                    self.stage = Stage::Ended;
-                    Ok(Some(vec![self.lines.end()?]))
+                    self.stage = Stage::Insights(beside());
+                    Ok(Some(Vec::new()))
                 }
             },
+            Stage::Insights(page) => {
+                let found = insights::page(&self.reader, self.collective, page)?;
+                match found.next {
+                    Some(next) => page.after = Some(next),
+                    None => self.stage = Stage::Relations(beside()),
+                }
+                let lines = found.items.into_iter().map(|mut insight| {
+                    if !self.options.vectors {
+                        insight.embedding = Vec::new();
+                    }
+                    self.lines.insight(insight)
+                });
+                lines.collect::<Result<_>>().map(Some)
+            }
+            Stage::Relations(page) => {
+                let found = relations::page(&self.reader, self.collective, page)?;
+                let mut lines = Vec::with_capacity(found.items.len() + 1);
+                for relation in found.items {
+                    lines.push(self.lines.relation(relation)?);
+                }
+                match found.next {
+                    Some(next) => page.after = Some(next),
+                    None => {
+                        lines.push(self.lines.end()?);
+                        self.stage = Stage::Ended;
+                    }
+                }
+                Ok(Some(lines))
+            }
             Stage::Ended => Ok(None),
         }
     }

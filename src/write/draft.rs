@@ -15,9 +15,9 @@ use crate::{
         encode_body, payload_crc,
     },
     model::{
-        Collective, CollectiveId, ContentHash, EmbedderIdentity, Experience, ExperienceId,
-        ExperienceKind, ExperienceType, InstanceId, NewExperience, NewInsight, RecordOptions,
-        Timestamp, counters,
+        Collective, CollectiveId, ContentHash, DerivedInsight, EmbedderIdentity, Experience,
+        ExperienceId, ExperienceKind, ExperienceType, InstanceId, NewExperience, NewInsight,
+        RecordOptions, Timestamp, counters,
     },
     simd::inverse_norm,
     state::sighting::Sought,
@@ -40,8 +40,8 @@ pub static EXTERNAL: LazyLock<EmbedderIdentity> = LazyLock::new(|| EmbedderIdent
 pub enum Draft {
     /// An experience, and what it keeps of where it was recorded first.
     Experience(NewExperience, Option<Box<Origin>>),
-    /// An insight.
-    Insight(NewInsight),
+    /// An insight, and what it keeps of where it was stored first.
+    Insight(NewInsight, Option<Box<Origin>>),
 }
 
 /// What an experience keeps that was recorded elsewhere first.
@@ -172,14 +172,39 @@ impl Draft {
     /// Checks everything but the vector of an insight.
     pub fn insight(new: NewInsight) -> Result<Self> {
         validate::insight(&new)?;
-        Ok(Self::Insight(new))
+        Ok(Self::Insight(new, None))
+    }
+
+    /// Checks everything but the vector of an insight from elsewhere, which goes to `collective`. All of its
+    /// sources may be gone.
+    pub fn imported_insight(insight: DerivedInsight, collective: CollectiveId) -> Result<Self> {
+        let new = NewInsight {
+            collective_id: collective,
+            content: insight.content,
+            embedding: Some(insight.embedding),
+            source_experience_ids: insight.source_experience_ids,
+            insight_type: insight.insight_type,
+            confidence: insight.confidence,
+            domain: insight.domain,
+        };
+        validate::imported_insight(&new)?;
+        let origin = Origin {
+            id: insight.id.as_u128(),
+            recorded_at: insight.created_at,
+            vitals: Vitals::initial(INSIGHT_IMPORTANCE, new.confidence),
+            traits: Traits {
+                domain: new.domain.clone(),
+                ..Traits::default()
+            },
+        };
+        Ok(Self::Insight(new, Some(Box::new(origin))))
     }
 
     /// Where it belongs.
     pub fn collective(&self) -> CollectiveId {
         match self {
             Self::Experience(new, _) => new.collective_id,
-            Self::Insight(new) => new.collective_id,
+            Self::Insight(new, _) => new.collective_id,
         }
     }
 
@@ -187,7 +212,7 @@ impl Draft {
     pub const fn row_kind(&self) -> RowKind {
         match self {
             Self::Experience(..) => RowKind::Experience,
-            Self::Insight(_) => RowKind::Insight,
+            Self::Insight(..) => RowKind::Insight,
         }
     }
 
@@ -195,7 +220,7 @@ impl Draft {
     pub fn content(&self) -> &str {
         match self {
             Self::Experience(new, _) => &new.content,
-            Self::Insight(new) => &new.content,
+            Self::Insight(new, _) => &new.content,
         }
     }
 
@@ -203,7 +228,7 @@ impl Draft {
     pub fn take_vector(&mut self) -> Option<Vec<f32>> {
         match self {
             Self::Experience(new, _) => new.embedding.take(),
-            Self::Insight(new) => new.embedding.take(),
+            Self::Insight(new, _) => new.embedding.take(),
         }
     }
 
@@ -217,7 +242,7 @@ impl Draft {
         validate::vector("embedding", vector, usize::from(dimension))?;
         Ok(match self {
             Self::Experience(new, origin) => experience(new, origin, vector, dimension, embedder),
-            Self::Insight(new) => insight(new, vector, dimension, embedder),
+            Self::Insight(new, origin) => insight(new, origin, vector, dimension, embedder),
         })
     }
 }
@@ -289,14 +314,17 @@ fn experience(
     }
 }
 
+/// What an insight says of importance, which it has none of.
+const INSIGHT_IMPORTANCE: f32 = 1.0;
+
 /// An insight is written as an experience of no agent that does not fade.
 fn insight(
     new: NewInsight,
+    origin: Option<Box<Origin>>,
     vector: &[f32],
     dimension: u16,
     embedder: Option<Arc<EmbedderIdentity>>,
 ) -> Embedded {
-    const IMPORTANCE: f32 = 1.0;
     let inverse_norm = inverse_norm(vector);
     let traits = Traits {
         domain: new.domain,
@@ -317,9 +345,9 @@ fn insight(
             idempotency_key: None,
             content_hash: content_hash(&new.content),
             inverse_norm,
-            vitals: &Vitals::initial(IMPORTANCE, new.confidence),
+            vitals: &Vitals::initial(INSIGHT_IMPORTANCE, new.confidence),
             traits: &traits,
-            recorded_at: None,
+            recorded_at: origin.as_ref().map(|origin| origin.recorded_at),
             derivation: Some(&derivation),
         },
         vector,
@@ -337,12 +365,12 @@ fn insight(
         key: None,
         kind: ExperienceKind::Generic,
         inverse_norm,
-        importance: IMPORTANCE,
+        importance: INSIGHT_IMPORTANCE,
         confidence: new.confidence,
         pinned: false,
         expires_at: None,
         bounded: false,
-        origin: None,
+        origin,
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::{
     error::Result,
     model::{
-        AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceUpdate,
-        InsightId, NewRelation, RecordOutcome, RelationId, Timestamp, UserId,
+        AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceRelation,
+        ExperienceUpdate, InsightId, NewRelation, RecordOutcome, RelationId, Timestamp, UserId,
     },
     write::{draft::Embedded, guard::Guard, sequence::Checked},
 };
@@ -67,6 +67,10 @@ pub enum Change {
     DeleteInsight(InsightId),
     /// Record an experience that was recorded elsewhere first, or change the one that has its id.
     Import(Embedded, Existing),
+    /// Store an insight that was stored elsewhere first, unless it is there.
+    ImportInsight(Embedded),
+    /// Store a relation that was stored elsewhere first, unless it is there, or one that says the same.
+    ImportRelation(Box<ExperienceRelation>),
     /// Create a collective with its id from elsewhere, unless there is one of that id.
     RestoreCollective(Box<Collective>),
     /// Nothing, but make durable all that came before, whatever the sync mode.

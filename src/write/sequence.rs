@@ -198,6 +198,8 @@ impl Step<'_> {
                 self.activity(collective, agent, *change)
             }
             Change::Import(embedded, existing) => self.import(embedded, existing),
+            Change::ImportInsight(embedded) => self.import_insight(embedded),
+            Change::ImportRelation(relation) => self.import_relation(*relation),
             Change::RestoreCollective(definition) => self.restore_collective(*definition),
             Change::RecordChecked(checked) => self.record_checked(*checked),
             Change::Supersede(old, new) => self.supersede(old, *new),

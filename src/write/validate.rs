@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        DecayConfig, DuplicatePolicy, Experience, ExperienceType, ExperienceUpdate, NewActivity,
-        NewExperience, NewInsight, NewRelation, RecallWeights, RecordOptions, Timestamp,
+        DecayConfig, DuplicatePolicy, Experience, ExperienceRelation, ExperienceType,
+        ExperienceUpdate, NewActivity, NewExperience, NewInsight, NewRelation, RecallWeights,
+        RecordOptions, Timestamp,
         limits::{
             MAX_ACTIVITY_TEXT_BYTES, MAX_AGENT_CHARS, MAX_APPLICATION_INSTANCES,
             MAX_COLLECTIVE_NAME_CHARS, MAX_CONTENT_BYTES, MAX_DIMENSION, MAX_DOMAIN_CHARS,
@@ -55,17 +56,23 @@ pub fn experience(new: &NewExperience) -> Result<()> {
 
 /// All of an insight but its vector.
 pub fn insight(new: &NewInsight) -> Result<()> {
-    content("content", &new.content, MAX_INSIGHT_CONTENT_BYTES)?;
-    unit("confidence", new.confidence)?;
-    domains(&new.domain)?;
-    let sources = &new.source_experience_ids;
-    if sources.is_empty() {
+    imported_insight(new)?;
+    if new.source_experience_ids.is_empty() {
         return Err(PulseDBError::validation(
             "source_experience_ids",
             "none",
             format!("there must be 1–{MAX_INSIGHT_SOURCES}"),
         ));
     }
+    Ok(())
+}
+
+/// The same of one from elsewhere, whose sources may all be gone.
+pub fn imported_insight(new: &NewInsight) -> Result<()> {
+    content("content", &new.content, MAX_INSIGHT_CONTENT_BYTES)?;
+    unit("confidence", new.confidence)?;
+    domains(&new.domain)?;
+    let sources = &new.source_experience_ids;
     count("source_experience_ids", sources.len(), MAX_INSIGHT_SOURCES)?;
     let mut seen = BTreeSet::new();
     match sources.iter().find(|source| !seen.insert(**source)) {
@@ -141,6 +148,17 @@ pub fn record_options(options: &RecordOptions) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// A relation from elsewhere, as far as it can be told without its ends.
+pub fn imported_relation(relation: &ExperienceRelation) -> Result<()> {
+    self::relation(&NewRelation {
+        source_id: relation.source_id,
+        target_id: relation.target_id,
+        relation_type: relation.relation_type,
+        strength: relation.strength,
+        metadata: relation.metadata.clone(),
+    })
 }
 
 /// The fields that an update names.

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use futures_util::stream;
 use pulsedb::{
     CollectiveId, EmbedFuture, Embedder, EntityId, EventType, Existing, Experience, ExperienceId,
-    ExperienceUpdate, ExportOptions, ImportOptions, ImportReport, NewExperience, Priority, PulseDB,
-    PulseDBError, Result, Timestamp, blocking,
+    ExperienceUpdate, ExportOptions, ImportOptions, ImportReport, InsightType, NewExperience,
+    NewInsight, NewRelation, Page, Priority, PulseDB, PulseDBError, RelationType, Result,
+    Timestamp, blocking,
     model::{DecayConfig, EmbedderIdentity},
     sim::Survival,
 };
@@ -203,6 +204,97 @@ fn an_export_of_an_import_is_the_same_export() {
         assert_eq!(after.timestamp, before.timestamp);
         assert_eq!(after.applications(), before.applications() + 1);
         assert!(after.updated_at > before.updated_at);
+    });
+}
+
+/// Ids, times, metadata and all; a second import finds everything there, and what was deleted here comes back.
+#[test]
+fn insights_and_relations_come_along() {
+    run(async {
+        let world = World::new();
+        let db = world.open().await;
+        let team = db.create_collective("team").await.unwrap();
+        let mut ids = Vec::new();
+        for number in 0..6 {
+            let text = format!("text {number}");
+            ids.push(db.record_experience(new(team, text)).await.unwrap());
+            world.env.advance(Duration::from_millis(7));
+        }
+        let mut insights = Vec::new();
+        for sources in ids.windows(2) {
+            let insight = NewInsight {
+                collective_id: team,
+                content: "both".into(),
+                embedding: Some(vec![0.1, 0.2, -0.3, 0.7]),
+                source_experience_ids: sources.to_vec(),
+                insight_type: InsightType::Correlation,
+                confidence: 0.3,
+                domain: vec!["x".into()],
+            };
+            insights.push(db.store_insight(insight).await.unwrap());
+            let relation = NewRelation {
+                strength: 0.7,
+                metadata: Some(r#"{"a":[1]}"#.into()),
+                ..NewRelation::new(sources[0], sources[1], RelationType::Implies)
+            };
+            db.store_relation(relation).await.unwrap();
+            let relation = NewRelation::new(sources[1], sources[0], RelationType::Supports);
+            db.store_relation(relation).await.unwrap();
+            world.env.advance(Duration::from_millis(7));
+        }
+        // Only what is there goes: no relation that leads nowhere, and an insight of which no source is left.
+        db.delete_experience(ids[0]).await.unwrap();
+        db.delete_experience(ids[1]).await.unwrap();
+        let exported = lines(&db, team).await;
+        let other_world = World::new();
+        let other = other_world.open().await;
+        other_world.env.advance(Duration::from_secs(99));
+        let report = merge(&other, &exported).await;
+        assert_eq!(
+            (
+                report.read.experiences,
+                report.read.insights,
+                report.read.relations
+            ),
+            (4, 5, 6)
+        );
+        assert_eq!(
+            (report.created, report.changed, report.unchanged),
+            (15, 0, 0)
+        );
+        assert_eq!(body(&lines(&other, team).await), body(&exported));
+        for id in &insights {
+            let insight = other.get_insight(*id).await.unwrap();
+            assert_eq!(insight, db.get_insight(*id).await.unwrap());
+        }
+        let again = merge(&other, &exported).await;
+        assert_eq!((again.created, again.changed, again.unchanged), (0, 0, 15));
+        let page = Page::default();
+        let relations = other.list_relations(team, page).await.unwrap().items;
+        other.delete_relation(relations[0].id).await.unwrap();
+        other.delete_insight(insights[3]).await.unwrap();
+        // One that says the same under another id is there, too.
+        let (source, target) = (relations[1].source_id, relations[1].target_id);
+        other.delete_relation(relations[1].id).await.unwrap();
+        let twin = NewRelation::new(source, target, relations[1].relation_type);
+        other.store_relation(twin).await.unwrap();
+        let again = merge(&other, &exported).await;
+        assert_eq!((again.created, again.changed, again.unchanged), (2, 0, 13));
+        assert_clean(&other).await;
+        other.close().await.unwrap();
+        let other = other_world.open().await;
+        let relations = other.list_relations(team, Page::default()).await.unwrap();
+        assert_eq!(relations.items.len(), 6);
+        assert_clean(&other).await;
+        // An insight or a relation whose experiences did not come is refused.
+        let orphans: Vec<String> = exported
+            .iter()
+            .filter(|line| !line.starts_with(r#"{"experience""#))
+            .cloned()
+            .collect();
+        let third = World::new().open().await;
+        let answer = import(&third, None, &orphans, ImportOptions::default()).await;
+        assert!(answer.is_err());
     });
 }
 

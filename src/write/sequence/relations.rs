@@ -8,13 +8,56 @@ use crate::{
     error::{PulseDBError, Result},
     format::{RecordKind, RelationEnd, RelationRecord, RowKind, UnknownFields, frame_len},
     log::Place,
-    model::{EntityKind, ExperienceId, NewRelation, RelationId, RelationType},
+    model::{
+        EntityKind, ExperienceId, ExperienceRelation, NewRelation, RelationId, RelationType,
+        Timestamp,
+    },
     state::{Mutation, RowRef, replay::relation_row},
-    write::{pending::Present, request::Reply},
+    write::{
+        pending::Present,
+        request::{Imported, Reply},
+    },
 };
 
 impl Step<'_> {
     pub(super) fn relate(&mut self, new: NewRelation) -> Result<Reply> {
+        match self.relation(new, None)? {
+            Ok(id) => Ok(Reply::Relation(id)),
+            Err(known) => Err(PulseDBError::conflict(format!(
+                "relation {} already says that; delete it to store another one",
+                RelationId::from_u128(known.row.id)
+            ))),
+        }
+    }
+
+    /// One that was stored elsewhere first.
+    pub(super) fn import_relation(&mut self, relation: ExperienceRelation) -> Result<Reply> {
+        let id = relation.id.as_u128();
+        if let Some(present) = self.pending.present(id, self.applier) {
+            let same = RowKind::of_table(present.at.collective) == RowKind::Relation;
+            return Self::already(same, EntityKind::Relation, id);
+        }
+        let origin = Some((relation.id, relation.created_at));
+        let new = NewRelation {
+            source_id: relation.source_id,
+            target_id: relation.target_id,
+            relation_type: relation.relation_type,
+            strength: relation.strength,
+            metadata: relation.metadata,
+        };
+        Ok(Reply::Imported(match self.relation(new, origin)? {
+            Ok(_) => Imported::Created,
+            Err(_) => Imported::Unchanged,
+        }))
+    }
+
+    /// Adds a relation, with the id and the time of where it was stored first; or answers the one that says
+    /// the same.
+    fn relation(
+        &mut self,
+        new: NewRelation,
+        origin: Option<(RelationId, Timestamp)>,
+    ) -> Result<Result<RelationId, Present>> {
         let source = self.present(new.source_id)?;
         let target = self.present(new.target_id)?;
         let collective = source.at.collective;
@@ -30,16 +73,13 @@ impl Step<'_> {
         }
         let ends = (source.at.row, target.at.row);
         if let Some(known) = self.relation_between(collective, ends, new.relation_type) {
-            return Err(PulseDBError::conflict(format!(
-                "relation {} already says that {} {:?} {}; delete it to store another one",
-                RelationId::from_u128(known.row.id),
-                new.source_id,
-                new.relation_type,
-                new.target_id
-            )));
+            return Ok(Err(known));
         }
         let at = self.next_row(RowKind::Relation.table(collective))?;
-        let id = self.next_id();
+        let id = match origin {
+            Some((id, _)) => id.as_u128(),
+            None => self.next_id(),
+        };
         let header = self.header(RecordKind::Relation, at, id);
         let end = |id: ExperienceId, present: &Present| RelationEnd {
             id: id.as_u128(),
@@ -51,7 +91,7 @@ impl Step<'_> {
             relation_type: new.relation_type,
             strength: new.strength,
             metadata: new.metadata,
-            recorded_at: None,
+            recorded_at: origin.map(|(_, recorded_at)| recorded_at),
             unknown: UnknownFields::default(),
         };
         let mut payload = Vec::new();
@@ -67,7 +107,7 @@ impl Step<'_> {
             has_metadata: record.metadata.is_some(),
         };
         self.push_encoded(header, payload, mutation, None);
-        Ok(Reply::Relation(RelationId::from_u128(id)))
+        Ok(Ok(RelationId::from_u128(id)))
     }
 
     pub(super) fn delete_relation(&mut self, id: RelationId) -> Result<Reply> {
