@@ -16,18 +16,12 @@ use crate::{
 
 /// The insight with this id, if it is there.
 pub fn insight(reader: &Reader, id: InsightId) -> Result<Option<DerivedInsight>> {
-    let Some((at, _)) = reader.ids.find(id.as_u128()) else {
-        return Ok(None);
-    };
-    let table = reader.view.tables.get(at.collective);
-    let Some(table) = table.filter(|table| table.kind() == RowKind::Insight) else {
-        return Ok(None);
-    };
-    let rows = table.rows(reader.lsn());
-    match rows.visible(at.row) {
-        Some(row) => assemble(reader, table, &row).map(Some),
-        None => Ok(None),
-    }
+    let mut found = None;
+    let point = reader.point();
+    point.with_row_of(RowKind::Insight, id.as_u128(), |table, row| {
+        found = Some(assemble(reader, table, row));
+    });
+    found.transpose()
 }
 
 /// The `k` insights of a collective most similar to `query` among those that pass the filter.

@@ -48,22 +48,32 @@ impl Point<'_> {
         id: ExperienceId,
         look: impl FnOnce(&Table, &Visited<'_>),
     ) -> Result<()> {
-        self.visit(id, |_| (), look)
+        self.visit((RowKind::Experience, id.as_u128()), |_| (), look)
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
+    }
+
+    /// Shows the row of a relation or an insight to `look`; `None` where there is none, or none visible.
+    pub fn with_row_of(
+        &self,
+        kind: RowKind,
+        id: u128,
+        look: impl FnOnce(&Table, &Visited<'_>),
+    ) -> Option<()> {
+        self.visit((kind, id), |_| (), look)
     }
 
     /// `meanwhile` is told where the body may be, while the row is on its way from memory.
     fn visit(
         &self,
-        id: ExperienceId,
+        (kind, id): (RowKind, u128),
         meanwhile: impl FnOnce(Place),
         look: impl FnOnce(&Table, &Visited<'_>),
     ) -> Option<()> {
-        let (at, place) = self.ids.find(id.as_u128())?;
+        let (at, place) = self.ids.find(id)?;
         let mut look = Some(look);
         let mut visit = |at: RowRef, meanwhile: &mut dyn FnMut()| {
             let table = self.view.tables.get(at.collective)?;
-            if table.kind() != RowKind::Experience {
+            if table.kind() != kind {
                 return None;
             }
             let look = |row: &Visited<'_>| {
@@ -84,7 +94,7 @@ impl Point<'_> {
             return seen;
         }
         // What it was given to may be newer than the snapshot, which sees what had it before.
-        let former = self.ids.former(id.as_u128());
+        let former = self.ids.former(id);
         let earlier = former.into_iter().filter(|former| *former != at);
         earlier.into_iter().find_map(|at| visit(at, &mut || ()))?
     }
@@ -129,7 +139,8 @@ impl Point<'_> {
                 *answer = Some(read(self, table, row));
             }
         };
-        self.visit(id, |place| self.fetch(place), look)
+        let one = (RowKind::Experience, id.as_u128());
+        self.visit(one, |place| self.fetch(place), look)
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
     }
 

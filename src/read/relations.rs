@@ -8,36 +8,30 @@ use std::collections::{HashSet, VecDeque};
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{RelationRecord, RowKind},
+    format::{RelationRecord, RowKind, collective_of},
     model::{
         CollectiveId, EntityKind, ExperienceId, ExperienceRelation, Neighbour, Page, PageResult,
         RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
         limits::{MAX_NEIGHBOURHOOD, MAX_NEIGHBOURHOOD_DEPTH, MAX_PAGE_LIMIT},
     },
     read::{list, reader::Reader},
-    state::{Rows, Table, Visited, adjacency::Edge, body},
+    state::{Row, Rows, Table, Visited, adjacency::Edge, body},
     sync::Arc,
 };
 
 /// The relation with this id, if it is there.
 pub fn relation(reader: &Reader, id: RelationId) -> Result<Option<ExperienceRelation>> {
-    let Some((at, _)) = reader.ids.find(id.as_u128()) else {
+    let mut found = Ok(None);
+    let point = reader.point();
+    point.with_row_of(RowKind::Relation, id.as_u128(), |table, row| {
+        found = record(reader, row).map(|record| Some((table.number, record, *row.row)));
+    });
+    let Some((number, record, row)) = found? else {
         return Ok(None);
     };
-    let tables = &reader.view.tables;
-    let collective = crate::format::collective_of(at.collective);
-    let (Some(table), Some(experiences)) = (tables.get(at.collective), tables.get(collective))
-    else {
+    let Some(experiences) = reader.view.tables.get(collective_of(number)) else {
         return Ok(None);
     };
-    if table.kind() != RowKind::Relation {
-        return Ok(None);
-    }
-    let rows = table.rows(reader.lsn());
-    let Some(row) = rows.visible(at.row) else {
-        return Ok(None);
-    };
-    let record = record(reader, &row)?;
     let experiences = experiences.rows(reader.lsn());
     let there = |row| is_there(reader, &experiences, row);
     let both = there(record.source.row) && there(record.target.row);
@@ -71,7 +65,7 @@ pub fn page(
         };
         let both = is_there(reader, &rows, record.source.row)
             && is_there(reader, &rows, record.target.row);
-        Ok(both.then(|| assemble(row, record)))
+        Ok(both.then(|| assemble(row.row, record)))
     })
 }
 
@@ -253,18 +247,14 @@ struct Around<'a> {
 impl<'a> Around<'a> {
     /// The collective of an experience and its row; `None` where no relation was ever stored there.
     fn new(reader: &'a Reader, id: ExperienceId) -> Result<Option<(Self, u32)>> {
-        let not_found = || PulseDBError::not_found(EntityKind::Experience, id);
-        let (at, _) = reader.ids.find(id.as_u128()).ok_or_else(not_found)?;
-        let experiences = reader
-            .view
-            .tables
-            .get(at.collective)
-            .filter(|table| table.kind() == RowKind::Experience)
-            .ok_or_else(not_found)?;
+        let mut found = (0, 0);
+        let point = reader.point();
+        point.with_row(id, |table, row| found = (table.number, row.number))?;
+        let (number, row) = found;
+        let experiences = reader.view.tables.get(number);
+        let experiences =
+            experiences.ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))?;
         let rows = experiences.rows(reader.lsn());
-        if !is_there(reader, &rows, at.row) {
-            return Err(not_found());
-        }
         let relations = experiences.of_kind(RowKind::Relation);
         Ok(relations.map(|relations| {
             let around = Self {
@@ -273,7 +263,7 @@ impl<'a> Around<'a> {
                 rows,
                 relations: relations.rows(reader.lsn()),
             };
-            (around, at.row)
+            (around, row)
         }))
     }
 }
@@ -288,7 +278,7 @@ fn is_there(reader: &Reader, experiences: &Rows, row: u32) -> bool {
 fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<ExperienceRelation> {
     if step.edge.has_metadata {
         let record = record(reader, &step.relation)?;
-        return Ok(assemble(&step.relation, record));
+        return Ok(assemble(step.relation.row, record));
     }
     let other = ExperienceId::from_u128(step.other.row.id);
     let (source_id, target_id) = if step.edge.outgoing {
@@ -314,14 +304,14 @@ fn record(reader: &Reader, row: &Visited<'_>) -> Result<RelationRecord> {
     RelationRecord::decode(payload).map_err(|error| body::undecodable(segments, row, &error))
 }
 
-fn assemble(row: &Visited<'_>, record: RelationRecord) -> ExperienceRelation {
+fn assemble(row: &Row, record: RelationRecord) -> ExperienceRelation {
     ExperienceRelation {
-        id: RelationId::from_u128(row.row.id),
+        id: RelationId::from_u128(row.id),
         source_id: ExperienceId::from_u128(record.source.id),
         target_id: ExperienceId::from_u128(record.target.id),
         relation_type: record.relation_type,
         strength: record.strength,
         metadata: record.metadata,
-        created_at: row.row.time,
+        created_at: row.time,
     }
 }

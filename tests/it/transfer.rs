@@ -271,6 +271,7 @@ fn insights_and_relations_come_along() {
         assert_eq!((again.created, again.changed, again.unchanged), (0, 0, 15));
         let page = Page::default();
         let relations = other.list_relations(team, page).await.unwrap().items;
+        let held = other.snapshot().await.unwrap();
         other.delete_relation(relations[0].id).await.unwrap();
         other.delete_insight(insights[3]).await.unwrap();
         // One that says the same under another id is there, too.
@@ -280,6 +281,11 @@ fn insights_and_relations_come_along() {
         other.store_relation(twin).await.unwrap();
         let again = merge(&other, &exported).await;
         assert_eq!((again.created, again.changed, again.unchanged), (2, 0, 13));
+        // Who looks at what there was before sees those that had these ids then.
+        let then = held.get_relation(relations[0].id).await.unwrap();
+        assert_eq!(then.as_ref(), Some(&relations[0]));
+        assert!(held.get_insight(insights[3]).await.unwrap().is_some());
+        drop(held);
         assert_clean(&other).await;
         other.close().await.unwrap();
         let other = other_world.open().await;
