@@ -8,7 +8,9 @@
     reason = "these tests make files of their own"
 )]
 
-use pulsedb::{Builtin, Embedder, Priority};
+use std::sync::Arc;
+
+use pulsedb::{Builtin, Config, ContextRequest, Embedder, NewExperience, Priority, PulseDB};
 
 const TEXTS: &str = include_str!("../reference/texts.json");
 const VECTORS: &[u8] = include_bytes!("../reference/vectors.f32");
@@ -144,4 +146,38 @@ async fn missing_model_is_an_error_of_the_first_text_and_heals() {
         "{error}"
     );
     assert_eq!(builtin.identity(), None);
+}
+
+/// A budget is spent in the tokens of the model, all of a text, also what it does not look at.
+#[tokio::test]
+async fn contexts_count_the_tokens_of_the_model() {
+    let model = builtin().await;
+    assert_eq!(model.count_tokens("hello world"), Some(4));
+    let long = "hello ".repeat(400);
+    assert_eq!(model.count_tokens(&long), Some(402));
+    assert_eq!(Builtin::new(None, 1).count_tokens("not loaded"), None);
+
+    let dir = tempfile::tempdir().unwrap();
+    let db = PulseDB::open_with_embedder(dir.path(), Config::default(), Arc::new(model));
+    let db = db.await.unwrap();
+    let team = db.create_collective("team").await.unwrap();
+    for text in ["hello world", long.as_str()] {
+        let new = NewExperience::new(team, "agent", text);
+        db.record_experience(new).await.unwrap();
+    }
+    let asked = |max_tokens| ContextRequest {
+        max_tokens: Some(max_tokens),
+        collapse_above: None,
+        max_recent: 0,
+        ..ContextRequest::about_text(team, "hello world")
+    };
+    let context = db.get_context_candidates(asked(406)).await.unwrap();
+    assert_eq!((context.similar.len(), context.tokens), (2, 406));
+    assert_eq!(context.similar[0].experience.content, "hello world");
+    let context = db.get_context_candidates(asked(405)).await.unwrap();
+    assert_eq!(
+        (context.similar.len(), context.tokens, context.left_out),
+        (1, 4, 1)
+    );
+    db.close().await.unwrap();
 }

@@ -12,7 +12,7 @@ impl Transaction {
     /// Creates a collective of the configured dimension and decay. The id is final.
     ///
     /// # Errors
-    /// [`PulseDBError::Validation`] unless the name has 1–255 characters.
+    /// [`PulseDBError::Validation`](crate::PulseDBError::Validation) unless the name has 1–255 characters.
     pub async fn create_collective(&mut self, name: &str) -> Result<CollectiveId> {
         self.make_collective(name, None)
     }
@@ -20,7 +20,7 @@ impl Transaction {
     /// Creates a collective that belongs to `owner`.
     ///
     /// # Errors
-    /// [`PulseDBError::Validation`] unless name and owner have 1–255 and 1–256 characters.
+    /// [`PulseDBError::Validation`](crate::PulseDBError::Validation) unless name and owner have 1–255 and 1–256 characters.
     pub async fn create_collective_with_owner(
         &mut self,
         name: &str,
@@ -44,7 +44,7 @@ impl Transaction {
     /// Changes how energy fades in a collective.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn set_decay_config(&mut self, id: CollectiveId, decay: DecayConfig) -> Result<()> {
         validate::decay(&decay)?;
         let mut changed = self.definition(id)?;
@@ -60,7 +60,7 @@ impl Transaction {
     /// Deletes a collective with everything that is in it at the commit.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn delete_collective(&mut self, id: CollectiveId) -> Result<()> {
         self.definition(id)?;
         self.make_room(1, 0)?;

@@ -25,7 +25,7 @@ impl Transaction {
     /// recorded and the id of the first is answered.
     ///
     /// # Errors
-    /// As [`PulseDB::record_experience`], and [`PulseDBError::Validation`] where the transaction would become
+    /// As [`PulseDB::record_experience`](crate::PulseDB::record_experience), and [`PulseDBError::Validation`] where the transaction would become
     /// too large.
     pub async fn record_experience(&mut self, new: NewExperience) -> Result<ExperienceId> {
         let ids = self.record_experiences(vec![new]).await?;
