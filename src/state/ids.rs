@@ -123,8 +123,29 @@ impl IdIndex {
                 .retain(|row| collective_of(row.collective) != collective);
         }
         self.former.lock().retain(|_, rows| {
-            rows.retain(|row| row.collective != collective);
+            rows.retain(|row| collective_of(row.collective) != collective);
             !rows.is_empty()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::RowKind;
+
+    #[test]
+    fn a_collective_takes_the_former_rows_of_all_its_tables_along() {
+        let ids = IdIndex::default();
+        let at = |collective, row| RowRef { collective, row };
+        for (id, collective) in [(1, 7), (2, RowKind::Relation.table(7)), (3, 8)] {
+            ids.insert(id, at(collective, 0), Place::NOWHERE);
+            ids.insert(id, at(collective, 1), Place::NOWHERE);
+            assert_eq!(ids.former(id), [at(collective, 0)]);
+        }
+        ids.remove_collective(7);
+        assert!(ids.former(1).is_empty());
+        assert!(ids.former(2).is_empty());
+        assert_eq!(ids.former(3), [at(8, 0)]);
     }
 }
