@@ -11,7 +11,7 @@ use std::{
 use futures_core::Stream;
 
 use crate::{
-    db::{PulseDB, collectives::unexpected},
+    db::{CHANGE_BYTES, PulseDB, collectives::unexpected},
     edge::pieces::Pieces,
     embed::Priority,
     error::{PulseDBError, Result},
@@ -261,8 +261,6 @@ impl PulseDB {
             let bytes = relation.metadata.as_ref().map_or(0, String::len);
             (Change::ImportRelation(Box::new(relation)), bytes)
         });
-        /// As every change takes beside its bytes.
-        const CHANGE_BYTES: usize = 256;
         let limit = COMMIT_BYTES.min(self.config().max_commit_bytes);
         let (mut changes, mut bytes) = (Vec::new(), 0);
         for (change, more) in with_vectors.chain(relations) {

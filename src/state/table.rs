@@ -78,10 +78,18 @@ impl Table {
     /// An empty table.
     #[must_use]
     pub fn new(number: u32, definition: &Collective) -> Self {
+        Self::empty(
+            number,
+            definition.id.as_u128(),
+            definition.embedding_dimension,
+        )
+    }
+
+    fn empty(number: u32, id: u128, dimension: u16) -> Self {
         Self {
             number,
-            id: definition.id.as_u128(),
-            dimension: definition.embedding_dimension,
+            id,
+            dimension,
             agents: Names::default(),
             definition: Chain::default(),
             chunks: Swap::new(Some(Arc::new(Vec::new()))),
@@ -90,7 +98,7 @@ impl Table {
             orders: Orders::default(),
             changed_at: AtomicU64::new(0),
             filter_index: Mutex::default(),
-            vectors: VectorIndex::new(definition.embedding_dimension),
+            vectors: VectorIndex::new(dimension),
             adjacency: Adjacency::default(),
             relations: OnceLock::new(),
             insights: OnceLock::new(),

@@ -539,11 +539,16 @@ impl Step<'_> {
     }
 
     fn present(&mut self, id: ExperienceId) -> Result<Present> {
-        self.pending
-            .present(id.as_u128(), self.applier)
-            .filter(|present| RowKind::of_table(present.at.collective) == RowKind::Experience)
+        self.present_of(RowKind::Experience, id.as_u128())
             .filter(|present| !present.values.expired(self.sequencer.last_time))
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
+    }
+
+    /// The row that has this id now, if it is one of this kind.
+    fn present_of(&mut self, kind: RowKind, id: u128) -> Option<Present> {
+        self.pending
+            .present(id, self.applier)
+            .filter(|present| RowKind::of_table(present.at.collective) == kind)
     }
 
     fn collective(&mut self, id: CollectiveId) -> Result<(u32, Arc<Collective>)> {

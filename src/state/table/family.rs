@@ -3,10 +3,7 @@
 //! Those of its relations and insights belong to that of its experiences, and are made when the first of
 //! their rows is stored.
 
-use super::{
-    Activities, Adjacency, Arc, AtomicU32, AtomicU64, Chain, Checkpoint, CheckpointCollective,
-    Mutex, Names, OnceLock, Orders, RowKind, Swap, Table, VectorIndex, expiry,
-};
+use super::{Arc, Checkpoint, CheckpointCollective, RowKind, Table};
 
 impl Table {
     /// An empty table with rows of another kind, in the same collective.
@@ -15,26 +12,9 @@ impl Table {
             RowKind::Experience | RowKind::Insight => self.dimension,
             RowKind::Relation => 0,
         };
-        Self {
-            number: kind.table(self.number),
-            id: self.id,
-            dimension,
-            agents: Names::default(),
-            definition: Chain::default(),
-            chunks: Swap::new(Some(Arc::new(Vec::new()))),
-            rows: AtomicU32::new(0),
-            horizon: AtomicU64::new(self.horizon().get()),
-            filter_index: Mutex::default(),
-            vectors: VectorIndex::new(dimension),
-            content_index: Mutex::default(),
-            next_expiry: AtomicU64::new(expiry::NEVER),
-            orders: Orders::default(),
-            changed_at: AtomicU64::new(0),
-            activities: Activities::default(),
-            adjacency: Adjacency::default(),
-            relations: OnceLock::new(),
-            insights: OnceLock::new(),
-        }
+        let table = Self::empty(kind.table(self.number), self.id, dimension);
+        table.note_horizon(self.horizon());
+        table
     }
 
     /// What its rows are.

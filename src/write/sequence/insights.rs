@@ -57,9 +57,7 @@ impl Step<'_> {
 
     pub(super) fn delete_insight(&mut self, id: InsightId) -> Result<Reply> {
         let present = self
-            .pending
-            .present(id.as_u128(), self.applier)
-            .filter(|present| RowKind::of_table(present.at.collective) == RowKind::Insight)
+            .present_of(RowKind::Insight, id.as_u128())
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Insight, id))?;
         self.push_tombstone(RecordKind::InsightDeleted, present.at, id.as_u128());
         Ok(Reply::Done)

@@ -112,9 +112,7 @@ impl Step<'_> {
 
     pub(super) fn delete_relation(&mut self, id: RelationId) -> Result<Reply> {
         let present = self
-            .pending
-            .present(id.as_u128(), self.applier)
-            .filter(|present| RowKind::of_table(present.at.collective) == RowKind::Relation)
+            .present_of(RowKind::Relation, id.as_u128())
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Relation, id))?;
         self.push_tombstone(RecordKind::RelationDeleted, present.at, id.as_u128());
         Ok(Reply::Done)
