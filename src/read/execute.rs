@@ -264,6 +264,9 @@ impl<'a> Search<'a> {
                 return Ok(false);
             }
             pass.codes_compared += found.len() as u64;
+            for near in &found {
+                self.rows.prefetch(near.row);
+            }
             let before = sieve.checked();
             let mut counted = 0;
             for near in &found {

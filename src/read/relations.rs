@@ -76,13 +76,12 @@ struct Step<'r> {
     other: Visited<'r>,
 }
 
-/// The relations of an experience that pass the filter, oldest first.
+/// Those of the edges at an experience that pass the filter and lead somewhere, in their order.
 fn steps<'r>(
     around: &'r Around<'_>,
-    row: u32,
+    edges: Vec<Edge>,
     filter: &RelationFilter,
 ) -> impl Iterator<Item = Step<'r>> {
-    let edges = around.experiences.adjacency.edges(row);
     for edge in &edges {
         around.relations.prefetch(edge.relation);
         around.rows.prefetch(edge.other);
@@ -118,16 +117,13 @@ pub fn related(
     id: ExperienceId,
     filter: &RelationFilter,
 ) -> Result<Vec<RelatedExperience>> {
-    let mut found = Vec::new();
     each(reader, id, filter, |around, step, relation| {
         let experience = reader.assemble(around.experiences, &step.other)?;
-        found.extend(experience.map(|experience| RelatedExperience {
+        Ok(experience.map(|experience| RelatedExperience {
             relation,
             experience,
-        }));
-        Ok(())
-    })?;
-    Ok(found)
+        }))
+    })
 }
 
 /// The relations of an experience that pass the filter.
@@ -139,31 +135,28 @@ pub fn relations(
     id: ExperienceId,
     filter: &RelationFilter,
 ) -> Result<Vec<ExperienceRelation>> {
-    let mut found = Vec::new();
-    each(reader, id, filter, |_, _, relation| {
-        found.push(relation);
-        Ok(())
-    })?;
-    Ok(found)
+    each(reader, id, filter, |_, _, relation| Ok(Some(relation)))
 }
 
-fn each(
+/// What `make` makes of the relations of an experience that pass the filter, oldest first.
+fn each<T>(
     reader: &Reader,
     id: ExperienceId,
     filter: &RelationFilter,
-    mut look: impl FnMut(&Around<'_>, &Step<'_>, ExperienceRelation) -> Result<()>,
-) -> Result<()> {
+    mut make: impl FnMut(&Around<'_>, &Step<'_>, ExperienceRelation) -> Result<Option<T>>,
+) -> Result<Vec<T>> {
     check(filter)?;
     let Some((around, row)) = Around::new(reader, id)? else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let steps = steps(&around, row, filter).collect::<Vec<_>>();
-    for step in steps.into_iter().take(filter.limit) {
+    let edges = around.experiences.adjacency.edges(row);
+    let mut made = Vec::with_capacity(edges.len().min(filter.limit));
+    for step in steps(&around, edges, filter).take(filter.limit) {
         if let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))? {
-            look(&around, &step, relation)?;
+            made.extend(make(&around, &step, relation)?);
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// The experiences within `depth` relations of this one, whichever way they lead, nearest first.
@@ -197,7 +190,8 @@ pub fn neighbourhood(
         if distance == depth {
             break;
         }
-        for step in steps(&around, row, &filter) {
+        let edges = around.experiences.adjacency.edges(row);
+        for step in steps(&around, edges, &filter) {
             if !seen.insert(step.edge.other) {
                 continue;
             }

@@ -200,10 +200,10 @@ impl QueryCode {
         &self.codes
     }
 
-    /// What one step of the code stands for.
-    #[cfg(test)]
-    pub fn unit(&self) -> f32 {
-        self.measure.unit
+    /// What belongs to the code.
+    #[must_use]
+    pub const fn measure(&self) -> Measure {
+        self.measure
     }
 
     /// Similarity to a row as far as the codes tell: its middle and how far it may be off.

@@ -77,7 +77,7 @@ fn a_walk_finds_what_the_library_would() {
             ours += right(&rows);
             let mut encoder = Encoder::new(GraphParams {
                 unit: if element == VectorElement::I8 {
-                    asked(query).unit()
+                    asked(query).measure().unit
                 } else {
                     1.0
                 },
