@@ -93,7 +93,7 @@ impl PulseDB {
             return Err(unexpected(&Reply::Done));
         };
         let bytes = embedded.bytes();
-        let change = Change::Supersede(old, Box::new(embedded));
+        let change = Change::Supersede(old, Box::new(embedded), None);
         match self.commit_one(change, bytes).await? {
             Reply::Experience(id) => Ok(id),
             other => Err(unexpected(&other)),

@@ -65,10 +65,12 @@ impl Committer {
         };
         let create = Change::CreateCollective {
             id: None,
-            name: "team".into(),
-            owner: None,
-            dimension: 2,
-            decay: DecayConfig::default(),
+            new: NewCollective {
+                name: "team".into(),
+                owner: None,
+                dimension: 2,
+                decay: DecayConfig::default(),
+            },
             reuse_named: false,
         };
         let answers = committer.commit(vec![vec![create]]);
