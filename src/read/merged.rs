@@ -117,13 +117,15 @@ pub fn experiences(
     collective: CollectiveId,
     filter: &SearchFilter,
 ) -> impl Iterator<Item = Result<(Experience, f32)>> {
-    overlay.experiences(collective).filter_map(move |(id, own)| {
-        let whole = shown(reader, id, own).transpose()?;
-        let passes = |whole: &Experience| admits(filter, whole);
-        whole
-            .map(|whole| passes(&whole).then_some((whole, own.inverse_norm)))
-            .transpose()
-    })
+    overlay
+        .experiences(collective)
+        .filter_map(move |(id, own)| {
+            let whole = shown(reader, id, own).transpose()?;
+            let passes = |whole: &Experience| admits(filter, whole);
+            whole
+                .map(|whole| passes(&whole).then_some((whole, own.inverse_norm)))
+                .transpose()
+        })
 }
 
 /// Its own version of an experience, unless that has expired or is damaged.

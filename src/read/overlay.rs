@@ -198,10 +198,7 @@ impl Overlay {
     }
 
     /// Its own relations in a collective, by id. Ends of them may be gone.
-    pub fn relations(
-        &self,
-        collective: CollectiveId,
-    ) -> impl Iterator<Item = &ExperienceRelation> {
+    pub fn relations(&self, collective: CollectiveId) -> impl Iterator<Item = &ExperienceRelation> {
         let all = self.relations.values();
         all.filter(move |(home, _)| *home == collective)
             .map(|(_, relation)| &**relation)

@@ -9,8 +9,8 @@ use crate::{
     format::RowKind,
     log::SegmentSet,
     model::{
-        Collective, CollectiveId, DecayConfig, EntityKind, Experience, ExperienceId, InstanceId, Lsn,
-        Timestamp,
+        Collective, CollectiveId, DecayConfig, EntityKind, Experience, ExperienceId, InstanceId,
+        Lsn, Timestamp,
     },
     read::{
         filter::Compiled,

@@ -93,12 +93,15 @@ pub fn page(
     let own = overlay
         .relations(collective)
         .filter(|relation| has_both_ends(reader, relation));
-    merged::page(page, from_rows, own.map(|own| Ok(own.clone())), |relation| {
-        PageCursor {
+    merged::page(
+        page,
+        from_rows,
+        own.map(|own| Ok(own.clone())),
+        |relation| PageCursor {
             timestamp: relation.created_at,
             id: ExperienceId::from_u128(relation.id.as_u128()),
-        }
-    })
+        },
+    )
 }
 
 /// An experience, and its row, unless a transaction has recorded it.
@@ -167,7 +170,9 @@ pub fn between(reader: &Reader, new: &NewRelation) -> Result<Option<RelationId>>
         types: vec![new.relation_type],
         ..RelationFilter::default()
     };
-    let known = around.steps(from, &filter).find(|step| step.other.id == to.id);
+    let known = around
+        .steps(from, &filter)
+        .find(|step| step.other.id == to.id);
     Ok(known.map(|step| step.link.id()))
 }
 
@@ -361,7 +366,11 @@ impl<'a> Around<'a> {
                 if !passes(filter, outgoing, own.relation_type, own.strength) {
                     return None;
                 }
-                let id = if outgoing { own.target_id } else { own.source_id };
+                let id = if outgoing {
+                    own.target_id
+                } else {
+                    own.source_id
+                };
                 let (_, row) = self.reader.locate(id).ok()?;
                 Some(Step {
                     link: Link::Own(own),

@@ -12,7 +12,10 @@ pub fn relation_leads_elsewhere(new: &NewRelation) -> PulseDBError {
     PulseDBError::validation(
         "target_id",
         new.target_id,
-        format!("it must be in the collective of the source {}", new.source_id),
+        format!(
+            "it must be in the collective of the source {}",
+            new.source_id
+        ),
     )
 }
 

@@ -326,9 +326,7 @@ impl Step<'_> {
         new: NewCollective,
         reuse_named: bool,
     ) -> Result<Reply> {
-        if reuse_named
-            && let Some(known) = self.pending.named_collective(&new.name, self.applier)
-        {
+        if reuse_named && let Some(known) = self.pending.named_collective(&new.name, self.applier) {
             return Ok(Reply::Collective(known.id));
         }
         let number = self.pending.next_collective(self.applier);

@@ -11,7 +11,7 @@ use crate::{
     write::{
         draft::Draft,
         pending::Present,
-        request::{Answer, Change, Request},
+        request::{Answer, Change, NewCollective, Request},
         sequence::{Sequencer, TraitsSource},
     },
 };

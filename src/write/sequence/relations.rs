@@ -26,7 +26,9 @@ impl Step<'_> {
         let id = id.map(RelationId::as_u128);
         match self.relation(new, (id, None))? {
             Ok(id) => Ok(Reply::Relation(id)),
-            Err(known) => Err(refusal::relation_said_already(RelationId::from_u128(known.row.id))),
+            Err(known) => Err(refusal::relation_said_already(RelationId::from_u128(
+                known.row.id,
+            ))),
         }
     }
 
