@@ -277,7 +277,7 @@ impl Transaction {
 /// An experience that is about to be recorded.
 pub(super) struct Staged {
     pub(super) id: ExperienceId,
-    own: OwnExperience,
+    pub(super) own: OwnExperience,
     pub(super) embedded: Embedded,
     /// Whether it was the first vector of its collective when it was staged.
     stamps: bool,

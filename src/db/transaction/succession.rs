@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     db::{CHANGE_BYTES, collectives::unexpected},
-    error::Result,
-    model::{ExperienceId, NewExperience, NewRelation, RelationId, RelationType},
+    error::{PulseDBError, Result},
+    model::{EntityKind, ExperienceId, NewExperience, NewRelation, RelationId, RelationType},
     write::{
         draft::Draft,
         refusal,
@@ -30,7 +30,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`PulseDB::supersede_experience`](crate::PulseDB::supersede_experience), and
-    /// [`PulseDBError::Validation`](crate::PulseDBError::Validation) where the transaction would become too
+    /// [`PulseDBError::Validation`] where the transaction would become too
     /// large.
     pub async fn supersede_experience(
         &mut self,
@@ -51,6 +51,10 @@ impl Transaction {
             return Err(refusal::superseded_elsewhere(old, collective));
         }
         let now = self.now();
+        if staged.own.values.expired(now) {
+            // Nothing is related to what is not there.
+            return Err(PulseDBError::not_found(EntityKind::Experience, staged.id));
+        }
         let (mut ends, mut bytes) = (false, staged.bytes);
         if let Some(traits) = &mut before.traits
             && revision::end_validity(traits, now, old)?

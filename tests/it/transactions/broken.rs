@@ -1,5 +1,7 @@
 //! Is a transaction there as a whole or not at all, wherever its commit is broken?
 
+use std::time::Duration;
+
 use pulsedb::{
     DecayConfig, ExperienceUpdate, NewRelation, Page, PulseDB, RelationType, Result, SyncMode,
     sim::{FaultKind, SimVfs, Survival},
@@ -126,6 +128,8 @@ fn a_crash_at_any_operation_leaves_all_of_it_or_nothing() {
         first.config.sync_mode = mode;
         first.config.segment_pool = 0;
         run(prepared(&first));
+        // Ids of another millisecond: what is there comes before what is new.
+        first.env.advance(Duration::from_secs(1));
         let path = first.path.clone();
         let at = |vfs: SimVfs| World {
             path: path.clone(),
