@@ -6,8 +6,11 @@ use crate::{
     edge::block_on::block_on,
     error::Result,
     model::{
-        Collective, CollectiveId, Cursor, DecayConfig, Experience, ExperienceId, ExperienceUpdate,
-        NewExperience, Page, PageResult, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
+        Collective, CollectiveId, Cursor, DecayConfig, DerivedInsight, Experience, ExperienceId,
+        ExperienceRelation, ExperienceUpdate, InsightFilter, InsightHit, InsightId, Neighbour,
+        NewExperience, NewInsight, NewRelation, Page, PageResult, RelatedExperience,
+        RelationDirection, RelationFilter, RelationId, RelationType, SearchFilter, SearchHit,
+        SearchOptions, Timestamp, UserId,
     },
 };
 
@@ -129,4 +132,36 @@ waiting! {
         options: SearchOptions
     ) -> Vec<Vec<SearchHit>>;
     search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
+    supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
+    store_relation(new: NewRelation) -> RelationId;
+    get_relation(id: RelationId) -> Option<ExperienceRelation>;
+    delete_relation(id: RelationId) -> ();
+    get_related_experiences(
+        id: ExperienceId,
+        direction: RelationDirection
+    ) -> Vec<RelatedExperience>;
+    get_related_experiences_filtered(
+        id: ExperienceId,
+        filter: RelationFilter
+    ) -> Vec<RelatedExperience>;
+    get_relations(id: ExperienceId, filter: RelationFilter) -> Vec<ExperienceRelation>;
+    list_relations(collective: CollectiveId, page: Page) -> PageResult<ExperienceRelation>;
+    neighbourhood(id: ExperienceId, depth: usize, types: Vec<RelationType>) -> Vec<Neighbour>;
+    store_insight(new: NewInsight) -> InsightId;
+    get_insight(id: InsightId) -> Option<DerivedInsight>;
+    get_insights(collective: CollectiveId, query: &[f32], k: usize) -> Vec<InsightHit>;
+    get_insights_filtered(
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    get_insights_by_text(
+        collective: CollectiveId,
+        query: &str,
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    list_insights(collective: CollectiveId, page: Page) -> PageResult<DerivedInsight>;
+    delete_insight(id: InsightId) -> ();
 }

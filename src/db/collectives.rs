@@ -7,7 +7,7 @@ use crate::{
     read::stats,
     sync::Arc,
     write::{
-        request::{Change, Reply},
+        request::{Change, NewCollective, Reply},
         validate,
     },
 };
@@ -113,22 +113,33 @@ impl PulseDB {
         owner: Option<UserId>,
         reuse_named: bool,
     ) -> Result<CollectiveId> {
-        let config = self.config();
-        let dimension = config.embedding_dimension.get();
-        validate::collective(name, owner.as_ref().map(UserId::as_str), dimension)?;
-        validate::decay(&config.decay)?;
         let change = Change::CreateCollective {
             id: None,
-            name: name.to_owned(),
-            owner,
-            dimension: dimension as u16,
-            decay: config.decay.clone(),
+            new: self.new_collective(name, owner)?,
             reuse_named,
         };
         match self.commit_one(change, name.len()).await? {
             Reply::Collective(id) => Ok(id),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// A collective of the configured dimension and decay.
+    pub(super) fn new_collective(
+        &self,
+        name: &str,
+        owner: Option<UserId>,
+    ) -> Result<NewCollective> {
+        let config = self.config();
+        let dimension = config.embedding_dimension.get();
+        validate::collective(name, owner.as_ref().map(UserId::as_str), dimension)?;
+        validate::decay(&config.decay)?;
+        Ok(NewCollective {
+            name: name.to_owned(),
+            owner,
+            dimension: dimension as u16,
+            decay: config.decay.clone(),
+        })
     }
 }
 

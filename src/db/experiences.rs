@@ -80,9 +80,9 @@ impl PulseDB {
     /// ```
     ///
     /// # Errors
-    /// As [`PulseDB::record_experience`]; [`PulseDBError::NotFound`] for `old`,
-    /// [`PulseDBError::Conflict`] where it is in another collective, [`PulseDBError::Validation`] where its
-    /// validity has not begun yet.
+    /// As [`PulseDB::record_experience`]; [`PulseDBError::NotFound`] for `old`, and for the new one where it
+    /// has expired already, [`PulseDBError::Conflict`] where `old` is in another collective,
+    /// [`PulseDBError::Validation`] where its validity has not begun yet.
     pub async fn supersede_experience(
         &self,
         old: ExperienceId,
@@ -93,7 +93,7 @@ impl PulseDB {
             return Err(unexpected(&Reply::Done));
         };
         let bytes = embedded.bytes();
-        let change = Change::Supersede(old, Box::new(embedded));
+        let change = Change::Supersede(old, Box::new(embedded), None);
         match self.commit_one(change, bytes).await? {
             Reply::Experience(id) => Ok(id),
             other => Err(unexpected(&other)),

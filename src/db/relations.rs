@@ -55,7 +55,7 @@ impl PulseDB {
         validate::relation(&new)?;
         let bytes = new.metadata.as_ref().map_or(0, String::len);
         match self
-            .commit_one(Change::Relate(Box::new(new)), bytes)
+            .commit_one(Change::Relate(None, Box::new(new)), bytes)
             .await?
         {
             Reply::Relation(id) => Ok(id),

@@ -8,15 +8,19 @@
 
 mod collectives;
 mod experiences;
+mod insights;
 mod reads;
+mod relations;
+mod succession;
 
 use crate::{
     db::{CHANGE_BYTES, PulseDB},
     error::{PulseDBError, Result},
+    format::{BodyView, DecodeError},
     model::{Collective, Cursor, Timestamp, UserId},
     read::overlay::Overlay,
     sync::Arc,
-    write::{guard::Guard, identity::IdSource, request::Change},
+    write::{draft::Embedded, guard::Guard, identity::IdSource, request::Change},
 };
 
 /// What one thing that was seen counts towards `Config::max_commit_bytes`: it takes less memory, but the
@@ -33,13 +37,19 @@ const SEEN_BYTES: usize = 128;
 /// [`Transaction::commit`] for a loop. What is seen:
 ///
 /// * by reading or changing one experience: that experience, also where there is none;
-/// * by a list or a search: everything in its collective;
+/// * by reading or deleting one relation: that relation, also where there is none, and both of its ends;
+/// * by reading one insight: that insight, also where there is none, and what it was derived from; by
+///   deleting one: that insight;
+/// * by a list or a search, and by following the relations of an experience: everything in the
+///   collective;
 /// * by reading or changing the definition of a collective: that definition;
 /// * by listing collectives: which there are, and their definitions;
-/// * by recording: nothing, so that transactions which only record never conflict (except over an
-///   idempotency key).
+/// * by recording an experience, and by storing a relation or an insight: nothing, so that transactions
+///   which only do that never conflict, except over an idempotency key, over a relation that says the
+///   same, and where what is related or derived from is gone by then.
 ///
-/// A batch of different changes is a transaction that reads nothing.
+/// A batch of different changes is a transaction that reads nothing. Activities are what agents do now, and
+/// not part of transactions: nobody decides anything by them that has to stay so until a commit.
 ///
 /// Times: expiry and energy are as of the beginning. What it has written shows that time too; the
 /// commit gives it the time of the commit. The ids that it answers are final.
@@ -228,6 +238,27 @@ impl Transaction {
         Ok(())
     }
 
+    /// An id that it makes itself, so that later changes can name it.
+    fn next_id(&mut self) -> u128 {
+        let env = self.db.engine().env.as_ref();
+        self.ids.next(self.guard.now(), env)
+    }
+
+    /// What the embedder stamps into a collective, if this is its first vector.
+    fn entering(&self, embedded: &Embedded) -> Result<Option<Collective>> {
+        let definition = self.db.reader()?.collective(embedded.collective)?;
+        embedded.enter(&definition)
+    }
+
+    /// Stamps it, unless another one has meanwhile.
+    fn enter(&mut self, embedded: &Embedded) -> Result<()> {
+        if let Some(stamped) = self.entering(embedded)? {
+            self.bytes += stamp_bytes(&stamped);
+            self.note(|overlay| overlay.redefine(stamped));
+        }
+        Ok(())
+    }
+
     /// Adds a change that there is room for.
     fn write(&mut self, change: Change, bytes: usize, note: impl FnOnce(&mut Overlay)) {
         self.changes.push(change);
@@ -242,6 +273,21 @@ impl Transaction {
             note(Arc::make_mut(reader.overlay.get_or_insert_default()));
         }
     }
+}
+
+/// What was encoded, as it will be read.
+fn decoded<T>(
+    embedded: &Embedded,
+    read: impl FnOnce(&BodyView<'_>) -> std::result::Result<T, DecodeError>,
+) -> Result<T> {
+    BodyView::parse(embedded.dimension, &embedded.payload)
+        .and_then(|body| read(&body))
+        .map_err(|error| PulseDBError::conflict(error.to_string()))
+}
+
+/// What a stamped definition takes: it is a record that no change stands for.
+fn stamp_bytes(stamped: &Collective) -> usize {
+    CHANGE_BYTES + definition_bytes(stamped)
 }
 
 /// What the texts of a definition take in the log.

@@ -21,19 +21,19 @@ impl PulseDB {
         let committer = engine.committer()?;
         let reader = self.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
-        let mut full: Vec<Arc<Table>> = Vec::new();
+        let mut growing: Vec<Arc<Table>> = Vec::new();
         for mut draft in batch {
             let table = reader.table(draft.collective())?;
             let grows = table.of_kind(draft.row_kind()).unwrap_or(table);
             let known = |other: &Arc<Table>| other.number == grows.number;
-            if !engine.indexing.has_room(grows) && !full.iter().any(known) {
-                full.push(Arc::clone(grows));
+            if !growing.iter().any(known) {
+                growing.push(Arc::clone(grows));
             }
             let vector = draft.take_vector();
             drafts.push((draft, table.dimension, vector));
         }
         drop(reader);
-        for table in full {
+        for table in growing {
             self.wait_for_room(&table).await?;
         }
         let Some(embedder) = &engine.embedder else {
@@ -66,9 +66,9 @@ impl PulseDB {
             check_dimension(embedder.as_ref(), *dimension)?;
         }
         let texts = drafts.iter().map(|(draft, ..)| draft.content().to_owned());
-        let vectors = embedder.embed(texts.collect(), Priority::Ingest).await?;
-        check_count(vectors.len(), drafts.len())?;
-        let identity = Arc::new(identity_of(embedder.as_ref())?);
+        let (vectors, identity) =
+            embedded(embedder.as_ref(), texts.collect(), Priority::Ingest).await?;
+        let identity = Arc::new(identity);
         drafts
             .into_iter()
             .zip(vectors)
@@ -91,24 +91,18 @@ impl PulseDB {
             ));
         };
         check_dimension(embedder.as_ref(), dimension)?;
-        let count = texts.len();
-        let vectors = embedder.embed(texts, priority).await?;
-        check_count(vectors.len(), count)?;
-        Ok((vectors, Arc::new(identity_of(embedder.as_ref())?)))
+        let (vectors, identity) = embedded(embedder.as_ref(), texts, priority).await?;
+        Ok((vectors, Arc::new(identity)))
     }
 
     /// Waits until the index of a collective has room for more vectors.
     pub(super) async fn make_room(&self, collective: CollectiveId) -> Result<()> {
-        let engine = self.engine();
-        let table = Arc::clone(engine.reader()?.table(collective)?);
-        if engine.indexing.has_room(&table) {
-            return Ok(());
-        }
+        let table = Arc::clone(self.engine().reader()?.table(collective)?);
         self.wait_for_room(&table).await
     }
 
-    /// Waits until the index of a collective has room for more vectors. Only recordings wait here:
-    /// nothing in the commit path ever does.
+    /// Waits until the index of a table has room for more vectors, if it has none. Only recordings wait
+    /// here: nothing in the commit path ever does.
     async fn wait_for_room(&self, table: &Table) -> Result<()> {
         let engine = self.engine();
         let timeout = engine.config.write_timeout;
@@ -144,11 +138,8 @@ impl PulseDB {
             ));
         }
         check_dimension(embedder.as_ref(), collective.embedding_dimension)?;
-        let mut vectors = embedder
-            .embed(vec![text.to_owned()], Priority::Query)
-            .await?;
-        check_count(vectors.len(), 1)?;
-        let identity = identity_of(embedder.as_ref())?;
+        let (mut vectors, identity) =
+            embedded(embedder.as_ref(), vec![text.to_owned()], Priority::Query).await?;
         match &collective.embedder {
             Some(stamped) if *stamped != identity => Err(PulseDBError::Embedding(format!(
                 "collective {} holds vectors of {stamped}, this store embeds with {identity}; open \
@@ -162,10 +153,25 @@ impl PulseDB {
     }
 }
 
-fn identity_of(embedder: &dyn Embedder) -> Result<EmbedderIdentity> {
-    embedder.identity().cloned().ok_or_else(|| {
+/// One vector for each text, and whose they are.
+async fn embedded(
+    embedder: &dyn Embedder,
+    texts: Vec<String>,
+    priority: Priority,
+) -> Result<(Vec<Vec<f32>>, EmbedderIdentity)> {
+    let count = texts.len();
+    let vectors = embedder.embed(texts, priority).await?;
+    if vectors.len() != count {
+        return Err(PulseDBError::Embedding(format!(
+            "the embedder answered {} vectors to {count} texts",
+            vectors.len()
+        )));
+    }
+    let identity = embedder.identity().cloned();
+    let identity = identity.ok_or_else(|| {
         PulseDBError::Embedding("the embedder made vectors but has no identity".into())
-    })
+    })?;
+    Ok((vectors, identity))
 }
 
 fn check_dimension(embedder: &dyn Embedder, dimension: u16) -> Result<()> {
@@ -175,14 +181,5 @@ fn check_dimension(embedder: &dyn Embedder, dimension: u16) -> Result<()> {
     Err(PulseDBError::Embedding(format!(
         "the embedder makes {} components, the collective's embeddings have {dimension}",
         embedder.dimension()
-    )))
-}
-
-fn check_count(vectors: usize, texts: usize) -> Result<()> {
-    if vectors == texts {
-        return Ok(());
-    }
-    Err(PulseDBError::Embedding(format!(
-        "the embedder answered {vectors} vectors to {texts} texts"
     )))
 }

@@ -40,9 +40,11 @@ mod checkpoint_tests;
 #[cfg(test)]
 mod examples_tests;
 #[cfg(test)]
+mod file_property_tests;
+#[cfg(test)]
 mod graph_tests;
 #[cfg(test)]
-mod property_tests;
+mod record_property_tests;
 
 pub use activity::{ActivityRecord, decode_activity_end, encode_activity_end};
 #[cfg(test)]

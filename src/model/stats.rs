@@ -21,6 +21,10 @@ pub struct CollectiveStats {
     pub oldest: Option<Timestamp>,
     /// When the newest visible experience was recorded.
     pub newest: Option<Timestamp>,
+    /// Relations that were not deleted. One whose end has expired counts until that is deleted.
+    pub relation_count: u64,
+    /// Insights.
+    pub insight_count: u64,
     /// Graphs of its vector index.
     pub graphs: u64,
     /// Rows behind the newest graph, which every search scans.

@@ -10,8 +10,8 @@ use crate::{
     error::{PulseDBError, Result},
     model::{
         ContextCandidates, ContextExperience, ContextInsight, ContextRequest, ContextScore,
-        DecayConfig, Direction, Experience, ExperienceId, ExperienceRelation, InsightHit, Page,
-        RecallWeights, RelationFilter, SearchHit, SearchOptions, limits::MAX_K,
+        DecayConfig, Experience, ExperienceId, ExperienceRelation, InsightHit, RecallWeights,
+        RelationFilter, SearchHit, SearchOptions, limits::MAX_K,
     },
     read::{
         activities,
@@ -130,22 +130,13 @@ impl Context<'_> {
     }
 
     fn scored(&self, hit: SearchHit) -> ContextExperience {
-        let energy = self.energy(&hit.experience);
+        let energy = self.reader.energy(&hit.experience, &self.decay);
         let score = ContextScore {
             similarity: hit.similarity,
             energy,
             score: hit.score,
         };
         of_experience(hit.experience, score)
-    }
-
-    fn energy(&self, experience: &Experience) -> f32 {
-        self.decay.energy(
-            experience.importance,
-            experience.applications(),
-            experience.last_reinforced,
-            self.reader.now,
-        )
     }
 
     fn insights(&self, vector: &[f32]) -> Result<Vec<ContextInsight>> {
@@ -183,12 +174,7 @@ impl Context<'_> {
         let table = self.reader.table(request.collective_id)?;
         let weights = request.weights.or(self.decay.default_recall_weights);
         self.enough(request.max_recent, |limit| {
-            let page = Page {
-                direction: Direction::Descending,
-                limit,
-                filter: request.filter.clone(),
-                ..Page::default()
-            };
+            let page = list::newest(limit, &request.filter);
             let newest = list::page_of(self.reader, table, &page, &|row| {
                 if shown.contains(&ExperienceId::from_u128(row.row.id)) {
                     return Ok(None);
@@ -197,7 +183,7 @@ impl Context<'_> {
             })?;
             let found = newest.items.into_iter().map(|experience| {
                 let similarity = self.query.similarity_to(&experience.embedding);
-                let energy = self.energy(&experience);
+                let energy = self.reader.energy(&experience, &self.decay);
                 let score = ContextScore {
                     similarity,
                     energy,

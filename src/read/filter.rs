@@ -10,7 +10,10 @@ use roaring::RoaringBitmap;
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    model::{Experience, SearchFilter, Timestamp, holds_at, limits::MAX_FILTER_VALUES},
+    model::{
+        DerivedInsight, Experience, ExperienceKind, SearchFilter, Timestamp, holds_at,
+        limits::MAX_FILTER_VALUES,
+    },
     state::{Table, Visited},
 };
 
@@ -178,8 +181,56 @@ impl<'a> Compiled<'a> {
     }
 }
 
-/// Whether an experience passes a filter that was checked: the same that [`Compiled`] asks of a row.
-pub fn admits(filter: &SearchFilter, experience: &Experience) -> bool {
+/// What filters ask of something that stands in no row.
+pub struct Asked<'a> {
+    kind: ExperienceKind,
+    time: Timestamp,
+    agent: &'a str,
+    archived: bool,
+    importance: f32,
+    confidence: f32,
+    valid: (Option<Timestamp>, Option<Timestamp>),
+    domain: &'a [String],
+    tags: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a Experience> for Asked<'a> {
+    fn from(experience: &'a Experience) -> Self {
+        Self {
+            kind: experience.experience_type.kind(),
+            time: experience.timestamp,
+            agent: experience.source_agent.as_str(),
+            archived: experience.archived,
+            importance: experience.importance,
+            confidence: experience.confidence,
+            valid: (experience.valid_from, experience.valid_to),
+            domain: &experience.domain,
+            tags: &experience.tags,
+        }
+    }
+}
+
+/// As the row of an insight answers.
+impl<'a> From<&'a DerivedInsight> for Asked<'a> {
+    fn from(insight: &'a DerivedInsight) -> Self {
+        static NO_TAGS: BTreeMap<String, String> = BTreeMap::new();
+        Self {
+            kind: ExperienceKind::Generic,
+            time: insight.created_at,
+            agent: "",
+            archived: false,
+            // It has none, and no bound is above this.
+            importance: 1.0,
+            confidence: insight.confidence,
+            valid: (None, None),
+            domain: &insight.domain,
+            tags: &NO_TAGS,
+        }
+    }
+}
+
+/// Whether it passes a filter that was checked: the same that [`Compiled`] asks of a row.
+pub fn admits<'a>(filter: &SearchFilter, asked: impl Into<Asked<'a>>) -> bool {
     // Each field by name, so that a new one is not forgotten here.
     let SearchFilter {
         domains,
@@ -193,17 +244,18 @@ pub fn admits(filter: &SearchFilter, experience: &Experience) -> bool {
         exclude_archived,
         as_of,
     } = filter;
-    let kind = experience.experience_type.kind();
-    let time = experience.timestamp;
-    (experience_types.is_empty() || experience_types.contains(&kind))
-        && since.is_none_or(|since| time >= since)
-        && until.is_none_or(|until| time < until)
-        && (source_agents.is_empty() || source_agents.contains(&experience.source_agent))
-        && !(*exclude_archived && experience.archived)
-        && min_importance.is_none_or(|min| experience.importance >= min)
-        && min_confidence.is_none_or(|min| experience.confidence >= min)
-        && as_of.is_none_or(|at| holds_at(experience.valid_from, experience.valid_to, at))
-        && domain_and_tags(domains, tags_all, &experience.domain, &experience.tags)
+    let it = asked.into();
+    let (from, to) = it.valid;
+    let mut agents = source_agents.iter();
+    (experience_types.is_empty() || experience_types.contains(&it.kind))
+        && since.is_none_or(|since| it.time >= since)
+        && until.is_none_or(|until| it.time < until)
+        && (source_agents.is_empty() || agents.any(|agent| agent.as_str() == it.agent))
+        && !(*exclude_archived && it.archived)
+        && min_importance.is_none_or(|min| it.importance >= min)
+        && min_confidence.is_none_or(|min| it.confidence >= min)
+        && as_of.is_none_or(|at| holds_at(from, to, at))
+        && domain_and_tags(domains, tags_all, it.domain, it.tags)
 }
 
 fn domain_and_tags(

@@ -5,23 +5,42 @@
 
 use crate::{
     error::{PulseDBError, Result},
-    format::RowKind,
+    format::{BodyView, DecodeError, RowKind},
     model::{
         CollectiveId, DerivedInsight, ExperienceId, InsightFilter, InsightHit, InsightId, Page,
-        PageResult, SearchFilter, SearchOptions,
+        PageCursor, PageResult, SearchFilter, SearchOptions, Timestamp,
     },
-    read::{list, reader::Reader, search},
+    read::{filter::admits, list, merged, rank::Candidate, reader::Reader, search},
     state::{Table, Visited, body, replay::HEALED},
+    vector::similarity::Query,
 };
 
 /// The insight with this id, if it is there.
 pub fn insight(reader: &Reader, id: InsightId) -> Result<Option<DerivedInsight>> {
+    Ok(stored(reader, id)?.map(|insight| shown(reader, insight)))
+}
+
+/// The same with all of its sources, also those that are gone.
+pub fn stored(reader: &Reader, id: InsightId) -> Result<Option<DerivedInsight>> {
+    let overlay = reader.overlay.as_ref();
+    if let Some(own) = overlay.and_then(|own| own.insight(id)) {
+        return Ok(Some(own.insight.clone()));
+    }
     let mut found = None;
     let point = reader.point();
     point.with_row_of(RowKind::Insight, id.as_u128(), |table, row| {
-        found = Some(assemble(reader, table, row));
+        if !reader.conceals(table, row) {
+            found = Some(whole(reader, table, row));
+        }
     });
     found.transpose()
+}
+
+/// Without the sources that are gone.
+pub fn shown(reader: &Reader, mut insight: DerivedInsight) -> DerivedInsight {
+    let sources = &mut insight.source_experience_ids;
+    sources.retain(|source| reader.locate(*source).is_ok());
+    insight
 }
 
 /// The `k` insights of a collective most similar to `query` among those that pass the filter.
@@ -33,16 +52,45 @@ pub fn similar(
     filter: &InsightFilter,
     ef: usize,
 ) -> Result<Vec<InsightHit>> {
-    let Some(table) = reader.table(collective)?.of_kind(RowKind::Insight) else {
-        return Ok(Vec::new());
-    };
     let options = options(k, filter);
+    let from_rows = match reader.table(collective)?.of_kind(RowKind::Insight) {
+        Some(table) => similar_rows(reader, table, query, &options, filter, ef)?,
+        None => Vec::new(),
+    };
+    let Some(overlay) = &reader.overlay else {
+        return Ok(from_rows);
+    };
+    let query = Query::new(query);
+    let own = overlay.insights(collective);
+    let own = own.filter(|own| admits(&options.filter, &own.insight));
+    let own = own.map(|own| {
+        Ok(InsightHit {
+            similarity: query.similarity(&own.insight.embedding, own.inverse_norm),
+            insight: shown(reader, own.insight.clone()),
+        })
+    });
+    merged::best(k, from_rows, own, |hit| Candidate {
+        score: hit.similarity,
+        similarity: hit.similarity,
+        id: hit.insight.id.as_u128(),
+        row: 0,
+    })
+}
+
+fn similar_rows(
+    reader: &Reader,
+    table: &Table,
+    query: &[f32],
+    options: &SearchOptions,
+    filter: &InsightFilter,
+    ef: usize,
+) -> Result<Vec<InsightHit>> {
     let read = |row: &Visited<'_>| Reader::unless_damaged(assemble(reader, table, row));
     let passes = |insight: &DerivedInsight| {
         let domains = &filter.domains;
         domains.is_empty() || insight.domain.iter().any(|one| domains.contains(one))
     };
-    let found = search::search_rows(reader, table, &[query], &options, ef, (read, passes))?;
+    let found = search::search_rows(reader, table, &[query], options, ef, (read, passes))?;
     let hits = found.into_iter().flatten().map(|hit| InsightHit {
         insight: hit.item,
         similarity: hit.similarity,
@@ -56,12 +104,22 @@ pub fn page(
     collective: CollectiveId,
     page: &Page,
 ) -> Result<PageResult<DerivedInsight>> {
-    match reader.table(collective)?.of_kind(RowKind::Insight) {
+    let from_rows = match reader.table(collective)?.of_kind(RowKind::Insight) {
         Some(table) => list::page_of(reader, table, page, &|row| {
             Reader::unless_damaged(assemble(reader, table, row))
         }),
         None => list::empty(page),
-    }
+    }?;
+    let Some(overlay) = &reader.overlay else {
+        return Ok(from_rows);
+    };
+    let own = overlay.insights(collective).map(|own| &own.insight);
+    let own = own.filter(|insight| admits(&page.filter, *insight));
+    let own = own.map(|insight| Ok(shown(reader, insight.clone())));
+    merged::page(page, from_rows, own, |insight| PageCursor {
+        timestamp: insight.created_at,
+        id: ExperienceId::from_u128(insight.id.as_u128()),
+    })
 }
 
 /// The same question, asked of the rows.
@@ -84,25 +142,43 @@ pub fn options(k: usize, filter: &InsightFilter) -> SearchOptions {
 /// # Errors
 /// `Corrupted` where its record is damaged.
 pub fn assemble(reader: &Reader, table: &Table, row: &Visited<'_>) -> Result<DerivedInsight> {
+    whole(reader, table, row).map(|insight| shown(reader, insight))
+}
+
+fn whole(reader: &Reader, table: &Table, row: &Visited<'_>) -> Result<DerivedInsight> {
     let segments = &reader.view.segments;
     let body = body::view(segments, row, table.dimension)?;
     if row.row.kind.is_none() {
         return Err(PulseDBError::conflict(HEALED));
     }
-    let undecodable = |error| body::undecodable(segments, row, &error);
-    let derivation = body.derivation().map_err(undecodable)?;
-    let traits = body.traits().map_err(undecodable)?;
-    let there = |id: &ExperienceId| reader.point().with_row(*id, |_, _| ()).is_ok();
+    let id = InsightId::from_u128(row.row.id);
+    let collective = CollectiveId::from_u128(table.id);
+    of_body(&body, id, collective, row.row.confidence, row.row.time)
+        .map_err(|error| body::undecodable(segments, row, &error))
+}
+
+/// The insight that a body was written for.
+///
+/// # Errors
+/// What of the body is not as it should be.
+pub fn of_body(
+    body: &BodyView<'_>,
+    id: InsightId,
+    collective_id: CollectiveId,
+    confidence: f32,
+    created_at: Timestamp,
+) -> std::result::Result<DerivedInsight, DecodeError> {
+    let derivation = body.derivation()?;
     Ok(DerivedInsight {
-        id: InsightId::from_u128(row.row.id),
-        collective_id: CollectiveId::from_u128(table.id),
-        content: body.content().map_err(undecodable)?.to_owned(),
+        id,
+        collective_id,
+        content: body.content()?.to_owned(),
         embedding: body.vector_f32(),
-        source_experience_ids: derivation.sources.into_iter().filter(there).collect(),
+        source_experience_ids: derivation.sources,
         insight_type: derivation.insight_type,
-        confidence: row.row.confidence,
-        domain: traits.domain,
-        created_at: row.row.time,
-        updated_at: row.row.time,
+        confidence,
+        domain: body.traits()?.domain,
+        created_at,
+        updated_at: created_at,
     })
 }

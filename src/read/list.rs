@@ -37,10 +37,15 @@ pub fn page(
 ) -> Result<PageResult<Experience>> {
     let table = reader.table(collective)?;
     let from_rows = page_of(reader, table, page, &|row| reader.assemble(table, row))?;
-    match &reader.overlay {
-        None => Ok(from_rows),
-        Some(overlay) => merged::page(reader, overlay, collective, page, from_rows),
-    }
+    let Some(overlay) = &reader.overlay else {
+        return Ok(from_rows);
+    };
+    let own = merged::experiences(reader, overlay, collective, &page.filter);
+    let own = own.map(|own| own.map(|(whole, _)| whole));
+    merged::page(page, from_rows, own, |whole| PageCursor {
+        timestamp: whole.timestamp,
+        id: whole.id,
+    })
 }
 
 /// One page of a table, as `read` reads its rows.
@@ -94,13 +99,17 @@ pub fn recent(
     limit: usize,
     filter: &SearchFilter,
 ) -> Result<Vec<Experience>> {
-    let wanted = Page {
+    page(reader, collective, &newest(limit, filter)).map(|page| page.items)
+}
+
+/// What asks for the newest first.
+pub fn newest(limit: usize, filter: &SearchFilter) -> Page {
+    Page {
         direction: Direction::Descending,
         limit,
         filter: filter.clone(),
         ..Page::default()
-    };
-    page(reader, collective, &wanted).map(|page| page.items)
+    }
 }
 
 /// All that a page and its successors show, of one snapshot, piece by piece.

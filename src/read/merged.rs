@@ -2,25 +2,24 @@
 //!
 //! Each answer of the snapshot, made without the rows that the transaction has touched, is merged with
 //! its own versions of them, chosen and ordered by the same rules. So the answer is that of a database
-//! which holds both.
+//! which holds both. Here: what one experience is, and how lists and results are merged, whatever is in
+//! them; who makes an answer of the snapshot knows what of the overlay belongs to it.
 
 use std::{cmp::Ordering, ops::RangeBounds};
 
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        Collective, CollectiveId, Direction, EntityKind, Experience, ExperienceId, OrderBy, Page,
-        PageCursor, PageResult, SearchHit, SearchOptions,
+        CollectiveId, Direction, EntityKind, Experience, ExperienceId, OrderBy, Page, PageCursor,
+        PageResult, SearchFilter,
     },
     read::{
         filter::admits,
         overlay::{Overlay, OwnExperience},
         rank::Candidate,
         reader::Reader,
-        sieve::Scoring,
     },
     state::{RowRef, Table, Visited, body, replay},
-    vector::similarity::Query,
 };
 
 /// One experience.
@@ -39,13 +38,8 @@ pub fn experience(reader: &Reader, id: ExperienceId) -> Result<Experience> {
 pub fn energy(reader: &Reader, id: ExperienceId) -> Result<(CollectiveId, f32)> {
     let whole = experience(reader, id)?;
     let definition = reader.collective(whole.collective_id)?;
-    Ok((whole.collective_id, warmth(reader, &definition, &whole)))
-}
-
-fn warmth(reader: &Reader, definition: &Collective, whole: &Experience) -> f32 {
-    let (applications, last) = (whole.applications(), whole.last_reinforced);
-    let decay = &definition.decay;
-    decay.energy(whole.importance, applications, last, reader.now)
+    let energy = reader.energy(&whole, &definition.decay);
+    Ok((whole.collective_id, energy))
 }
 
 /// What can change of one experience, its traits only if they are wanted, and its row where the
@@ -59,11 +53,9 @@ pub fn present(
     with_traits: bool,
 ) -> Result<(OwnExperience, Option<RowRef>)> {
     let none = || PulseDBError::not_found(EntityKind::Experience, id);
-    let touched = reader.overlay.as_ref().and_then(|own| own.experience(id));
-    let (own, at) = match touched {
+    let (own, at) = match reader.touched(id) {
         None => in_snapshot(reader, id, with_traits)?,
         Some(own) => {
-            let own = own.filter(|own| !own.values.expired(reader.now));
             let mut own = OwnExperience::clone(own.ok_or_else(none)?);
             if with_traits && own.traits.is_none() {
                 own.traits = in_snapshot(reader, id, true)?.0.traits;
@@ -117,24 +109,52 @@ fn of_row(
     Ok((own, Some(at)))
 }
 
-/// A page of the snapshot, together with what of its own belongs into it.
-pub fn page(
+/// Its own versions of the experiences of a collective that pass a filter which was checked, by id, each
+/// with 1 / ‖vector‖.
+pub fn experiences(
     reader: &Reader,
     overlay: &Overlay,
     collective: CollectiveId,
+    filter: &SearchFilter,
+) -> impl Iterator<Item = Result<(Experience, f32)>> {
+    overlay
+        .experiences(collective)
+        .filter_map(move |(id, own)| {
+            let whole = shown(reader, id, own).transpose()?;
+            let passes = |whole: &Experience| admits(filter, whole);
+            whole
+                .map(|whole| passes(&whole).then_some((whole, own.inverse_norm)))
+                .transpose()
+        })
+}
+
+/// Its own version of an experience, unless that has expired or is damaged.
+pub fn shown(reader: &Reader, id: ExperienceId, own: &OwnExperience) -> Result<Option<Experience>> {
+    if own.values.expired(reader.now) {
+        return Ok(None);
+    }
+    Reader::unless_damaged(own.whole(id, reader))
+}
+
+/// A page of the snapshot, together with what of its own belongs into it; `own` passes the filter of the page.
+pub fn page<T>(
     page: &Page,
-    from_rows: PageResult<Experience>,
-) -> Result<PageResult<Experience>> {
+    from_rows: PageResult<T>,
+    own: impl Iterator<Item = Result<T>>,
+    key: impl Fn(&T) -> PageCursor,
+) -> Result<PageResult<T>> {
     let mut items = from_rows.items;
     let mut more = from_rows.next.is_some();
-    let mut cut = |items: &mut Vec<Experience>| {
-        items.sort_by(|a, b| in_order(page, a, b));
+    let mut cut = |items: &mut Vec<T>| {
+        items.sort_by(|a, b| in_order(page, &key(a), &key(b)));
         more |= items.len() > page.limit;
         items.truncate(page.limit);
     };
-    for (id, own) in overlay.experiences(collective) {
-        let whole = shown(reader, id, own)?;
-        items.extend(whole.filter(|whole| belongs(page, whole)));
+    for one in own {
+        let one = one?;
+        if belongs(page, &key(&one)) {
+            items.push(one);
+        }
         if items.len() > page.limit.saturating_mul(2) {
             cut(&mut items);
         }
@@ -142,15 +162,12 @@ pub fn page(
     cut(&mut items);
     let last = items.last().filter(|_| more);
     Ok(PageResult {
-        next: last.map(|last| PageCursor {
-            timestamp: last.timestamp,
-            id: last.id,
-        }),
+        next: last.map(&key),
         items,
     })
 }
 
-fn in_order(page: &Page, a: &Experience, b: &Experience) -> Ordering {
+fn in_order(page: &Page, a: &PageCursor, b: &PageCursor) -> Ordering {
     let ascending = match page.order_by {
         OrderBy::Time => (a.timestamp, a.id).cmp(&(b.timestamp, b.id)),
         OrderBy::Id => a.id.cmp(&b.id),
@@ -161,84 +178,43 @@ fn in_order(page: &Page, a: &Experience, b: &Experience) -> Ordering {
     }
 }
 
-/// Whether an experience belongs onto this page or one behind it.
-fn belongs(page: &Page, whole: &Experience) -> bool {
+/// Whether what has this key belongs onto this page or one behind it.
+fn belongs(page: &Page, key: &PageCursor) -> bool {
     // Each field by name, so that a new one is not forgotten here.
     let Page {
-        order_by,
-        direction,
+        order_by: _,
+        direction: _,
         limit: _,
         after,
         from,
         to,
         from_id,
         to_id,
-        filter,
+        filter: _,
     } = page;
-    let behind = after.is_none_or(|after| {
-        let ascending = match order_by {
-            OrderBy::Time => (whole.timestamp, whole.id).cmp(&(after.timestamp, after.id)),
-            OrderBy::Id => whole.id.cmp(&after.id),
-        };
-        match direction {
-            Direction::Ascending => ascending.is_gt(),
-            Direction::Descending => ascending.is_lt(),
-        }
-    });
-    behind
-        && (*from, *to).contains(&whole.timestamp)
-        && (*from_id, *to_id).contains(&whole.id)
-        && admits(filter, whole)
+    after.is_none_or(|after| in_order(page, key, &after).is_gt())
+        && (*from, *to).contains(&key.timestamp)
+        && (*from_id, *to_id).contains(&key.id)
 }
 
-/// The results of one query in the snapshot, together with what of its own is as good.
-pub fn hits(
-    reader: &Reader,
-    overlay: &Overlay,
-    collective: CollectiveId,
-    query: &[f32],
-    options: &SearchOptions,
-    from_rows: Vec<SearchHit>,
-) -> Result<Vec<SearchHit>> {
-    let definition = reader.collective(collective)?;
-    let scoring = Scoring::of(options, Some(&definition.decay));
-    let query = Query::new(query);
+/// The best of the snapshot, together with what of its own is as good.
+pub fn best<T>(
+    k: usize,
+    from_rows: Vec<T>,
+    own: impl Iterator<Item = Result<T>>,
+    rank: impl Fn(&T) -> Candidate,
+) -> Result<Vec<T>> {
     let mut hits = from_rows;
-    for (id, own) in overlay.experiences(collective) {
-        let Some(whole) = shown(reader, id, own)?.filter(|whole| admits(&options.filter, whole))
-        else {
-            continue;
-        };
-        let similarity = query.similarity(&whole.embedding, own.inverse_norm);
-        let energy = warmth(reader, &definition, &whole);
-        hits.push(SearchHit {
-            score: scoring.score(similarity, energy),
-            similarity,
-            experience: whole,
-        });
-        if hits.len() > options.k.saturating_mul(2) {
-            best(&mut hits, options.k);
+    let cut = |hits: &mut Vec<T>| {
+        hits.sort_by_key(&rank);
+        hits.truncate(k);
+    };
+    for hit in own {
+        hits.push(hit?);
+        if hits.len() > k.saturating_mul(2) {
+            cut(&mut hits);
         }
     }
-    best(&mut hits, options.k);
+    cut(&mut hits);
     Ok(hits)
-}
-
-fn best(hits: &mut Vec<SearchHit>, k: usize) {
-    let rank = |hit: &SearchHit| Candidate {
-        score: hit.score,
-        similarity: hit.similarity,
-        id: hit.experience.id.as_u128(),
-        row: 0,
-    };
-    hits.sort_by_key(rank);
-    hits.truncate(k);
-}
-
-/// Its own version of an experience, unless that has expired or is damaged.
-fn shown(reader: &Reader, id: ExperienceId, own: &OwnExperience) -> Result<Option<Experience>> {
-    if own.values.expired(reader.now) {
-        return Ok(None);
-    }
-    Reader::unless_damaged(own.whole(id, reader))
 }

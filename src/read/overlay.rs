@@ -3,8 +3,9 @@
 //! The snapshot's rows of what it has touched are hidden from every walk ([`Overlay::hidden`]), and its own
 //! versions are added to the answer (`merged`). Of an experience that stands in the snapshot only what
 //! changes is kept here, so that the overlay takes about as much memory as the commit will take bytes.
-//! Filled by `db/transaction.rs`; an entity that can be listed or searched needs a map in here and a
-//! merge of its own.
+//! A relation whose end is gone stays here, and whoever reads it asks for its ends. Filled by
+//! `db/transaction.rs`; an entity that can be listed or searched needs a map in here, and its answers are
+//! merged where they are made.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,10 @@ use roaring::RoaringBitmap;
 use crate::{
     error::Result,
     format::Traits,
-    model::{Collective, CollectiveId, Experience, ExperienceId, Lsn},
+    model::{
+        Collective, CollectiveId, DerivedInsight, Experience, ExperienceId, ExperienceRelation,
+        InsightId, Lsn, RelationId,
+    },
     read::reader::Reader,
     state::{RowRef, Table, Values},
     sync::Arc,
@@ -25,7 +29,13 @@ pub struct Overlay {
     collectives: BTreeMap<CollectiveId, OwnCollective>,
     /// `None` where the transaction has deleted it.
     experiences: BTreeMap<ExperienceId, Option<Arc<OwnExperience>>>,
-    /// Rows of the snapshot that stand above as experiences, by table.
+    /// Those that it has stored, with their collective, in the order in which it has.
+    relations: BTreeMap<RelationId, (CollectiveId, Arc<ExperienceRelation>)>,
+    /// Which of them an experience has had.
+    ends: BTreeMap<ExperienceId, Vec<RelationId>>,
+    /// Those that it has stored.
+    insights: BTreeMap<InsightId, Arc<OwnInsight>>,
+    /// Rows of the snapshot that stand above as experiences, or were deleted, by table.
     hidden: BTreeMap<u32, RoaringBitmap>,
     keys: BTreeMap<(CollectiveId, Arc<str>), ExperienceId>,
 }
@@ -59,6 +69,14 @@ pub struct OwnExperience {
     pub values: Values,
     /// Its traits, where they are not those of the snapshot, or are about to change.
     pub traits: Option<Traits>,
+}
+
+/// An insight that the transaction has stored.
+pub struct OwnInsight {
+    /// As it was stored: with all of its sources.
+    pub insight: DerivedInsight,
+    /// 1 / ‖vector‖.
+    pub inverse_norm: f32,
 }
 
 impl OwnCollective {
@@ -169,6 +187,40 @@ impl Overlay {
             .filter(move |(_, own)| own.collective == collective)
     }
 
+    /// Whether the transaction has deleted this experience, and its relations with it.
+    pub fn has_deleted(&self, id: ExperienceId) -> bool {
+        matches!(self.experiences.get(&id), Some(None))
+    }
+
+    /// The relation of its own with this id. An end of it may be gone.
+    pub fn relation(&self, id: RelationId) -> Option<&ExperienceRelation> {
+        self.relations.get(&id).map(|(_, relation)| &**relation)
+    }
+
+    /// Its own relations in a collective, by id. Ends of them may be gone.
+    pub fn relations(&self, collective: CollectiveId) -> impl Iterator<Item = &ExperienceRelation> {
+        let all = self.relations.values();
+        all.filter(move |(home, _)| *home == collective)
+            .map(|(_, relation)| &**relation)
+    }
+
+    /// Its own relations of an experience, oldest first. The other ends may be gone.
+    pub fn relations_at(&self, id: ExperienceId) -> impl Iterator<Item = &ExperienceRelation> {
+        let ids = self.ends.get(&id).into_iter().flatten();
+        ids.filter_map(|id| self.relation(*id))
+    }
+
+    /// The insight of its own with this id.
+    pub fn insight(&self, id: InsightId) -> Option<&OwnInsight> {
+        self.insights.get(&id).map(|own| &**own)
+    }
+
+    /// Its own insights in a collective, by id.
+    pub fn insights(&self, collective: CollectiveId) -> impl Iterator<Item = &OwnInsight> {
+        let all = self.insights.values().map(|own| &**own);
+        all.filter(move |own| own.insight.collective_id == collective)
+    }
+
     /// The rows of the snapshot that a walk leaves out.
     pub fn hidden(&self, table: u32) -> Option<&RoaringBitmap> {
         self.hidden.get(&table)
@@ -210,6 +262,9 @@ impl Overlay {
         // What nobody can reach any more takes no memory.
         self.experiences
             .retain(|_, own| own.as_ref().is_none_or(|own| own.collective != id));
+        self.relations.retain(|_, (home, _)| *home != id);
+        self.insights
+            .retain(|_, own| own.insight.collective_id != id);
     }
 
     /// Notes an experience that the transaction has recorded.
@@ -223,6 +278,36 @@ impl Overlay {
     /// Notes a new version of an experience, or that it is gone; `at` is its row, if the snapshot has one.
     pub fn change(&mut self, id: ExperienceId, own: Option<OwnExperience>, at: Option<RowRef>) {
         self.experiences.insert(id, own.map(Arc::new));
+        self.hide(at);
+    }
+
+    /// Notes a relation that the transaction has stored.
+    pub fn relate(&mut self, collective: CollectiveId, relation: ExperienceRelation) {
+        for end in [relation.source_id, relation.target_id] {
+            self.ends.entry(end).or_default().push(relation.id);
+        }
+        self.relations
+            .insert(relation.id, (collective, Arc::new(relation)));
+    }
+
+    /// Notes that a relation is gone; `at` is its row, if the snapshot has one.
+    pub fn delete_relation(&mut self, id: RelationId, at: Option<RowRef>) {
+        self.relations.remove(&id);
+        self.hide(at);
+    }
+
+    /// Notes an insight that the transaction has stored.
+    pub fn store_insight(&mut self, own: OwnInsight) {
+        self.insights.insert(own.insight.id, Arc::new(own));
+    }
+
+    /// Notes that an insight is gone; `at` is its row, if the snapshot has one.
+    pub fn delete_insight(&mut self, id: InsightId, at: Option<RowRef>) {
+        self.insights.remove(&id);
+        self.hide(at);
+    }
+
+    fn hide(&mut self, at: Option<RowRef>) {
         if let Some(at) = at {
             self.hidden.entry(at.collective).or_default().insert(at.row);
         }

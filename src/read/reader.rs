@@ -6,14 +6,18 @@ use roaring::RoaringBitmap;
 
 use crate::{
     error::{PulseDBError, Result},
+    format::RowKind,
     log::SegmentSet,
-    model::{Collective, CollectiveId, EntityKind, Experience, InstanceId, Lsn, Timestamp},
+    model::{
+        Collective, CollectiveId, DecayConfig, EntityKind, Experience, ExperienceId, InstanceId,
+        Lsn, Timestamp,
+    },
     read::{
         filter::Compiled,
-        overlay::{Overlay, OwnCollective},
+        overlay::{Overlay, OwnCollective, OwnExperience},
         point::Point,
     },
-    state::{IdIndex, Snapshot, Table, Visited, body},
+    state::{IdIndex, RowRef, Snapshot, Table, Visited, body},
     sync::Arc,
 };
 
@@ -51,9 +55,10 @@ impl Reader {
         .ok_or_else(|| PulseDBError::not_found(EntityKind::Collective, id))
     }
 
-    /// The definition of the collective that a table holds.
+    /// The definition of the collective that a table holds. Those of relations and insights hold none.
     pub fn definition(&self, table: &Table) -> Option<Arc<Collective>> {
         let overlay = self.overlay.as_ref();
+        let overlay = overlay.filter(|_| table.kind() == RowKind::Experience);
         match overlay.and_then(|overlay| overlay.collective(CollectiveId::from_u128(table.id))) {
             Some(own) => own.definition().cloned(),
             None => table.definition(self.lsn()),
@@ -63,6 +68,72 @@ impl Reader {
     /// The rows of a table of which a transaction sees its own version, or none.
     pub fn hidden(&self, table: &Table) -> Option<&RoaringBitmap> {
         self.overlay.as_ref()?.hidden(table.number)
+    }
+
+    /// What a transaction has made of an experience, if it has touched it: nothing where that is gone, or
+    /// has expired.
+    pub fn touched(&self, id: ExperienceId) -> Option<Option<&Arc<OwnExperience>>> {
+        let own = self.overlay.as_ref()?.experience(id)?;
+        Some(own.filter(|own| !own.values.expired(self.now)))
+    }
+
+    /// Whether the experience of a visible row is there.
+    pub fn shows(&self, row: &Visited<'_>) -> bool {
+        match self.touched(ExperienceId::from_u128(row.row.id)) {
+            Some(own) => own.is_some(),
+            None => !self.expired(row),
+        }
+    }
+
+    /// The collective of an experience that is there, and its row, unless a transaction has recorded it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn locate(&self, id: ExperienceId) -> Result<(&Arc<Table>, Option<u32>)> {
+        let none = || PulseDBError::not_found(EntityKind::Experience, id);
+        let mut at = None;
+        let in_snapshot = self.point().with_row(id, |table, row| {
+            at = Some((CollectiveId::from_u128(table.id), row.number));
+        });
+        let collective = match self.touched(id) {
+            Some(own) => own.ok_or_else(none)?.collective,
+            None => {
+                in_snapshot?;
+                at.ok_or_else(none)?.0
+            }
+        };
+        // It may be one that the transaction has deleted.
+        let table = self.table(collective).map_err(|_| none())?;
+        Ok((table, at.map(|(_, row)| row)))
+    }
+
+    /// Whether a transaction has deleted what stands in a row, or with its collective.
+    pub fn conceals(&self, table: &Table, row: &Visited<'_>) -> bool {
+        let hidden = self.hidden(table);
+        hidden.is_some_and(|rows| rows.contains(row.number))
+            || self.table(CollectiveId::from_u128(table.id)).is_err()
+    }
+
+    /// The row of the snapshot that a relation or an insight has, unless a transaction has deleted it.
+    pub fn row_of(&self, kind: RowKind, id: u128) -> Option<RowRef> {
+        let mut at = None;
+        self.point().with_row_of(kind, id, |table, row| {
+            at = (!self.conceals(table, row)).then_some(RowRef {
+                collective: table.number,
+                row: row.number,
+            });
+        });
+        at
+    }
+
+    /// How warm an experience is in a collective that fades like this.
+    pub fn energy(&self, experience: &Experience, decay: &DecayConfig) -> f32 {
+        decay.energy(
+            experience.importance,
+            experience.applications(),
+            experience.last_reinforced,
+            self.now,
+        )
     }
 
     /// The definition of a collective.

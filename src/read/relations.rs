@@ -2,40 +2,58 @@
 //!
 //! A relation is there as long as its own row and both of its ends are visible, so that whoever asks for
 //! relations never meets one that leads nowhere. What is asked of one experience costs as much as it has
-//! relations ([`crate::state::adjacency`]).
+//! relations ([`crate::state::adjacency`]). Those that a transaction has stored itself come behind those of
+//! the snapshot: they are newer.
 
 use std::collections::{HashSet, VecDeque};
 
+use roaring::RoaringBitmap;
+
 use crate::{
     error::{PulseDBError, Result},
-    format::{RelationRecord, RowKind, collective_of},
+    format::{RelationRecord, RowKind},
     model::{
-        CollectiveId, EntityKind, ExperienceId, ExperienceRelation, Neighbour, Page, PageResult,
-        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        CollectiveId, Experience, ExperienceId, ExperienceRelation, Neighbour, NewRelation, Page,
+        PageCursor, PageResult, RelatedExperience, RelationDirection, RelationFilter, RelationId,
+        RelationType,
         limits::{MAX_NEIGHBOURHOOD, MAX_NEIGHBOURHOOD_DEPTH, MAX_PAGE_LIMIT},
     },
-    read::{list, reader::Reader},
+    read::{list, merged, reader::Reader},
     state::{Row, Rows, Table, Visited, adjacency::Edge, body},
     sync::Arc,
 };
 
 /// The relation with this id, if it is there.
 pub fn relation(reader: &Reader, id: RelationId) -> Result<Option<ExperienceRelation>> {
+    Ok(stored(reader, id)?.filter(|relation| has_both_ends(reader, relation)))
+}
+
+/// The relation with this id, also where an end of it has expired.
+pub fn stored(reader: &Reader, id: RelationId) -> Result<Option<ExperienceRelation>> {
+    let overlay = reader.overlay.as_ref();
+    let found = match overlay.and_then(|own| own.relation(id)) {
+        Some(own) => Some(own.clone()),
+        None => in_snapshot(reader, id)?,
+    };
+    // Those of an experience go with it.
+    let deleted = |end| overlay.is_some_and(|own| own.has_deleted(end));
+    Ok(found.filter(|relation| !deleted(relation.source_id) && !deleted(relation.target_id)))
+}
+
+fn in_snapshot(reader: &Reader, id: RelationId) -> Result<Option<ExperienceRelation>> {
     let mut found = Ok(None);
     let point = reader.point();
     point.with_row_of(RowKind::Relation, id.as_u128(), |table, row| {
-        found = record(reader, row).map(|record| Some((table.number, record, *row.row)));
+        if !reader.conceals(table, row) {
+            found = record(reader, row).map(|record| Some(assemble(row.row, record)));
+        }
     });
-    let Some((number, record, row)) = found? else {
-        return Ok(None);
-    };
-    let Some(experiences) = reader.view.tables.get(collective_of(number)) else {
-        return Ok(None);
-    };
-    let experiences = experiences.rows(reader.lsn());
-    let there = |row| is_there(reader, &experiences, row);
-    let both = there(record.source.row) && there(record.target.row);
-    Ok(both.then(|| assemble(&row, record)))
+    found
+}
+
+/// Whether both ends of a relation are there.
+pub fn has_both_ends(reader: &Reader, relation: &ExperienceRelation) -> bool {
+    reader.locate(relation.source_id).is_ok() && reader.locate(relation.target_id).is_ok()
 }
 
 /// One page of the relations of a collective.
@@ -55,57 +73,107 @@ pub fn page(
         ));
     }
     let experiences = reader.table(collective)?;
-    let Some(table) = experiences.of_kind(RowKind::Relation) else {
-        return list::empty(page);
+    let from_rows = match experiences.of_kind(RowKind::Relation) {
+        None => list::empty(page)?,
+        Some(table) => {
+            let rows = experiences.rows(reader.lsn());
+            let shows = |row| rows.visible(row).is_some_and(|row| reader.shows(&row));
+            list::page_of(reader, table, page, &|row| {
+                let Some(record) = Reader::unless_damaged(record(reader, row))? else {
+                    return Ok(None);
+                };
+                let both = shows(record.source.row) && shows(record.target.row);
+                Ok(both.then(|| assemble(row.row, record)))
+            })?
+        }
     };
-    let rows = experiences.rows(reader.lsn());
-    list::page_of(reader, table, page, &|row| {
-        let Some(record) = Reader::unless_damaged(record(reader, row))? else {
-            return Ok(None);
-        };
-        let both = is_there(reader, &rows, record.source.row)
-            && is_there(reader, &rows, record.target.row);
-        Ok(both.then(|| assemble(row.row, record)))
-    })
+    let Some(overlay) = &reader.overlay else {
+        return Ok(from_rows);
+    };
+    let own = overlay
+        .relations(collective)
+        .filter(|relation| has_both_ends(reader, relation));
+    merged::page(
+        page,
+        from_rows,
+        own.map(|own| Ok(own.clone())),
+        |relation| PageCursor {
+            timestamp: relation.created_at,
+            id: ExperienceId::from_u128(relation.id.as_u128()),
+        },
+    )
 }
 
-/// A relation of an experience, with the rows that say that it is there.
+/// An experience, and its row, unless a transaction has recorded it.
+#[derive(Clone, Copy)]
+struct Node {
+    id: ExperienceId,
+    row: Option<u32>,
+}
+
+/// A relation of an experience, and what is at its other end.
 struct Step<'r> {
-    edge: Edge,
-    relation: Visited<'r>,
-    other: Visited<'r>,
+    link: Link<'r>,
+    other: Node,
 }
 
-/// Those of the edges at an experience that pass the filter and lead somewhere, in their order.
-fn steps<'r>(
-    around: &'r Around<'_>,
-    edges: Vec<Edge>,
-    filter: &RelationFilter,
-) -> impl Iterator<Item = Step<'r>> {
-    for edge in &edges {
-        around.relations.prefetch(edge.relation);
-        around.rows.prefetch(edge.other);
+enum Link<'r> {
+    /// Of the snapshot, with the row that says that it is there.
+    Stored(Edge, Visited<'r>),
+    /// A transaction's own.
+    Own(&'r ExperienceRelation),
+}
+
+impl Link<'_> {
+    fn id(&self) -> RelationId {
+        match self {
+            Self::Stored(_, row) => RelationId::from_u128(row.row.id),
+            Self::Own(own) => own.id,
+        }
     }
-    edges
-        .into_iter()
-        .filter(|edge| {
-            let direction = match filter.direction {
-                RelationDirection::Outgoing => edge.outgoing,
-                RelationDirection::Incoming => !edge.outgoing,
-                RelationDirection::Both => true,
-            };
-            direction
-                && (filter.types.is_empty() || filter.types.contains(&edge.relation_type))
-                && filter.min_strength.is_none_or(|min| edge.strength >= min)
-        })
-        .filter_map(|edge| {
-            let other = around.rows.visible(edge.other)?;
-            Some(Step {
-                edge,
-                relation: around.relations.visible(edge.relation)?,
-                other: (!around.reader.expired(&other)).then_some(other)?,
-            })
-        })
+}
+
+fn passes(
+    filter: &RelationFilter,
+    outgoing: bool,
+    relation_type: RelationType,
+    strength: f32,
+) -> bool {
+    let direction = match filter.direction {
+        RelationDirection::Outgoing => outgoing,
+        RelationDirection::Incoming => !outgoing,
+        RelationDirection::Both => true,
+    };
+    direction
+        && (filter.types.is_empty() || filter.types.contains(&relation_type))
+        && filter.min_strength.is_none_or(|min| strength >= min)
+}
+
+/// The relation that says the same already, if there is one.
+///
+/// # Errors
+/// `NotFound` where an end is not there.
+pub fn between(reader: &Reader, new: &NewRelation) -> Result<Option<RelationId>> {
+    let (around, source) = Around::new(reader, new.source_id)?;
+    let (_, row) = reader.locate(new.target_id)?;
+    let target = Node {
+        id: new.target_id,
+        row,
+    };
+    let (from, to, direction) = if around.degree(source) <= around.degree(target) {
+        (source, target, RelationDirection::Outgoing)
+    } else {
+        (target, source, RelationDirection::Incoming)
+    };
+    let filter = RelationFilter {
+        direction,
+        types: vec![new.relation_type],
+        ..RelationFilter::default()
+    };
+    let known = around
+        .steps(from, &filter)
+        .find(|step| step.other.id == to.id);
+    Ok(known.map(|step| step.link.id()))
 }
 
 /// The experiences that have relations with this one that pass the filter, and the relations.
@@ -118,7 +186,7 @@ pub fn related(
     filter: &RelationFilter,
 ) -> Result<Vec<RelatedExperience>> {
     each(reader, id, filter, |around, step, relation| {
-        let experience = reader.assemble(around.experiences, &step.other)?;
+        let experience = around.experience(step.other)?;
         Ok(experience.map(|experience| RelatedExperience {
             relation,
             experience,
@@ -146,12 +214,9 @@ fn each<T>(
     mut make: impl FnMut(&Around<'_>, &Step<'_>, ExperienceRelation) -> Result<Option<T>>,
 ) -> Result<Vec<T>> {
     check(filter)?;
-    let Some((around, row)) = Around::new(reader, id)? else {
-        return Ok(Vec::new());
-    };
-    let edges = around.experiences.adjacency.edges(row);
-    let mut made = Vec::with_capacity(edges.len().min(filter.limit));
-    for step in steps(&around, edges, filter).take(filter.limit) {
+    let (around, from) = Around::new(reader, id)?;
+    let mut made = Vec::new();
+    for step in around.steps(from, filter).take(filter.limit) {
         if let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))? {
             made.extend(make(&around, &step, relation)?);
         }
@@ -181,31 +246,27 @@ pub fn neighbourhood(
         ..RelationFilter::default()
     };
     let mut found = Vec::new();
-    let Some((around, start)) = Around::new(reader, id)? else {
-        return Ok(found);
-    };
-    let mut seen = HashSet::from([start]);
-    let mut waiting = VecDeque::from([(start, id, 0)]);
-    while let Some((row, from, distance)) = waiting.pop_front() {
+    let (around, start) = Around::new(reader, id)?;
+    let mut seen = HashSet::from([id]);
+    let mut waiting = VecDeque::from([(start, 0)]);
+    while let Some((from, distance)) = waiting.pop_front() {
         if distance == depth {
             break;
         }
-        let edges = around.experiences.adjacency.edges(row);
-        for step in steps(&around, edges, &filter) {
-            if !seen.insert(step.edge.other) {
+        for step in around.steps(from, &filter) {
+            if !seen.insert(step.other.id) {
                 continue;
             }
-            let experience_id = ExperienceId::from_u128(step.other.row.id);
             found.push(Neighbour {
-                experience_id,
+                experience_id: step.other.id,
                 depth: distance + 1,
-                from,
-                relation_id: RelationId::from_u128(step.relation.row.id),
+                from: from.id,
+                relation_id: step.link.id(),
             });
             if found.len() == MAX_NEIGHBOURHOOD {
                 return Ok(found);
             }
-            waiting.push_back((step.edge.other, experience_id, distance + 1));
+            waiting.push_back((step.other, distance + 1));
         }
     }
     Ok(found)
@@ -235,59 +296,127 @@ struct Around<'a> {
     reader: &'a Reader,
     experiences: &'a Arc<Table>,
     rows: Rows,
-    relations: Rows,
+    /// Where a relation was ever committed: the rows, and which of them a transaction has deleted.
+    relations: Option<(Rows, Option<&'a RoaringBitmap>)>,
 }
 
 impl<'a> Around<'a> {
-    /// The collective of an experience and its row; `None` where no relation was ever stored there.
-    fn new(reader: &'a Reader, id: ExperienceId) -> Result<Option<(Self, u32)>> {
-        let mut found = (0, 0);
-        let point = reader.point();
-        point.with_row(id, |table, row| found = (table.number, row.number))?;
-        let (number, row) = found;
-        let experiences = reader.view.tables.get(number);
-        let experiences =
-            experiences.ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))?;
-        let rows = experiences.rows(reader.lsn());
+    /// The collective of an experience, and where that stands.
+    fn new(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node)> {
+        let (experiences, row) = reader.locate(id)?;
         let relations = experiences.of_kind(RowKind::Relation);
-        Ok(relations.map(|relations| {
-            let around = Self {
-                reader,
-                experiences,
-                rows,
-                relations: relations.rows(reader.lsn()),
-            };
-            (around, row)
-        }))
+        let around = Self {
+            reader,
+            experiences,
+            rows: experiences.rows(reader.lsn()),
+            relations: relations.map(|table| (table.rows(reader.lsn()), reader.hidden(table))),
+        };
+        Ok((around, Node { id, row }))
     }
-}
 
-fn is_there(reader: &Reader, experiences: &Rows, row: u32) -> bool {
-    experiences
-        .visible(row)
-        .is_some_and(|row| !reader.expired(&row))
+    /// The relations of an experience that pass the filter, oldest first.
+    fn steps<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
+        self.stored(from, filter).chain(self.own(from, filter))
+    }
+
+    fn stored<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
+        let relations = self.relations.as_ref();
+        let row = from.row.filter(|_| relations.is_some());
+        let edges = row.map(|row| self.experiences.adjacency.edges(row));
+        let edges = edges.unwrap_or_default();
+        if let Some((relations, _)) = relations {
+            for edge in &edges {
+                relations.prefetch(edge.relation);
+                self.rows.prefetch(edge.other);
+            }
+        }
+        edges
+            .into_iter()
+            .filter(|edge| passes(filter, edge.outgoing, edge.relation_type, edge.strength))
+            .filter_map(move |edge| {
+                let (relations, hidden) = relations?;
+                if hidden.is_some_and(|rows| rows.contains(edge.relation)) {
+                    return None;
+                }
+                let other = self.rows.visible(edge.other)?;
+                let relation = relations.visible(edge.relation)?;
+                self.reader.shows(&other).then(|| Step {
+                    link: Link::Stored(edge, relation),
+                    other: Node {
+                        id: ExperienceId::from_u128(other.row.id),
+                        row: Some(edge.other),
+                    },
+                })
+            })
+    }
+
+    fn own<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
+        let overlay = self.reader.overlay.iter();
+        overlay
+            .flat_map(move |own| own.relations_at(from.id))
+            .filter_map(move |own| {
+                let outgoing = own.source_id == from.id;
+                if !passes(filter, outgoing, own.relation_type, own.strength) {
+                    return None;
+                }
+                let id = if outgoing {
+                    own.target_id
+                } else {
+                    own.source_id
+                };
+                let (_, row) = self.reader.locate(id).ok()?;
+                Some(Step {
+                    link: Link::Own(own),
+                    other: Node { id, row },
+                })
+            })
+    }
+
+    /// About how many relations an experience has.
+    fn degree(&self, node: Node) -> usize {
+        let overlay = self.reader.overlay.iter();
+        let own = overlay.flat_map(|own| own.relations_at(node.id)).count();
+        own + node
+            .row
+            .map_or(0, |row| self.experiences.adjacency.degree(row))
+    }
+
+    /// An experience at the other end; `None` where a record of it is damaged.
+    fn experience(&self, node: Node) -> Result<Option<Experience>> {
+        if let Some(own) = self.reader.touched(node.id) {
+            let own = own.map(|own| merged::shown(self.reader, node.id, own));
+            return Ok(own.transpose()?.flatten());
+        }
+        match node.row.and_then(|row| self.rows.visible(row)) {
+            Some(row) => self.reader.assemble(self.experiences, &row),
+            None => Ok(None),
+        }
+    }
 }
 
 /// The relation of the experience `id`. Most of them have nothing in the log that is not in memory.
 fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<ExperienceRelation> {
-    if step.edge.has_metadata {
-        let record = record(reader, &step.relation)?;
-        return Ok(assemble(step.relation.row, record));
+    let (edge, row) = match &step.link {
+        Link::Own(own) => return Ok(ExperienceRelation::clone(own)),
+        Link::Stored(edge, row) => (edge, row),
+    };
+    if edge.has_metadata {
+        return Ok(assemble(row.row, record(reader, row)?));
     }
-    let other = ExperienceId::from_u128(step.other.row.id);
-    let (source_id, target_id) = if step.edge.outgoing {
+    let other = step.other.id;
+    let (source_id, target_id) = if edge.outgoing {
         (id, other)
     } else {
         (other, id)
     };
     Ok(ExperienceRelation {
-        id: RelationId::from_u128(step.relation.row.id),
+        id: step.link.id(),
         source_id,
         target_id,
-        relation_type: step.edge.relation_type,
-        strength: step.edge.strength,
+        relation_type: edge.relation_type,
+        strength: edge.strength,
         metadata: None,
-        created_at: step.relation.row.time,
+        created_at: row.row.time,
     })
 }
 

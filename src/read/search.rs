@@ -19,9 +19,11 @@ use crate::{
         merged,
         rank::Candidate,
         reader::Reader,
+        sieve::Scoring,
         stopwatch::Stages,
     },
     state::{Table, Visited},
+    vector::similarity::Query,
 };
 
 /// Refuses options and queries that cannot be answered, before anything is read.
@@ -163,9 +165,30 @@ fn merge(
     let Some(overlay) = &reader.overlay else {
         return Ok(hits);
     };
+    let definition = reader.collective(collective)?;
+    let scoring = Scoring::of(options, Some(&definition.decay));
     let each = queries.iter().zip(hits);
-    each.map(|(query, hits)| merged::hits(reader, overlay, collective, query, options, hits))
-        .collect()
+    each.map(|(query, from_rows)| {
+        let query = Query::new(query);
+        let own = merged::experiences(reader, overlay, collective, &options.filter);
+        let own = own.map(|own| {
+            let (experience, inverse_norm) = own?;
+            let similarity = query.similarity(&experience.embedding, inverse_norm);
+            let energy = reader.energy(&experience, &definition.decay);
+            Ok(SearchHit {
+                score: scoring.score(similarity, energy),
+                similarity,
+                experience,
+            })
+        });
+        merged::best(options.k, from_rows, own, |hit| Candidate {
+            score: hit.score,
+            similarity: hit.similarity,
+            id: hit.experience.id.as_u128(),
+            row: 0,
+        })
+    })
+    .collect()
 }
 
 /// How the search for one query goes, with its results counted but not answered.

@@ -2,8 +2,11 @@
 
 use crate::{
     error::Result,
+    format::RowKind,
     model::{CollectiveId, CollectiveStats},
     read::reader::Reader,
+    state::Table,
+    sync::Arc,
 };
 
 /// Counts of a collective, from its columns.
@@ -17,6 +20,8 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         body_bytes: 0,
         oldest: None,
         newest: None,
+        relation_count: count(reader, table, RowKind::Relation),
+        insight_count: count(reader, table, RowKind::Insight),
         graphs: index.graphs.len() as u64,
         tail_rows: u64::from(table.row_count().saturating_sub(index.indexed)),
         index_bytes: index.bytes()
@@ -35,4 +40,16 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         true
     });
     Ok(stats)
+}
+
+/// How many rows of this kind are visible.
+fn count(reader: &Reader, experiences: &Arc<Table>, kind: RowKind) -> u64 {
+    let mut count = 0;
+    if let Some(table) = experiences.of_kind(kind) {
+        table.for_each_from(0, reader.lsn(), |_| {
+            count += 1;
+            true
+        });
+    }
+    count
 }

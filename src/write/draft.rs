@@ -67,7 +67,7 @@ pub struct Embedded {
     /// Where it belongs.
     pub collective: CollectiveId,
     /// The id that a transaction has made for it; otherwise the committer makes one.
-    pub id: Option<ExperienceId>,
+    pub id: Option<u128>,
     /// Whose vector it is; `None` is the caller's own, [`EXTERNAL`], which so many writers share that
     /// counting references to it would cost more than comparing it.
     pub embedder: Option<Arc<EmbedderIdentity>>,

@@ -5,11 +5,11 @@
 //! or by an earlier request of the same group. So what is committed has seen exactly the state that it
 //! is committed on. Filled by `db/transaction.rs`, asked by `sequence/guard.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::{
     log::SegmentSet,
-    model::{CollectiveId, Cursor, ExperienceId, Lsn, Timestamp},
+    model::{CollectiveId, Cursor, EntityKind, Lsn, Timestamp},
     state::Snapshot,
     sync::Arc,
 };
@@ -21,7 +21,8 @@ pub struct Guard {
     view: Arc<Snapshot<Arc<SegmentSet>>>,
     /// The moment that expiry was judged at.
     now: Timestamp,
-    experiences: BTreeSet<ExperienceId>,
+    /// Experiences, relations and insights, by id, which no two of them share.
+    entities: BTreeMap<u128, EntityKind>,
     /// By whether they were there.
     collectives: BTreeMap<CollectiveId, bool>,
     /// By whether they were there.
@@ -35,19 +36,19 @@ impl Guard {
         Self {
             view,
             now,
-            experiences: BTreeSet::new(),
+            entities: BTreeMap::new(),
             collectives: BTreeMap::new(),
             definitions: BTreeMap::new(),
             all_definitions: false,
         }
     }
 
-    /// Something of one experience was seen, or that there is none.
-    pub fn saw_experience(&mut self, id: ExperienceId) {
-        self.experiences.insert(id);
+    /// Something of one experience, relation or insight was seen, or that there is none.
+    pub fn saw(&mut self, kind: EntityKind, id: u128) {
+        self.entities.insert(id, kind);
     }
 
-    /// Which experiences there are in a collective, and what they say, was seen.
+    /// What there is in a collective, and what it says, was seen.
     pub fn saw_collective(&mut self, id: CollectiveId) {
         let there = self.view.tables.find(id.as_u128()).is_some();
         self.collectives.insert(id, there);
@@ -66,7 +67,7 @@ impl Guard {
 
     /// How many things were seen.
     pub fn len(&self) -> usize {
-        self.experiences.len() + self.collectives.len() + self.definitions.len()
+        self.entities.len() + self.collectives.len() + self.definitions.len()
     }
 
     /// The commit whose state was seen.
@@ -84,9 +85,9 @@ impl Guard {
         self.now
     }
 
-    /// The experiences of which something was seen, or that there is none.
-    pub fn experiences(&self) -> impl Iterator<Item = ExperienceId> {
-        self.experiences.iter().copied()
+    /// The experiences, relations and insights of which something was seen, or that there is none.
+    pub fn entities(&self) -> impl Iterator<Item = (EntityKind, u128)> {
+        self.entities.iter().map(|(id, kind)| (*kind, *id))
     }
 
     /// The collectives whose content was seen, and whether they were there.

@@ -252,8 +252,9 @@ impl Pending {
         Some(&item.frame)
     }
 
-    /// Whether the group makes, changes or deletes the experience that has this id.
-    pub fn changes_experience(&mut self, id: u128, applier: &Applier) -> bool {
+    /// Whether the group makes, changes or deletes what has this id. Relations that go with an end are not
+    /// deleted by themselves: who sees one sees its ends.
+    pub fn changes(&mut self, id: u128, applier: &Applier) -> bool {
         self.index();
         if self.ids.contains_key(&id) {
             return true;

@@ -32,14 +32,8 @@ pub enum Change {
     CreateCollective {
         /// The id that a transaction has made for it; otherwise the committer makes one.
         id: Option<CollectiveId>,
-        /// 1–255 characters.
-        name: String,
-        /// Whom it belongs to.
-        owner: Option<UserId>,
-        /// Components of its embeddings.
-        dimension: u16,
-        /// Its decay.
-        decay: DecayConfig,
+        /// What it will be.
+        new: NewCollective,
         /// Answer the oldest collective of this name where there is one.
         reuse_named: bool,
     },
@@ -59,8 +53,8 @@ pub enum Change {
     Reinforce(ExperienceId),
     /// Delete an experience, with its relations.
     Delete(ExperienceId),
-    /// Store a relation.
-    Relate(Box<NewRelation>),
+    /// Store a relation, with the id that a transaction has made for it; otherwise the committer makes one.
+    Relate(Option<RelationId>, Box<NewRelation>),
     /// Delete a relation.
     DeleteRelation(RelationId),
     /// Delete an insight.
@@ -79,10 +73,41 @@ pub enum Change {
     Activity(CollectiveId, AgentId, Box<ActivityChange>),
     /// Record an experience unless it is known, as its policy says.
     RecordChecked(Box<Checked>),
-    /// Record an experience, and end the validity of the one that it supersedes.
-    Supersede(ExperienceId, Box<Embedded>),
+    /// Record an experience, end the validity of the one that it supersedes, and store a relation, with an
+    /// id as [`Change::Relate`] has it.
+    Supersede(ExperienceId, Box<Embedded>, Option<RelationId>),
     /// Delete those of these experiences that have expired.
     Expire(Vec<ExperienceId>),
+}
+
+/// A checked collective that is to be.
+#[derive(Clone)]
+pub struct NewCollective {
+    /// 1–255 characters.
+    pub name: String,
+    /// Whom it belongs to.
+    pub owner: Option<UserId>,
+    /// Components of its embeddings.
+    pub dimension: u16,
+    /// Its decay.
+    pub decay: DecayConfig,
+}
+
+impl NewCollective {
+    /// The definition that it begins with.
+    #[must_use]
+    pub fn defined(self, id: CollectiveId, created_at: Timestamp) -> Collective {
+        Collective {
+            id,
+            name: self.name,
+            owner_id: self.owner,
+            embedding_dimension: self.dimension,
+            decay: self.decay,
+            // The first vector says whose they are.
+            embedder: None,
+            created_at,
+        }
+    }
 }
 
 /// What an agent lets know.

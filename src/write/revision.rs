@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
-    model::{ExperienceUpdate, Timestamp, limits},
+    model::{ExperienceId, ExperienceUpdate, Timestamp, limits},
     state::Values,
 };
 
@@ -82,6 +82,29 @@ pub fn set_tag(traits: &mut Traits, key: String, value: Option<String>) -> Resul
     };
     check_tag_count(&traits.tags)?;
     Ok(!same)
+}
+
+/// Ends the validity of the experience `id` now, unless it has an end; whether that changes anything.
+///
+/// # Errors
+/// `Validation` where it would end before it begins.
+pub fn end_validity(traits: &mut Traits, now: Timestamp, id: ExperienceId) -> Result<bool> {
+    if traits.valid_to.is_some() {
+        return Ok(false);
+    }
+    if let Some(from) = traits.valid_from
+        && from >= now
+    {
+        return Err(PulseDBError::validation(
+            "valid_to",
+            now,
+            format!(
+                "experience {id} is valid from {from} on, and would end before; update it instead"
+            ),
+        ));
+    }
+    traits.valid_to = Some(now);
+    Ok(true)
 }
 
 /// Notes in the values what filters ask of the traits.

@@ -26,7 +26,7 @@ use crate::{
     log::OutFrame,
     model::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
-        ExperienceUpdate, InsightId, Lsn, Timestamp, UserId,
+        ExperienceUpdate, InsightId, Lsn, Timestamp,
     },
     state::{Applier, Mutation, RowRef, Visited},
     sync::Arc,
@@ -35,7 +35,7 @@ use crate::{
         guard::Guard,
         identity::IdSource,
         pending::{Item, Pending, Present},
-        request::{Answer, Change, Reply, Request},
+        request::{Answer, Change, NewCollective, Reply, Request},
         revision,
         sequence::duplicates::Recent,
     },
@@ -141,10 +141,12 @@ impl Step<'_> {
     fn transaction(&mut self, guard: &Guard, first: Change, rest: Vec<Change>) -> Answer {
         self.check(guard)?;
         self.request(first, rest).map_err(|error| match error {
-            // It was there when the change was made, and nobody has deleted it since.
+            // It was there when the change was made.
             PulseDBError::NotFound { kind, id } => {
                 guard::changed(format!("{kind} {id}"), "deleted, or has expired,")
             }
+            // It was in the right collective when the change was made, and was imported into another one.
+            PulseDBError::Validation { value, .. } => guard::changed(value, "moved"),
             other => other,
         })
     }
@@ -182,16 +184,13 @@ impl Step<'_> {
             Change::Delete(id) => self.delete(id),
             Change::CreateCollective {
                 id,
-                name,
-                owner,
-                dimension,
-                decay,
+                new,
                 reuse_named,
-            } => self.create_collective(id, name, owner, dimension, decay, reuse_named),
+            } => self.create_collective(id, new, reuse_named),
             Change::SetDecay(id, decay) => self.set_decay(id, decay),
             Change::DeleteCollective(id) => self.delete_collective(id),
             Change::Flush => Ok(Reply::Done),
-            Change::Relate(new) => self.relate(*new),
+            Change::Relate(id, new) => self.relate(id, *new),
             Change::DeleteRelation(id) => self.delete_relation(id),
             Change::DeleteInsight(id) => self.delete_insight(id),
             Change::Activity(collective, agent, change) => {
@@ -202,7 +201,7 @@ impl Step<'_> {
             Change::ImportRelation(relation) => self.import_relation(*relation),
             Change::RestoreCollective(definition) => self.restore_collective(*definition),
             Change::RecordChecked(checked) => self.record_checked(*checked),
-            Change::Supersede(old, new) => self.supersede(old, *new),
+            Change::Supersede(old, new, relation) => self.supersede(old, *new, relation),
             Change::Expire(ids) => Ok(self.expire(&ids)),
         }
     }
@@ -216,21 +215,27 @@ impl Step<'_> {
             }
             RowKind::Experience | RowKind::Relation => (RecordKind::Body, number),
         };
-        if let Some(known) = self.keyed(number, &embedded) {
-            if let (Some(_), Some(key)) = (embedded.id, &embedded.key) {
-                return Err(guard::changed(format!("idempotency key {key:?}"), "used"));
-            }
+        if let Some(known) = self.recorded(number, &embedded)? {
             return Ok(Reply::Experience(known));
         }
-        let id = match embedded.id {
-            Some(given) => self.unused(given)?.as_u128(),
-            None => self.next_id(),
-        };
+        let id = self.id_or(embedded.id)?;
         self.append((table, kind), embedded, id)?;
         Ok(match kind {
             RecordKind::Insight => Reply::Insight(InsightId::from_u128(id)),
             _ => Reply::Experience(ExperienceId::from_u128(id)),
         })
+    }
+
+    /// The experience with the same idempotency key, for whoever records it again. A transaction has decided
+    /// that there is none.
+    fn recorded(&mut self, collective: u32, embedded: &Embedded) -> Result<Option<ExperienceId>> {
+        let known = self.keyed(collective, embedded);
+        match (known, embedded.id, &embedded.key) {
+            (Some(_), Some(_), Some(key)) => {
+                Err(guard::changed(format!("idempotency key {key:?}"), "used"))
+            }
+            _ => Ok(known),
+        }
     }
 
     /// The experience with the same idempotency key. One that has expired gives its key free: it is
@@ -318,13 +323,10 @@ impl Step<'_> {
     fn create_collective(
         &mut self,
         id: Option<CollectiveId>,
-        name: String,
-        owner_id: Option<UserId>,
-        embedding_dimension: u16,
-        decay: DecayConfig,
+        new: NewCollective,
         reuse_named: bool,
     ) -> Result<Reply> {
-        if reuse_named && let Some(known) = self.pending.named_collective(&name, self.applier) {
+        if reuse_named && let Some(known) = self.pending.named_collective(&new.name, self.applier) {
             return Ok(Reply::Collective(known.id));
         }
         let number = self.pending.next_collective(self.applier);
@@ -334,19 +336,7 @@ impl Step<'_> {
             )));
         }
         let id = id.unwrap_or_else(|| CollectiveId::from_u128(self.next_id()));
-        let created_at = self.sequencer.last_time;
-        self.define(
-            number,
-            Collective {
-                id,
-                name,
-                owner_id,
-                embedding_dimension,
-                decay,
-                embedder: None,
-                created_at,
-            },
-        );
+        self.define(number, new.defined(id, self.sequencer.last_time));
         Ok(Reply::Collective(id))
     }
 
@@ -507,12 +497,15 @@ impl Step<'_> {
         self.sequencer.last_time
     }
 
-    /// An id that was made elsewhere, unless it is in use.
-    fn unused(&mut self, id: ExperienceId) -> Result<ExperienceId> {
-        if self.pending.present(id.as_u128(), self.applier).is_some() {
+    /// An id that was made elsewhere, unless it is in use; otherwise a new one.
+    fn id_or(&mut self, made: Option<u128>) -> Result<u128> {
+        let Some(id) = made else {
+            return Ok(self.next_id());
+        };
+        if self.pending.present(id, self.applier).is_some() {
             return Err(PulseDBError::conflict(format!(
-                "{} {id} is there already",
-                EntityKind::Experience
+                "the id {} is there already",
+                ExperienceId::from_u128(id)
             )));
         }
         Ok(id)

@@ -156,6 +156,8 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
 
     let stats = db.get_collective_stats(id).unwrap();
     assert_eq!(stats.experience_count, ROWS as u64);
+    assert_eq!(stats.relation_count, ROWS as u64 - 1);
+    assert_eq!(stats.insight_count, ROWS as u64);
     assert_eq!(db.get_collective(id).unwrap().unwrap().id, id);
     let owner = db.get_collective(id).unwrap().unwrap().owner_id.unwrap();
     let owned = db.list_collectives_by_owner(&owner).unwrap();

@@ -16,6 +16,7 @@ use pulsedb::{
 use crate::support::{DIMENSION, World, contents, new, refused_field, run};
 
 mod broken;
+mod graph;
 mod serial;
 mod twin;
 

@@ -71,29 +71,14 @@ impl Transaction {
     }
 
     fn make_collective(&mut self, name: &str, owner: Option<UserId>) -> Result<CollectiveId> {
-        let config = self.db.config();
-        let dimension = config.embedding_dimension.get();
-        validate::collective(name, owner.as_ref().map(UserId::as_str), dimension)?;
-        validate::decay(&config.decay)?;
-        let decay = config.decay.clone();
-        let now = self.now();
-        let definition = Collective {
-            id: CollectiveId::from_u128(self.ids.next(now, self.db.engine().env.as_ref())),
-            name: name.to_owned(),
-            owner_id: owner.clone(),
-            embedding_dimension: dimension as u16,
-            decay: decay.clone(),
-            embedder: None,
-            created_at: now,
-        };
-        let (id, bytes) = (definition.id, definition_bytes(&definition));
+        let new = self.db.new_collective(name, owner)?;
+        let id = CollectiveId::from_u128(self.next_id());
+        let definition = new.clone().defined(id, self.now());
+        let bytes = definition_bytes(&definition);
         self.make_room(1, bytes)?;
         let change = Change::CreateCollective {
             id: Some(id),
-            name: name.to_owned(),
-            owner,
-            dimension: dimension as u16,
-            decay,
+            new,
             reuse_named: false,
         };
         self.write(change, bytes, |overlay| overlay.create(definition));

@@ -3,13 +3,13 @@
 //! Each change is decided on the transaction's own version with the functions that the committer decides
 //! with, and becomes a version in the overlay and a change of the request.
 
-use super::{Transaction, definition_bytes};
+use super::{Transaction, decoded, stamp_bytes};
 use crate::{
-    db::{CHANGE_BYTES, collectives::unexpected},
-    error::{PulseDBError, Result},
-    format::{BodyView, ExperienceHead, FRAME_HEADER_LEN, Traits, assemble},
-    model::{ExperienceId, ExperienceUpdate, NewExperience},
-    read::{merged, overlay::OwnExperience, reader::Reader},
+    db::collectives::unexpected,
+    error::Result,
+    format::{ExperienceHead, FRAME_HEADER_LEN, Traits, assemble},
+    model::{EntityKind, ExperienceId, ExperienceUpdate, NewExperience, Timestamp},
+    read::{merged, overlay::OwnExperience},
     state::RowRef,
     write::{
         draft::{Draft, Embedded},
@@ -25,7 +25,7 @@ impl Transaction {
     /// recorded and the id of the first is answered.
     ///
     /// # Errors
-    /// As [`PulseDB::record_experience`](crate::PulseDB::record_experience), and [`PulseDBError::Validation`] where the transaction would become
+    /// As [`PulseDB::record_experience`](crate::PulseDB::record_experience), and [`PulseDBError::Validation`](crate::PulseDBError::Validation) where the transaction would become
     /// too large.
     pub async fn record_experience(&mut self, new: NewExperience) -> Result<ExperienceId> {
         let ids = self.record_experiences(vec![new]).await?;
@@ -45,32 +45,17 @@ impl Transaction {
         let drafts = batch.into_iter().map(Draft::experience);
         let drafts = drafts.collect::<Result<_>>()?;
         let embedded = self.db.embed_drafts(drafts).await?;
-        let reader = self.db.reader()?;
-        let mut staged = Vec::with_capacity(embedded.len());
-        let mut bytes = 0;
-        for mut one in embedded {
-            let definition = reader.collective(one.collective)?;
-            if let Some(stamped) = one.enter(&definition)? {
-                // Once for each, although the first does it for all.
-                bytes += CHANGE_BYTES + definition_bytes(&stamped);
-            }
-            bytes += one.bytes();
-            let id = self.next_id(&reader);
-            one.id = Some(id);
-            staged.push((id, self.recorded(&one, id, &reader)?, one));
+        let mut all = Vec::with_capacity(embedded.len());
+        for one in embedded {
+            all.push(self.stage(one)?);
         }
-        self.make_room(staged.len(), bytes)?;
-        // The overlay would be copied while somebody looks at it.
-        drop(reader);
+        self.make_room(all.len(), all.iter().map(|one| one.bytes).sum())?;
         // From here on nothing fails.
-        let mut ids = Vec::with_capacity(staged.len());
-        for (id, own, embedded) in staged {
-            ids.push(match self.keyed(&embedded)? {
+        let mut ids = Vec::with_capacity(all.len());
+        for staged in all {
+            ids.push(match self.keyed(&staged.embedded)? {
                 Some(known) => known,
-                None => {
-                    self.record(id, own, embedded)?;
-                    id
-                }
+                None => self.record(staged, Change::Record)?,
             });
         }
         Ok(ids)
@@ -79,7 +64,7 @@ impl Transaction {
     /// Changes the fields that `update` names.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn update_experience(
         &mut self,
         id: ExperienceId,
@@ -104,7 +89,7 @@ impl Transaction {
     /// Sets one tag, leaving the others.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`]; [`PulseDBError::Validation`], also where it would be the 51st.
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound); [`PulseDBError::Validation`](crate::PulseDBError::Validation), also where it would be the 51st.
     pub async fn set_tag(&mut self, id: ExperienceId, key: &str, value: &str) -> Result<()> {
         validate::tag(key, value)?;
         self.change_tag(id, key, Some(value)).await
@@ -113,7 +98,7 @@ impl Transaction {
     /// Removes one tag; fine where it is not set.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn remove_tag(&mut self, id: ExperienceId, key: &str) -> Result<()> {
         validate::tag(key, "")?;
         self.change_tag(id, key, None).await
@@ -122,7 +107,7 @@ impl Transaction {
     /// Takes an experience out of default searches; fine where it already is.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn archive_experience(&mut self, id: ExperienceId) -> Result<()> {
         self.set_archived(id, true).await
     }
@@ -130,7 +115,7 @@ impl Transaction {
     /// Brings an experience back into default searches; fine where it already is.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn unarchive_experience(&mut self, id: ExperienceId) -> Result<()> {
         self.set_archived(id, false).await
     }
@@ -138,11 +123,11 @@ impl Transaction {
     /// Notes that an experience was applied once more, and answers how often by then.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn reinforce_experience(&mut self, id: ExperienceId) -> Result<u32> {
         let (mut own, at) = self.present(id, false).await?;
         revision::reinforce(&mut own.values, self.now());
-        let applications = own.values.applications;
+        let applications = own.values.all_applications();
         self.change(id, own, at, Change::Reinforce(id), 0)?;
         Ok(applications)
     }
@@ -150,7 +135,7 @@ impl Transaction {
     /// Deletes an experience.
     ///
     /// # Errors
-    /// [`PulseDBError::NotFound`], [`PulseDBError::Validation`].
+    /// [`PulseDBError::NotFound`](crate::PulseDBError::NotFound), [`PulseDBError::Validation`](crate::PulseDBError::Validation).
     pub async fn delete_experience(&mut self, id: ExperienceId) -> Result<()> {
         let (_, at) = self.present(id, false).await?;
         self.make_room(1, 0)?;
@@ -183,7 +168,7 @@ impl Transaction {
     }
 
     /// What can change of an experience. Whoever changes it has seen it.
-    async fn present(
+    pub(super) async fn present(
         &mut self,
         id: ExperienceId,
         with_traits: bool,
@@ -204,29 +189,61 @@ impl Transaction {
         bytes: usize,
     ) -> Result<()> {
         self.make_room(1, bytes)?;
-        own.values.updated_at = self.now();
-        if let Some(traits) = &own.traits {
-            revision::show_traits(&mut own.values, traits);
-        }
+        revised(&mut own, self.now());
         self.write(change, bytes, |overlay| overlay.change(id, Some(own), at));
         Ok(())
     }
 
-    fn record(&mut self, id: ExperienceId, own: OwnExperience, embedded: Embedded) -> Result<()> {
-        let definition = self.db.reader()?.collective(embedded.collective)?;
-        if let Some(stamped) = embedded.enter(&definition)? {
-            self.bytes += CHANGE_BYTES + definition_bytes(&stamped);
-            self.note(|overlay| overlay.redefine(stamped));
+    /// What is to be recorded, with its id and as it will be read.
+    pub(super) fn stage(&mut self, mut embedded: Embedded) -> Result<Staged> {
+        let stamped = self.entering(&embedded)?;
+        let raw = self.next_id();
+        let (id, now) = (ExperienceId::from_u128(raw), self.now());
+        embedded.id = Some(raw);
+        let head = ExperienceHead {
+            id,
+            collective_id: embedded.collective,
+            timestamp: now,
+            updated_at: now,
+            instance_id: self.db.instance_id(),
+        };
+        let own = decoded(&embedded, |body| {
+            let traits = body.traits()?;
+            let whole = assemble(&head, body, &body.vitals()?, traits.clone())?;
+            Ok(OwnExperience::new(whole, traits, embedded.inverse_norm))
+        })?;
+        // Each of a batch counts it, although the first one stamps for all.
+        let bytes = embedded.bytes() + stamped.as_ref().map_or(0, stamp_bytes);
+        Ok(Staged {
+            id,
+            own,
+            embedded,
+            stamps: stamped.is_some(),
+            bytes,
+        })
+    }
+
+    /// Records what there is room for, by this change.
+    pub(super) fn record(
+        &mut self,
+        staged: Staged,
+        change: impl FnOnce(Embedded) -> Change,
+    ) -> Result<ExperienceId> {
+        let Staged {
+            id, own, embedded, ..
+        } = staged;
+        if staged.stamps {
+            self.enter(&embedded)?;
         }
         let (bytes, key) = (embedded.bytes(), embedded.key.clone());
-        self.write(Change::Record(embedded), bytes, |overlay| {
+        self.write(change(embedded), bytes, |overlay| {
             overlay.record(own, id, key.as_ref());
         });
-        Ok(())
+        Ok(id)
     }
 
     /// The experience that has the key of what is to be recorded, decided as the committer will.
-    fn keyed(&mut self, embedded: &Embedded) -> Result<Option<ExperienceId>> {
+    pub(super) fn keyed(&mut self, embedded: &Embedded) -> Result<Option<ExperienceId>> {
         let Some(key) = &embedded.key else {
             return Ok(None);
         };
@@ -247,7 +264,7 @@ impl Transaction {
             return Ok(None);
         };
         let id = ExperienceId::from_u128(row.row.id);
-        self.guard.saw_experience(id);
+        self.guard.saw(EntityKind::Experience, id.as_u128());
         // One that has expired gives its key free.
         let there = match touched(id) {
             Some(own) => own.is_some_and(|own| !own.values.expired(reader.now)),
@@ -255,38 +272,29 @@ impl Transaction {
         };
         Ok(there.then_some(id))
     }
+}
 
-    fn next_id(&mut self, reader: &Reader) -> ExperienceId {
-        let env = self.db.engine().env.as_ref();
-        ExperienceId::from_u128(self.ids.next(reader.now, env))
-    }
+/// An experience that is about to be recorded.
+pub(super) struct Staged {
+    pub(super) id: ExperienceId,
+    pub(super) own: OwnExperience,
+    pub(super) embedded: Embedded,
+    /// Whether it was the first vector of its collective when it was staged.
+    stamps: bool,
+    /// What it takes beside a constant.
+    pub(super) bytes: usize,
+}
 
-    /// What was encoded, as it will be read.
-    fn recorded(
-        &self,
-        embedded: &Embedded,
-        id: ExperienceId,
-        reader: &Reader,
-    ) -> Result<OwnExperience> {
-        let head = ExperienceHead {
-            id,
-            collective_id: embedded.collective,
-            timestamp: reader.now,
-            updated_at: reader.now,
-            instance_id: reader.instance,
-        };
-        BodyView::parse(embedded.dimension, &embedded.payload)
-            .and_then(|body| {
-                let traits = body.traits()?;
-                let whole = assemble(&head, &body, &body.vitals()?, traits.clone())?;
-                Ok(OwnExperience::new(whole, traits, embedded.inverse_norm))
-            })
-            .map_err(|error| PulseDBError::conflict(error.to_string()))
+/// Shows that an experience was changed at `now`.
+pub(super) fn revised(own: &mut OwnExperience, now: Timestamp) {
+    own.values.updated_at = now;
+    if let Some(traits) = &own.traits {
+        revision::show_traits(&mut own.values, traits);
     }
 }
 
 /// What a record of these traits takes in the log.
-fn traits_bytes(traits: &Traits) -> usize {
+pub(super) fn traits_bytes(traits: &Traits) -> usize {
     let mut payload = Vec::new();
     traits.encode(&mut payload);
     payload.len() + FRAME_HEADER_LEN

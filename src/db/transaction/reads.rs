@@ -6,8 +6,10 @@ use super::{SEEN_BYTES, Transaction};
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        Collective, CollectiveId, Experience, ExperienceId, Page, PageResult, SearchFilter,
-        SearchHit, SearchOptions, UserId, limits::MAX_GET_IDS,
+        Collective, CollectiveId, DerivedInsight, EntityKind, Experience, ExperienceId,
+        ExperienceRelation, InsightFilter, InsightHit, InsightId, Neighbour, Page, PageResult,
+        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        SearchFilter, SearchHit, SearchOptions, UserId, limits::MAX_GET_IDS,
     },
     read::{merged, overlay::Overlay},
 };
@@ -107,9 +109,10 @@ impl Transaction {
 
 /// Methods that see everything in a collective, and differ from those of the database in nothing else.
 macro_rules! seeing {
-    ($($name:ident($collective:ident: CollectiveId, $($arg:ident: $type:ty),*) -> $output:ty;)+) => {
-        /// Lists and searches. Each sees everything in the collective: it conflicts with every change
-        /// of anything in there.
+    ($(#[$doc:meta])* $saw:ident:
+        $($name:ident($of:ident: $id:ty, $($arg:ident: $type:ty),*) -> $output:ty;)+
+    ) => {
+        $(#[$doc])*
         impl Transaction {$(
             #[doc = concat!(
                 "See [`PulseDB::", stringify!($name), "`](crate::PulseDB::", stringify!($name), ")."
@@ -117,19 +120,18 @@ macro_rules! seeing {
             ///
             /// # Errors
             /// As there, and [`PulseDBError::Validation`] where the transaction has seen too much.
-            pub async fn $name(
-                &mut self,
-                $collective: CollectiveId,
-                $($arg: $type),*
-            ) -> Result<$output> {
-                self.saw_collective($collective)?;
-                self.db.$name($collective, $($arg),*).await
+            pub async fn $name(&mut self, $of: $id, $($arg: $type),*) -> Result<$output> {
+                self.$saw($of)?;
+                self.db.$name($of, $($arg),*).await
             }
         )+}
     };
 }
 
 seeing! {
+    /// Lists and searches. Each sees everything in the collective: it conflicts with every change
+    /// of anything in there.
+    saw_collective:
     list_experiences(collective: CollectiveId, page: Page) -> PageResult<Experience>;
     get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
     get_recent_experiences_filtered(
@@ -151,6 +153,36 @@ seeing! {
         options: SearchOptions
     ) -> Vec<Vec<SearchHit>>;
     search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
+    list_relations(collective: CollectiveId, page: Page) -> PageResult<ExperienceRelation>;
+    list_insights(collective: CollectiveId, page: Page) -> PageResult<DerivedInsight>;
+    get_insights(collective: CollectiveId, query: &[f32], k: usize) -> Vec<InsightHit>;
+    get_insights_filtered(
+        collective: CollectiveId,
+        query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    get_insights_by_text(
+        collective: CollectiveId,
+        query: &str,
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+}
+
+seeing! {
+    /// Following relations. Each sees everything in the collective of the experience.
+    saw_around:
+    get_related_experiences(
+        id: ExperienceId,
+        direction: RelationDirection
+    ) -> Vec<RelatedExperience>;
+    get_related_experiences_filtered(
+        id: ExperienceId,
+        filter: RelationFilter
+    ) -> Vec<RelatedExperience>;
+    get_relations(id: ExperienceId, filter: RelationFilter) -> Vec<ExperienceRelation>;
+    neighbourhood(id: ExperienceId, depth: usize, types: Vec<RelationType>) -> Vec<Neighbour>;
 }
 
 /// What was seen. What the transaction has made itself nobody else can change.
@@ -159,9 +191,36 @@ impl Transaction {
         self.check_seen()?;
         let own = self.overlay().and_then(|own| own.experience(id)).flatten();
         if own.is_none_or(|own| own.recorded.is_none()) {
-            self.guard.saw_experience(id);
+            self.guard.saw(EntityKind::Experience, id.as_u128());
         }
         Ok(())
+    }
+
+    pub(super) fn saw_relation(&mut self, id: RelationId) -> Result<()> {
+        self.check_seen()?;
+        if self.overlay().and_then(|own| own.relation(id)).is_none() {
+            self.guard.saw(EntityKind::Relation, id.as_u128());
+        }
+        Ok(())
+    }
+
+    pub(super) fn saw_insight(&mut self, id: InsightId) -> Result<()> {
+        self.check_seen()?;
+        if self.overlay().and_then(|own| own.insight(id)).is_none() {
+            self.guard.saw(EntityKind::Insight, id.as_u128());
+        }
+        Ok(())
+    }
+
+    /// An experience was named, and everything around it seen.
+    fn saw_around(&mut self, id: ExperienceId) -> Result<()> {
+        self.saw_experience(id)?;
+        let reader = self.db.reader()?;
+        match reader.locate(id) {
+            Ok((table, _)) => self.saw_collective(CollectiveId::from_u128(table.id)),
+            // Nothing around it was seen.
+            Err(_) => Ok(()),
+        }
     }
 
     pub(super) fn saw_definition(&mut self, id: CollectiveId) -> Result<()> {
@@ -180,7 +239,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn overlay(&self) -> Option<&Overlay> {
+    pub(super) fn overlay(&self) -> Option<&Overlay> {
         self.db.fixed.as_ref()?.overlay.as_deref()
     }
 

@@ -11,7 +11,7 @@ use crate::{
     write::{
         draft::Draft,
         pending::Present,
-        request::{Answer, Change, Request},
+        request::{Answer, Change, NewCollective, Request},
         sequence::{Sequencer, TraitsSource},
     },
 };
@@ -65,10 +65,12 @@ impl Committer {
         };
         let create = Change::CreateCollective {
             id: None,
-            name: "team".into(),
-            owner: None,
-            dimension: 2,
-            decay: DecayConfig::default(),
+            new: NewCollective {
+                name: "team".into(),
+                owner: None,
+                dimension: 2,
+                decay: DecayConfig::default(),
+            },
             reuse_named: false,
         };
         let answers = committer.commit(vec![vec![create]]);

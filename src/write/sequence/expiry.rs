@@ -4,7 +4,7 @@
 //! more time: only those that have expired at the time of the commit are deleted.
 
 use super::Step;
-use crate::{model::ExperienceId, write::request::Reply};
+use crate::{format::RowKind, model::ExperienceId, write::request::Reply};
 
 impl Step<'_> {
     /// Deletes those of `ids` that have expired, and answers how many that were.
@@ -12,7 +12,7 @@ impl Step<'_> {
         let now = self.sequencer.last_time;
         let mut count = 0;
         for id in ids {
-            let present = self.pending.present(id.as_u128(), self.applier);
+            let present = self.present_of(RowKind::Experience, id.as_u128());
             if let Some(present) = present.filter(|present| present.values.expired(now)) {
                 self.delete_row(&present);
                 count += 1;

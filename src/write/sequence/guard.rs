@@ -34,8 +34,8 @@ impl Step<'_> {
             self.collective_as_seen(id, was_there, Seen::Everything, guard.lsn())?;
         }
         guard
-            .experiences()
-            .try_for_each(|id| self.experience_as_seen(id, guard))
+            .entities()
+            .try_for_each(|(kind, id)| self.entity_as_seen(kind, id, guard))
     }
 
     fn some_definition_changed(&mut self, since: Lsn) -> bool {
@@ -81,12 +81,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn experience_as_seen(&mut self, id: ExperienceId, guard: &Guard) -> Result<()> {
-        let conflict = |what| Err(changed(format!("{} {id}", EntityKind::Experience), what));
-        if self.pending.changes_experience(id.as_u128(), self.applier) {
+    fn entity_as_seen(&mut self, kind: EntityKind, id: u128, guard: &Guard) -> Result<()> {
+        // All ids look the same.
+        let named = || format!("{kind} {}", ExperienceId::from_u128(id));
+        let conflict = |what| Err(changed(named(), what));
+        if self.pending.changes(id, self.applier) {
             return conflict("changed");
         }
-        let Some(at) = self.applier.ids().get(id.as_u128()) else {
+        let Some(at) = self.applier.ids().get(id) else {
             return Ok(());
         };
         let tables = self.applier.tables();

@@ -9,6 +9,7 @@ use crate::{
     model::{EntityKind, ExperienceId, InsightId},
     write::{
         draft::Embedded,
+        refusal,
         request::{Imported, Reply},
     },
 };
@@ -19,11 +20,7 @@ impl Step<'_> {
         for source in sources {
             let present = self.present(*source)?;
             if present.at.collective != number {
-                return Err(PulseDBError::validation(
-                    "source_experience_ids",
-                    source,
-                    "it must be in the collective of the insight",
-                ));
+                return Err(refusal::source_elsewhere(*source));
             }
         }
         Ok(())

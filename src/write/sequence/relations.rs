@@ -15,17 +15,19 @@ use crate::{
     state::{Mutation, RowRef, replay::relation_row},
     write::{
         pending::Present,
+        refusal,
         request::{Imported, Reply},
     },
 };
 
 impl Step<'_> {
-    pub(super) fn relate(&mut self, new: NewRelation) -> Result<Reply> {
-        match self.relation(new, None)? {
+    /// Stores a relation, with the id that a transaction has made for it.
+    pub(super) fn relate(&mut self, id: Option<RelationId>, new: NewRelation) -> Result<Reply> {
+        let id = id.map(RelationId::as_u128);
+        match self.relation(new, (id, None))? {
             Ok(id) => Ok(Reply::Relation(id)),
-            Err(known) => Err(PulseDBError::conflict(format!(
-                "relation {} already says that; delete it to store another one",
-                RelationId::from_u128(known.row.id)
+            Err(known) => Err(refusal::relation_said_already(RelationId::from_u128(
+                known.row.id,
             ))),
         }
     }
@@ -37,7 +39,7 @@ impl Step<'_> {
             let same = RowKind::of_table(present.at.collective) == RowKind::Relation;
             return Self::already(same, EntityKind::Relation, id);
         }
-        let origin = Some((relation.id, relation.created_at));
+        let origin = (Some(id), Some(relation.created_at));
         let new = NewRelation {
             source_id: relation.source_id,
             target_id: relation.target_id,
@@ -51,35 +53,25 @@ impl Step<'_> {
         }))
     }
 
-    /// Adds a relation, with the id and the time of where it was stored first; or answers the one that says
-    /// the same.
+    /// Adds a relation, with the id that was made for it and the time of where it was stored first; or answers
+    /// the one that says the same.
     fn relation(
         &mut self,
         new: NewRelation,
-        origin: Option<(RelationId, Timestamp)>,
+        (id, recorded_at): (Option<u128>, Option<Timestamp>),
     ) -> Result<Result<RelationId, Present>> {
         let source = self.present(new.source_id)?;
         let target = self.present(new.target_id)?;
         let collective = source.at.collective;
         if target.at.collective != collective {
-            return Err(PulseDBError::validation(
-                "target_id",
-                new.target_id,
-                format!(
-                    "it must be in the collective of the source {}",
-                    new.source_id
-                ),
-            ));
+            return Err(refusal::relation_leads_elsewhere(&new));
         }
         let ends = (source.at.row, target.at.row);
         if let Some(known) = self.relation_between(collective, ends, new.relation_type) {
             return Ok(Err(known));
         }
         let at = self.next_row(RowKind::Relation.table(collective))?;
-        let id = match origin {
-            Some((id, _)) => id.as_u128(),
-            None => self.next_id(),
-        };
+        let id = self.id_or(id)?;
         let header = self.header(RecordKind::Relation, at, id);
         let end = |id: ExperienceId, present: &Present| RelationEnd {
             id: id.as_u128(),
@@ -91,7 +83,7 @@ impl Step<'_> {
             relation_type: new.relation_type,
             strength: new.strength,
             metadata: new.metadata,
-            recorded_at: origin.map(|(_, recorded_at)| recorded_at),
+            recorded_at,
             unknown: UnknownFields::default(),
         };
         let mut payload = Vec::new();

@@ -6,30 +6,32 @@
 
 use super::Step;
 use crate::{
-    error::{PulseDBError, Result},
-    model::{CollectiveId, ExperienceId, NewRelation, RelationType},
-    write::{draft::Embedded, request::Reply},
+    error::Result,
+    model::{ExperienceId, NewRelation, RelationId, RelationType},
+    write::{draft::Embedded, refusal, request::Reply, revision},
 };
 
 impl Step<'_> {
-    pub(super) fn supersede(&mut self, old: ExperienceId, embedded: Embedded) -> Result<Reply> {
+    pub(super) fn supersede(
+        &mut self,
+        old: ExperienceId,
+        embedded: Embedded,
+        relation: Option<RelationId>,
+    ) -> Result<Reply> {
         let number = self.collective_for_vectors(&embedded)?;
         // The commit that recorded it has done the rest, too.
-        if let Some(known) = self.keyed(number, &embedded) {
+        if let Some(known) = self.recorded(number, &embedded)? {
             return Ok(Reply::Experience(known));
         }
         let present = self.present(old)?;
         if present.at.collective != number {
-            let collective: CollectiveId = embedded.collective;
-            return Err(PulseDBError::conflict(format!(
-                "experience {old} is not in collective {collective}; an experience is superseded by one \
-                 of its own collective"
-            )));
+            return Err(refusal::superseded_elsewhere(old, embedded.collective));
         }
         let new = self.record(embedded)?;
         self.end_validity(old)?;
         if let Reply::Experience(id) = &new {
-            self.relate(NewRelation::new(*id, old, RelationType::Supersedes))?;
+            let supersedes = NewRelation::new(*id, old, RelationType::Supersedes);
+            self.relate(relation, supersedes)?;
         }
         Ok(new)
     }
@@ -38,23 +40,9 @@ impl Step<'_> {
     fn end_validity(&mut self, id: ExperienceId) -> Result<()> {
         let present = self.present(id)?;
         let mut traits = self.traits(&present)?;
-        if traits.valid_to.is_some() {
-            return Ok(());
+        if revision::end_validity(&mut traits, self.now(), id)? {
+            self.revise_traits(present, traits, id);
         }
-        let now = self.sequencer.last_time;
-        if let Some(from) = traits.valid_from
-            && from >= now
-        {
-            return Err(PulseDBError::validation(
-                "valid_to",
-                now,
-                format!(
-                    "experience {id} is valid from {from} on, and would end before; update it instead"
-                ),
-            ));
-        }
-        traits.valid_to = Some(now);
-        self.revise_traits(present, traits, id);
         Ok(())
     }
 }

@@ -1,28 +1,52 @@
 //! Is a transaction there as a whole or not at all, wherever its commit is broken?
 
+use std::time::Duration;
+
 use pulsedb::{
-    DecayConfig, ExperienceUpdate, Page, PulseDB, Result, SyncMode,
+    DecayConfig, ExperienceUpdate, NewRelation, Page, PulseDB, RelationType, Result, SyncMode,
     sim::{FaultKind, SimVfs, Survival},
 };
 
+use super::graph::insight;
 use crate::support::{World, dump, new, run};
 
 /// What is compared: everything but ids and times, which no two runs share.
-type Shown = Vec<(String, u64, Vec<(String, f32, bool, usize)>)>;
+#[derive(Debug, PartialEq)]
+struct Shown {
+    collective: String,
+    half_life_ms: u64,
+    /// Content, importance, archived, tags, whether its validity has ended.
+    experiences: Vec<(String, f32, bool, usize, bool)>,
+    relations: Vec<(RelationType, f32)>,
+    /// Content and sources.
+    insights: Vec<(String, usize)>,
+}
 
-async fn shown(db: &PulseDB) -> Shown {
-    let all = dump(db).await.into_iter();
-    all.map(|(collective, experiences)| {
-        let experiences = experiences.into_iter();
-        let experiences =
-            experiences.map(|one| (one.content, one.importance, one.archived, one.tags.len()));
-        (
-            collective.name,
-            collective.decay.half_life_ms,
-            experiences.collect(),
-        )
-    })
-    .collect()
+async fn shown(db: &PulseDB) -> Vec<Shown> {
+    let mut all = Vec::new();
+    for (collective, experiences) in dump(db).await {
+        let experiences = experiences.into_iter().map(|one| {
+            let ended = one.valid_to.is_some();
+            let tags = one.tags.len();
+            (one.content, one.importance, one.archived, tags, ended)
+        });
+        let relations = db.list_relations(collective.id, Page::default()).await;
+        let relations = relations.unwrap().items.into_iter();
+        let insights = db.list_insights(collective.id, Page::default()).await;
+        let insights = insights.unwrap().items.into_iter();
+        all.push(Shown {
+            collective: collective.name,
+            half_life_ms: collective.decay.half_life_ms,
+            experiences: experiences.collect(),
+            relations: relations
+                .map(|it| (it.relation_type, it.strength))
+                .collect(),
+            insights: insights
+                .map(|it| (it.content, it.source_experience_ids.len()))
+                .collect(),
+        });
+    }
+    all
 }
 
 /// A transaction of every kind of change, over several kilobytes.
@@ -46,6 +70,20 @@ async fn change(db: &PulseDB) -> Result<()> {
     };
     tx.update_experience(known[1].id, update).await?;
     tx.delete_experience(known[2].id).await?;
+    let related = tx.list_relations(team, Page::default()).await?.items;
+    tx.delete_relation(related[0].id).await?;
+    let derived = tx.list_insights(team, Page::default()).await?.items;
+    tx.delete_insight(derived[0].id).await?;
+    let newest = tx
+        .supersede_experience(known[3].id, new(team, "newest"))
+        .await?;
+    let own = NewRelation {
+        strength: 0.25,
+        ..NewRelation::new(newest, known[0].id, RelationType::Implies)
+    };
+    tx.store_relation(own).await?;
+    let sources = [newest, known[1].id];
+    tx.store_insight(insight(team, "derived", &sources)).await?;
     let decay = DecayConfig {
         half_life_ms: 77,
         ..DecayConfig::default()
@@ -58,9 +96,18 @@ async fn change(db: &PulseDB) -> Result<()> {
 async fn prepared(world: &World) {
     let db = world.open().await;
     let team = db.create_collective("team").await.unwrap();
-    for n in 0..3 {
+    let mut ids = Vec::new();
+    for n in 0..4 {
         let one = new(team, format!("{n}"));
-        db.record_experience(one).await.unwrap();
+        ids.push(db.record_experience(one).await.unwrap());
+    }
+    for pair in ids.windows(2) {
+        let next = NewRelation::new(pair[0], pair[1], RelationType::Supports);
+        db.store_relation(next).await.unwrap();
+    }
+    for text in ["first", "second"] {
+        let one = insight(team, text, &ids);
+        db.store_insight(one).await.unwrap();
     }
     db.close().await.unwrap();
 }
@@ -81,6 +128,8 @@ fn a_crash_at_any_operation_leaves_all_of_it_or_nothing() {
         first.config.sync_mode = mode;
         first.config.segment_pool = 0;
         run(prepared(&first));
+        // Ids of another millisecond: what is there comes before what is new.
+        first.env.advance(Duration::from_secs(1));
         let path = first.path.clone();
         let at = |vfs: SimVfs| World {
             path: path.clone(),

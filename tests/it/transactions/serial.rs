@@ -1,19 +1,25 @@
 //! Is there an order of the committed transactions that explains what each of them saw?
 //!
-//! Transactions run interleaved, read and write a few registers and count a list, and note which
-//! version they saw of what. Afterwards the graph of who must come before whom (Adya: "Weak Consistency",
+//! Transactions run interleaved, read and write a few registers and count lists of experiences, relations and
+//! insights, and note which version they saw of what. Afterwards the graph of who must come before whom (Adya: "Weak Consistency",
 //! 1999) must have no cycle: then any order along its edges explains everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use pulsedb::{CollectiveId, ExperienceId, Page, PulseDB, PulseDBError, SearchFilter, Transaction};
+use pulsedb::{
+    CollectiveId, ExperienceId, NewRelation, Page, PulseDB, PulseDBError, RelationDirection,
+    RelationFilter, RelationType, SearchFilter, Transaction,
+};
 
+use super::graph::insight;
 use crate::support::{World, new, run};
 
 const REGISTERS: usize = 5;
 /// Transactions open at a time.
 const OPEN: usize = 5;
+/// One of experiences, one of relations, one of insights.
+const LISTS: usize = 3;
 
 /// SplitMix64.
 struct Chance(u64);
@@ -36,9 +42,9 @@ struct Trace {
     /// By register: whose version it saw first.
     read: BTreeMap<usize, Number>,
     written: BTreeSet<usize>,
-    /// Who has added what it saw in the list, if it looked.
-    listed: Option<BTreeSet<Number>>,
-    added: bool,
+    /// By list: who has added what it saw there, if it looked.
+    listed: [Option<BTreeSet<Number>>; LISTS],
+    added: [bool; LISTS],
 }
 
 struct Open {
@@ -50,20 +56,30 @@ struct Open {
 struct Game {
     db: PulseDB,
     registers: Vec<ExperienceId>,
-    list: CollectiveId,
+    lists: [CollectiveId; LISTS],
+    /// What the relations of a list lead to, and its insights were derived from.
+    hubs: [ExperienceId; LISTS],
 }
 
 impl Game {
     async fn new(world: &World) -> Self {
         let db = world.open().await;
         let team = db.create_collective("registers").await.unwrap();
-        let list = db.create_collective("list").await.unwrap();
+        let mut lists = [team; LISTS];
+        for list in &mut lists {
+            *list = db.create_collective("list").await.unwrap();
+        }
+        let mut hubs = Vec::new();
+        for list in &lists[1..] {
+            hubs.push(db.record_experience(new(*list, "hub")).await.unwrap());
+        }
         let batch = (0..REGISTERS).map(|n| new(team, format!("{n}")));
         let registers = db.record_experiences(batch.collect()).await.unwrap();
         Self {
             db,
+            hubs: [registers[0], hubs[0], hubs[1]],
             registers,
-            list,
+            lists,
         }
     }
 
@@ -87,31 +103,72 @@ impl Game {
         open.trace.written.insert(register);
     }
 
-    async fn look(&self, open: &mut Open, by_filter: bool) {
-        let items = if by_filter {
-            let filter = SearchFilter::default();
-            open.tx
-                .get_recent_experiences_filtered(self.list, 1000, filter)
-                .await
-                .unwrap()
-        } else {
-            let page = Page {
-                limit: 1000,
-                ..Page::default()
-            };
-            open.tx
-                .list_experiences(self.list, page)
-                .await
-                .unwrap()
-                .items
+    async fn look(&self, open: &mut Open, list: usize, way: usize) {
+        let (tx, id, hub) = (&mut open.tx, self.lists[list], self.hubs[list]);
+        let page = Page {
+            limit: 1000,
+            ..Page::default()
         };
-        let mut seen: BTreeSet<Number> = items
-            .iter()
-            .map(|one| one.content.parse().unwrap())
-            .collect();
-        assert_eq!(seen.remove(&open.number), open.trace.added);
-        let first = open.trace.listed.get_or_insert_with(|| seen.clone());
+        let items: Vec<String> = match (list, way) {
+            (0, 0) => {
+                let filter = SearchFilter::default();
+                let found = tx.get_recent_experiences_filtered(id, 1000, filter).await;
+                found.unwrap().into_iter().map(|one| one.content).collect()
+            }
+            (0, _) => {
+                let found = tx.list_experiences(id, page).await.unwrap().items;
+                found.into_iter().map(|one| one.content).collect()
+            }
+            (1, 0) => {
+                let found = tx.list_relations(id, page).await.unwrap().items;
+                found.into_iter().filter_map(|one| one.metadata).collect()
+            }
+            (1, 1) => {
+                let found = tx.get_relations(hub, RelationFilter::default()).await;
+                let found = found.unwrap().into_iter();
+                found.filter_map(|one| one.metadata).collect()
+            }
+            (1, _) => {
+                let found = tx.get_related_experiences(hub, RelationDirection::Incoming);
+                let found = found.await.unwrap().into_iter();
+                found.map(|one| one.experience.content).collect()
+            }
+            (_, 0) => {
+                let found = tx.list_insights(id, page).await.unwrap().items;
+                found.into_iter().map(|one| one.content).collect()
+            }
+            _ => {
+                let found = tx.get_insights(id, &super::VECTOR, 1000).await.unwrap();
+                found.into_iter().map(|one| one.insight.content).collect()
+            }
+        };
+        let mut seen: BTreeSet<Number> = items.iter().map(|one| one.parse().unwrap()).collect();
+        assert_eq!(seen.remove(&open.number), open.trace.added[list]);
+        let first = open.trace.listed[list].get_or_insert_with(|| seen.clone());
         assert_eq!(*first, seen, "it saw two states");
+    }
+
+    async fn add(&self, open: &mut Open, list: usize) {
+        let (tx, id, hub) = (&mut open.tx, self.lists[list], self.hubs[list]);
+        let number = open.number.to_string();
+        match list {
+            0 => drop(tx.record_experience(new(id, number)).await.unwrap()),
+            1 => {
+                let own = new(id, number.clone());
+                let own = tx.record_experience(own).await.unwrap();
+                let relation = NewRelation {
+                    metadata: Some(number),
+                    ..NewRelation::new(own, hub, RelationType::Supports)
+                };
+                tx.store_relation(relation).await.unwrap();
+            }
+            _ => drop(
+                tx.store_insight(insight(id, &number, &[hub]))
+                    .await
+                    .unwrap(),
+            ),
+        }
+        open.trace.added[list] = true;
     }
 
     async fn step(&self, open: &mut Open, chance: &mut Chance) {
@@ -119,12 +176,12 @@ impl Game {
         match chance.below(10) {
             0..5 => self.read(open, register).await,
             5..8 => self.write(open, register).await,
-            8 => self.look(open, chance.below(2) == 0).await,
-            _ if open.trace.added => {}
+            8 => self.look(open, chance.below(LISTS), chance.below(3)).await,
             _ => {
-                let own = new(self.list, open.number.to_string());
-                open.tx.record_experience(own).await.unwrap();
-                open.trace.added = true;
+                let list = chance.below(LISTS);
+                if !open.trace.added[list] {
+                    self.add(open, list).await;
+                }
             }
         }
     }
@@ -154,8 +211,9 @@ fn edges(committed: &BTreeMap<Number, Trace>) -> BTreeMap<Number, BTreeSet<Numbe
                 edge(*number, *next);
             }
         }
-        if let Some(listed) = &trace.listed {
-            for (other, _) in committed.iter().filter(|(_, other)| other.added) {
+        for (list, listed) in trace.listed.iter().enumerate() {
+            let Some(listed) = listed else { continue };
+            for (other, _) in committed.iter().filter(|(_, other)| other.added[list]) {
                 if listed.contains(other) {
                     edge(*other, *number);
                 } else {
@@ -249,8 +307,8 @@ fn a_cycle_is_found() {
     let committed = BTreeMap::from([(0, Trace::default()), (1, skewed(0, 1)), (2, skewed(1, 0))]);
     assert_eq!(cycle(edges(&committed)), [1, 2]);
     let phantom = |listed| Trace {
-        listed: Some(listed),
-        added: true,
+        listed: [Some(listed), None, None],
+        added: [true, false, false],
         ..Trace::default()
     };
     let both = BTreeMap::from([(1, phantom(BTreeSet::new())), (2, phantom(BTreeSet::new()))]);

@@ -4,19 +4,23 @@
 //! directly. After every change both are asked everything. In the end the transaction is committed, and
 //! both are the same.
 
-use std::{collections::BTreeMap, ops::Bound, time::Duration};
+use std::{ops::Bound, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use pulsedb::{
-    Collective, CollectiveId, DecayConfig, Direction, Experience, ExperienceId, ExperienceUpdate,
-    NewExperience, OrderBy, Page, PageResult, PulseDBError, RecallWeights, Result, SearchFilter,
-    SearchHit, SearchOptions, Timestamp, blocking,
+    CollectiveId, DecayConfig, Direction, ExperienceId, ExperienceUpdate, InsightFilter,
+    InsightType, NewExperience, NewInsight, NewRelation, OrderBy, Page, RelationDirection,
+    RelationFilter, RelationType, SearchFilter, SearchOptions, Timestamp,
 };
 
 use crate::{
     model::{experience_type, tags, unit, vector, weights, word},
     support::{START, World},
 };
+
+mod side;
+
+use side::{Shown, Side, Twin};
 
 type Nth = usize;
 
@@ -35,6 +39,11 @@ enum Op {
     GetOrCreate(String),
     SetDecay(Nth, DecayConfig),
     DeleteCollective(Nth),
+    Relate(Nth, Nth, NewRelation),
+    DeleteRelation(Nth),
+    StoreInsight(Nth, Vec<Nth>, NewInsight),
+    DeleteInsight(Nth),
+    Supersede(Nth, NewExperience),
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +51,8 @@ struct Questions {
     page: Page,
     recent: usize,
     search: (Vec<f32>, SearchOptions),
+    around: RelationFilter,
+    derived: InsightFilter,
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {
@@ -111,6 +122,35 @@ fn update() -> impl Strategy<Value = ExperienceUpdate> {
         )
 }
 
+fn relation_type() -> impl Strategy<Value = RelationType> {
+    // Few, so that many say the same.
+    select(vec![RelationType::Supports, RelationType::Supersedes])
+}
+
+fn relation() -> impl Strategy<Value = NewRelation> {
+    let nobody = ExperienceId::from_uuid(uuid::Uuid::nil());
+    let metadata = option::weighted(0.3, word().prop_map(|word| format!("{word:?}")));
+    (relation_type(), unit(), metadata).prop_map(move |(relation_type, strength, metadata)| {
+        NewRelation {
+            strength,
+            metadata,
+            ..NewRelation::new(nobody, nobody, relation_type)
+        }
+    })
+}
+
+fn insight() -> impl Strategy<Value = NewInsight> {
+    (vector(), unit(), vec(word(), 0..2)).prop_map(|(vector, confidence, domain)| NewInsight {
+        collective_id: CollectiveId::from_uuid(uuid::Uuid::nil()),
+        content: String::new(),
+        embedding: Some(vector),
+        source_experience_ids: Vec::new(),
+        insight_type: InsightType::Pattern,
+        confidence,
+        domain,
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let nth = any::<Nth>;
     let decay = (1_u64..100_000, unit(), option::of(weights())).prop_map(
@@ -132,6 +172,12 @@ fn op() -> impl Strategy<Value = Op> {
         1 => word().prop_map(Op::GetOrCreate),
         2 => (nth(), decay).prop_map(|(c, decay)| Op::SetDecay(c, decay)),
         1 => nth().prop_map(Op::DeleteCollective),
+        8 => (nth(), nth(), relation()).prop_map(|(from, to, new)| Op::Relate(from, to, new)),
+        3 => nth().prop_map(Op::DeleteRelation),
+        5 => (nth(), vec(nth(), 1..3), insight())
+            .prop_map(|(c, sources, new)| Op::StoreInsight(c, sources, new)),
+        2 => nth().prop_map(Op::DeleteInsight),
+        3 => (nth(), draft()).prop_map(|(old, (_, new))| Op::Supersede(old, new)),
     ]
 }
 
@@ -221,275 +267,43 @@ fn questions() -> impl Strategy<Value = Questions> {
             };
             (query, options)
         });
-    (page, 1_usize..5, search).prop_map(|(page, recent, search)| Questions {
-        page,
-        recent,
-        search,
-    })
-}
-
-/// A database or a transaction: they have the same methods and no common trait.
-enum Side {
-    Direct(blocking::PulseDB),
-    Within(Box<blocking::Transaction>),
-}
-
-macro_rules! ask {
-    ($side:expr, $method:ident($($arg:expr),*)) => {
-        match $side {
-            Side::Direct(db) => db.$method($($arg),*),
-            Side::Within(tx) => tx.$method($($arg),*),
-        }
-    };
-}
-
-/// One of the two, and how it calls the nth experience and collective.
-struct Twin {
-    side: Side,
-    experiences: Vec<ExperienceId>,
-    collectives: Vec<CollectiveId>,
-}
-
-/// What both answer, with names instead of ids.
-#[derive(Clone, Debug, PartialEq)]
-enum Shown {
-    Experience(Box<Experience>),
-    Collective(Box<Collective>),
-    Number(f32),
-    Hits(Vec<(Experience, f32, f32)>),
-    Page(Vec<Experience>, bool),
-    Done,
-    Refused(String),
-}
-
-impl Twin {
-    fn experience(&self, nth: Nth) -> ExperienceId {
-        match self.experiences.len() {
-            0 => ExperienceId::from_uuid(uuid::Uuid::nil()),
-            len => self.experiences[nth % len],
-        }
-    }
-
-    fn collective(&self, nth: Nth) -> CollectiveId {
-        self.collectives[nth % self.collectives.len()]
-    }
-
-    fn name<T: Copy + PartialEq>(known: &[T], id: T) -> u128 {
-        known.iter().position(|other| *other == id).unwrap() as u128
-    }
-
-    fn named(&self, mut one: Experience) -> Experience {
-        let id = Self::name(&self.experiences, one.id);
-        let collective = Self::name(&self.collectives, one.collective_id);
-        one.id = ExperienceId::from_uuid(uuid::Uuid::from_u128(id));
-        one.collective_id = CollectiveId::from_uuid(uuid::Uuid::from_u128(collective));
-        let applications = one.applications();
-        one.applications = BTreeMap::new();
-        one.content = format!("{} applied {applications}", one.content);
-        one
-    }
-
-    fn collective_named(&self, mut one: Collective) -> Collective {
-        let id = Self::name(&self.collectives, one.id);
-        one.id = CollectiveId::from_uuid(uuid::Uuid::from_u128(id));
-        one
-    }
-
-    fn refusal(error: &PulseDBError) -> Shown {
-        Shown::Refused(match error {
-            PulseDBError::NotFound { kind, .. } => format!("no {kind}"),
-            PulseDBError::Validation { field, value, .. } => format!("{field} {value}"),
-            other => panic!("{other}"),
-        })
-    }
-
-    fn done<T>(answer: Result<T>, shown: impl FnOnce(T) -> Shown) -> Shown {
-        answer.map_or_else(|error| Self::refusal(&error), shown)
-    }
-
-    fn apply(&mut self, op: &Op) -> Shown {
-        match op {
-            Op::Record(batch) => {
-                let batch: Vec<NewExperience> = batch
-                    .iter()
-                    .enumerate()
-                    .map(|(place, (nth, new))| NewExperience {
-                        collective_id: self.collective(*nth),
-                        content: format!("{}.{place}", self.experiences.len()),
-                        ..new.clone()
-                    })
-                    .collect();
-                let answer = ask!(&mut self.side, record_experiences(batch));
-                Self::done(answer, |ids| {
-                    let mut places = Vec::new();
-                    for id in ids {
-                        if !self.experiences.contains(&id) {
-                            self.experiences.push(id);
-                        }
-                        places.push(Self::name(&self.experiences, id).to_string());
-                    }
-                    Shown::Refused(places.join(","))
-                })
-            }
-            Op::Update(nth, update) => {
-                let id = self.experience(*nth);
-                let answer = ask!(&mut self.side, update_experience(id, update.clone()));
-                Self::done(answer, |()| Shown::Done)
-            }
-            Op::SetTag(nth, key, value) => {
-                let id = self.experience(*nth);
-                let answer = match value {
-                    Some(value) => ask!(&mut self.side, set_tag(id, key, value)),
-                    None => ask!(&mut self.side, remove_tag(id, key)),
-                };
-                Self::done(answer, |()| Shown::Done)
-            }
-            Op::SetArchived(nth, archived) => {
-                let id = self.experience(*nth);
-                let answer = if *archived {
-                    ask!(&mut self.side, archive_experience(id))
-                } else {
-                    ask!(&mut self.side, unarchive_experience(id))
-                };
-                Self::done(answer, |()| Shown::Done)
-            }
-            Op::Reinforce(nth) => {
-                let id = self.experience(*nth);
-                let answer = ask!(&mut self.side, reinforce_experience(id));
-                Self::done(answer, |count| Shown::Number(count as f32))
-            }
-            Op::Delete(nth) => {
-                let id = self.experience(*nth);
-                let answer = ask!(&mut self.side, delete_experience(id));
-                Self::done(answer, |()| Shown::Done)
-            }
-            Op::Create(name) => {
-                let id = ask!(&mut self.side, create_collective(name)).unwrap();
-                self.collectives.push(id);
-                Shown::Done
-            }
-            Op::GetOrCreate(name) => {
-                let id = ask!(&mut self.side, get_or_create_collective(name)).unwrap();
-                if !self.collectives.contains(&id) {
-                    self.collectives.push(id);
-                }
-                Shown::Number(Self::name(&self.collectives, id) as f32)
-            }
-            Op::SetDecay(nth, decay) => {
-                let id = self.collective(*nth);
-                let answer = ask!(&mut self.side, set_decay_config(id, decay.clone()));
-                Self::done(answer, |()| Shown::Done)
-            }
-            Op::DeleteCollective(nth) => {
-                let id = self.collective(*nth);
-                let answer = ask!(&mut self.side, delete_collective(id));
-                Self::done(answer, |()| Shown::Done)
-            }
-        }
-    }
-
-    /// Everything that can be asked.
-    fn answers(&mut self, questions: &Questions) -> Vec<Shown> {
-        let mut answers = Vec::new();
-        for id in self.experiences.clone() {
-            let one = ask!(&mut self.side, get_experience(id));
-            answers.push(Self::done(one, |one| {
-                Shown::Experience(Box::new(self.named(one)))
-            }));
-            let energy = ask!(&mut self.side, energy(id));
-            answers.push(Self::done(energy, Shown::Number));
-        }
-        let all = self.experiences.clone();
-        for one in ask!(&mut self.side, get_experiences(&all)).unwrap() {
-            answers.push(one.map_or(Shown::Done, |one| {
-                Shown::Experience(Box::new(self.named(one)))
-            }));
-        }
-        for one in ask!(&mut self.side, list_collectives()).unwrap() {
-            answers.push(Shown::Collective(Box::new(self.collective_named(one))));
-        }
-        for id in self.collectives.clone() {
-            let one = ask!(&mut self.side, get_collective(id)).unwrap();
-            answers.push(one.map_or(Shown::Done, |one| {
-                Shown::Collective(Box::new(self.collective_named(one)))
-            }));
-            self.lists(id, questions, &mut answers);
-            self.searches(id, questions, &mut answers);
-        }
-        answers
-    }
-
-    fn lists(&mut self, id: CollectiveId, questions: &Questions, answers: &mut Vec<Shown>) {
-        let limit = questions.recent;
-        let recent = ask!(&mut self.side, get_recent_experiences(id, limit));
-        answers.push(Self::done(recent, |items| {
-            Shown::Page(self.all_named(items), false)
-        }));
-        let filter = questions.page.filter.clone();
-        let recent = ask!(
-            &mut self.side,
-            get_recent_experiences_filtered(id, limit, filter)
-        );
-        answers.push(Self::done(recent, |items| {
-            Shown::Page(self.all_named(items), false)
-        }));
-        let mut page = questions.page.clone();
-        loop {
-            let found = ask!(&mut self.side, list_experiences(id, page.clone()));
-            let PageResult { items, next } = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    answers.push(Self::refusal(&error));
-                    return;
-                }
-            };
-            answers.push(Shown::Page(self.all_named(items), next.is_some()));
-            match next {
-                Some(next) => page.after = Some(next),
-                None => return,
-            }
-        }
-    }
-
-    fn searches(&mut self, id: CollectiveId, questions: &Questions, answers: &mut Vec<Shown>) {
-        let (query, options) = &questions.search;
-        let hits = ask!(&mut self.side, search(id, query, options.clone()));
-        answers.push(Self::done(hits, |hits| self.hits(hits)));
-        let hits = ask!(&mut self.side, search_similar(id, query, options.k));
-        answers.push(Self::done(hits, |hits| self.hits(hits)));
-        let filter = options.filter.clone();
-        let hits = ask!(
-            &mut self.side,
-            search_similar_filtered(id, query, options.k, filter)
-        );
-        answers.push(Self::done(hits, |hits| self.hits(hits)));
-        let other: Vec<f32> = query.iter().map(|x| x * 2.0 + 0.25).collect();
-        if other.iter().any(|x| *x != 0.0) {
-            let queries = [query.clone(), other];
-            let options = SearchOptions {
-                weights: Some(RecallWeights {
-                    similarity: 0.5,
-                    energy: 1.0,
-                }),
-                ..options.clone()
-            };
-            let hits = ask!(&mut self.side, search_batch(id, &queries, options));
-            match hits {
-                Ok(all) => answers.extend(all.into_iter().map(|hits| self.hits(hits))),
-                Err(error) => answers.push(Self::refusal(&error)),
-            }
-        }
-    }
-
-    fn all_named(&self, all: Vec<Experience>) -> Vec<Experience> {
-        all.into_iter().map(|one| self.named(one)).collect()
-    }
-
-    fn hits(&self, hits: Vec<SearchHit>) -> Shown {
-        let hits = hits.into_iter();
-        let hits = hits.map(|hit| (self.named(hit.experience), hit.similarity, hit.score));
-        Shown::Hits(hits.collect())
-    }
+    let direction = select(vec![
+        RelationDirection::Both,
+        RelationDirection::Outgoing,
+        RelationDirection::Incoming,
+    ]);
+    let around = (
+        direction,
+        vec(relation_type(), 0..2),
+        option::weighted(0.3, unit()),
+        1_usize..4,
+    )
+        .prop_map(|(direction, types, min_strength, limit)| RelationFilter {
+            direction,
+            types,
+            min_strength,
+            limit,
+        });
+    let derived = (
+        vec(word(), 0..2),
+        option::weighted(0.3, unit()),
+        option::weighted(0.2, time()),
+    )
+        .prop_map(|(domains, min_confidence, since)| InsightFilter {
+            domains,
+            min_confidence,
+            since,
+            until: None,
+        });
+    (page, 1_usize..5, search, around, derived).prop_map(
+        |(page, recent, search, around, derived)| Questions {
+            page,
+            recent,
+            search,
+            around,
+            derived,
+        },
+    )
 }
 
 proptest! {
@@ -511,6 +325,8 @@ proptest! {
                     side: Side::Direct(db),
                     experiences: Vec::new(),
                     collectives: vec![first],
+                    relations: Vec::new(),
+                    insights: Vec::new(),
                 }
             })
             .collect();

@@ -1,5 +1,5 @@
-//! Properties: what was encoded decodes to the same, nothing makes a decoder panic, and no flipped
-//! bit passes the checksums.
+//! Properties of records: what was encoded decodes to the same, and nothing makes a decoder panic. Those of
+//! frames and files stand in `file_property_tests`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -10,14 +10,12 @@ use proptest::{collection::vec, option, prelude::*};
 use super::{
     experience_type::encode_experience_type,
     fields::{Field, FieldWriter},
-    frame::{FrameFault, MAX_PAYLOAD},
-    graph_tests::graph,
     *,
 };
 use crate::model::{
     Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId,
-    ExperienceType, InsightType, InstanceId, Lsn, RecallWeights, RelationType, Severity, Timeline,
-    Timestamp, UserId,
+    ExperienceType, InsightType, InstanceId, Lsn, RecallWeights, RelationType, Severity, Timestamp,
+    UserId,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -28,16 +26,16 @@ fn ratio() -> impl Strategy<Value = f32> {
     prop_oneof![Just(0.0), Just(-0.0), Just(1.0), 0.0f32..1.0]
 }
 
-fn time() -> impl Strategy<Value = Timestamp> {
+pub(super) fn time() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_millis)
 }
 
-fn lsn() -> impl Strategy<Value = Lsn> {
+pub(super) fn lsn() -> impl Strategy<Value = Lsn> {
     prop_oneof![Just(0), any::<u64>()].prop_map(Lsn::new)
 }
 
 /// Fields that no build knows, with tags from 200 on.
-fn unknown() -> impl Strategy<Value = UnknownFields> {
+pub(super) fn unknown() -> impl Strategy<Value = UnknownFields> {
     proptest::collection::btree_map(200u8.., vec(any::<u8>(), 0..8), 0..3).prop_map(|fields| {
         let mut raw = Vec::new();
         for (tag, value) in fields {
@@ -203,7 +201,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn body()(
+    pub(super) fn body()(
         (content, source_agent) in (text(), text()),
         experience_type in experience_type(),
         (source_task, idempotency_key) in (option::of(text()), option::of(text())),
@@ -223,7 +221,7 @@ prop_compose! {
 }
 
 /// Any bits, NaN and infinities included: what is stored is what was given.
-fn vector() -> impl Strategy<Value = Vec<f32>> {
+pub(super) fn vector() -> impl Strategy<Value = Vec<f32>> {
     vec(any::<u32>().prop_map(f32::from_bits), 1..40)
 }
 
@@ -259,75 +257,7 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn header()(
-        (payload_len, payload_crc) in (4 * 4096..=MAX_PAYLOAD, any::<u32>()),
-        kind in (1u8..=13).prop_map(|code| RecordKind::try_from(code).unwrap()),
-        closes_commit in any::<bool>(),
-        dimension in 1u16..=4096,
-        lsn in 1u64..,
-        below in any::<prop::sample::Index>(),
-        time in time(),
-        collective in 0..=MAX_COLLECTIVE_NUMBER,
-        (row, entity) in any::<(u32, u128)>(),
-    ) -> FrameHeader {
-        FrameHeader {
-            payload_len, payload_crc, kind, closes_commit,
-            dimension: if matches!(kind, RecordKind::Body | RecordKind::Insight) { dimension } else { 0 },
-            lsn: Lsn::new(lsn), time, collective, row, entity,
-            durable_upto: Lsn::new(below.index(usize::MAX) as u64 % lsn),
-        }
-    }
-}
-
-prop_compose! {
-    fn manifest()(
-        (instance_id, created_at) in (any::<u128>(), time()),
-        (generation, timeline, next_segment) in any::<(u64, u32, u32)>(),
-        forks in proptest::collection::btree_map(any::<u32>(), 1u64..1 << 32, 0..4),
-        (retained_from, checkpoint, session) in (lsn(), lsn(), lsn()),
-        segments in proptest::collection::btree_map(any::<u64>(), (any::<u32>(), 0u64..1 << 30), 0..5),
-        active in any::<bool>(),
-        sync_mode in prop_oneof![
-            Just(SyncModeCode::Normal), Just(SyncModeCode::Fast), Just(SyncModeCode::Paranoid),
-        ],
-        unknown in unknown(),
-    ) -> Manifest {
-        let mut first_lsn = 0;
-        let forks = forks.into_iter().map(|(timeline, step)| {
-            first_lsn += step;
-            Fork { timeline: Timeline::new(timeline), first_lsn: Lsn::new(first_lsn) }
-        }).collect();
-        let mut segments: Vec<SegmentEntry> = segments.into_iter().map(|(lsn, (id, units))| {
-            SegmentEntry { id, first_lsn: Lsn::new(lsn), end: 4096 + units * 64 }
-        }).collect();
-        if active && let Some(last) = segments.last_mut() {
-            last.end = 0;
-        }
-        Manifest {
-            instance_id: InstanceId::from_u128(instance_id), created_at, generation,
-            timeline: Timeline::new(timeline), forks, retained_from, next_segment, segments,
-            checkpoint, sync_mode, session, unknown,
-        }
-    }
-}
-
-prop_compose! {
-    fn segment()(
-        (timeline, instance_id, first_lsn, previous_lsn) in any::<(u32, u128, u64, u64)>(),
-        (seed, id, cipher, key, cleaned) in any::<(u32, u32, u32, u32, u64)>(),
-    ) -> SegmentHeader {
-        SegmentHeader {
-            timeline: Timeline::new(timeline),
-            instance_id: InstanceId::from_u128(instance_id),
-            first_lsn: Lsn::new(first_lsn),
-            previous_lsn: Lsn::new(previous_lsn),
-            seed, id, cipher, key, cleaned: Lsn::new(cleaned),
-        }
-    }
-}
-
-fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
     write(&mut out);
     out
@@ -365,17 +295,14 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
     }
 }
 
-/// A frame around a payload, header and padding included.
-fn frame(header: FrameHeader, seed: u32, payload: &[u8]) -> Vec<u8> {
-    let header = FrameHeader {
-        payload_len: payload.len() as u32,
-        payload_crc: payload_crc(payload),
-        ..header
-    };
-    let mut out = header.encode(seed).to_vec();
-    out.extend_from_slice(payload);
-    out.resize(header.frame_len() as usize, 0);
-    out
+/// The same of what was cut off `at` a place, and of what has another byte there.
+pub(super) fn decode_spoilt(dimension: u16, bytes: &mut [u8], at: prop::sample::Index, byte: u8) {
+    let at = at.index(bytes.len().max(1));
+    decode_with_everything(dimension, bytes.get(..at).unwrap());
+    if let Some(slot) = bytes.get_mut(at) {
+        *slot = byte;
+    }
+    decode_with_everything(dimension, bytes);
 }
 
 proptest! {
@@ -399,8 +326,7 @@ proptest! {
     #[test]
     fn spoilt_encodings_are_answered(
         (body, vector, vitals, traits) in (body(), vector(), vitals(), traits()),
-        (collective, manifest, relation) in (collective(), manifest(), relation()),
-        activity in activity(),
+        (collective, relation, activity) in (collective(), relation(), activity()),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -412,14 +338,8 @@ proptest! {
             encoded(|out| collective.encode(out)),
             encoded(|out| relation.encode(out)),
             encoded(|out| activity.encode(out)),
-            manifest.encode(),
         ] {
-            let at = at.index(bytes.len().max(1));
-            decode_with_everything(dimension, bytes.get(..at).unwrap());
-            if let Some(slot) = bytes.get_mut(at) {
-                *slot = byte;
-            }
-            decode_with_everything(dimension, &bytes);
+            decode_spoilt(dimension, &mut bytes, at, byte);
         }
     }
 
@@ -494,114 +414,6 @@ proptest! {
         prop_assert_eq!(encoded(|out| decoded.encode(out)), bytes);
     }
 
-    #[test]
-    fn files_come_back(
-        manifest in manifest(), segment in segment(), graph in graph(), lsn in lsn(),
-        timeline in any::<u32>(),
-    ) {
-        let tail = Tail { lsn, timeline: Timeline::new(timeline) };
-        prop_assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
-        prop_assert_eq!(SegmentHeader::decode(&segment.encode()).unwrap(), segment);
-        prop_assert_eq!(Tail::decode(&tail.encode()).unwrap(), tail);
-        prop_assert_eq!(GraphHeader::decode(&graph.encode()).unwrap(), graph);
-    }
-
-    #[test]
-    fn headers_come_back_under_their_own_seed_only(
-        header in header(), seed in any::<u32>(), other in any::<u32>(),
-    ) {
-        let bytes = header.encode(seed);
-        prop_assert_eq!(FrameHeader::decode(&bytes, seed), Ok(header));
-        prop_assume!(seed != other);
-        prop_assert_eq!(FrameHeader::decode(&bytes, other), Err(FrameFault::Checksum));
-    }
-
-    #[test]
-    fn no_flipped_bit_of_a_frame_passes(
-        header in header(), seed in any::<u32>(), body in body(), vector in vector(),
-    ) {
-        let header = FrameHeader {
-            kind: RecordKind::Body,
-            dimension: vector.len() as u16,
-            ..header
-        };
-        let payload = encoded(|out| body.encode(out, &vector));
-        let good = frame(header, seed, &payload);
-        let (_, read) = verify_frame(&good, seed).unwrap();
-        prop_assert_eq!(read, payload.as_slice());
-        for bit in 0..(FRAME_HEADER_LEN + payload.len()) * 8 {
-            let mut bad = good.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            let fault = verify_frame(&bad, seed).unwrap_err();
-            let expected = if bit < FRAME_HEADER_LEN * 8 {
-                FrameFault::Checksum
-            } else {
-                FrameFault::PayloadChecksum
-            };
-            prop_assert_eq!(fault, expected);
-        }
-        for len in 0..FRAME_HEADER_LEN + payload.len() {
-            prop_assert_eq!(verify_frame(&good[..len], seed).unwrap_err(), FrameFault::Short);
-        }
-    }
-
-    #[test]
-    fn no_flipped_bit_of_a_file_passes(
-        manifest in manifest(), segment in segment(), graph in graph(),
-        bit in any::<prop::sample::Index>(),
-    ) {
-        let flip = |mut bytes: Vec<u8>| {
-            let bit = bit.index(bytes.len() * 8);
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            bytes
-        };
-        prop_assert!(Manifest::decode(&flip(manifest.encode())).is_err());
-        prop_assert!(SegmentHeader::decode(&flip(segment.encode().to_vec())).is_err());
-        prop_assert!(GraphHeader::decode(&flip(graph.encode().to_vec())).is_err());
-        let tail = Tail { lsn: segment.first_lsn, timeline: segment.timeline };
-        prop_assert!(Tail::decode(&flip(tail.encode().to_vec())).is_err());
-    }
-}
-
-#[test]
-fn zeros_were_never_written() {
-    for seed in [0, 1, u32::MAX, 0x9d2c_5680] {
-        let zeros = [0; FRAME_HEADER_LEN];
-        assert_eq!(FrameHeader::decode(&zeros, seed), Err(FrameFault::Zero));
-    }
-}
-
-#[test]
-fn a_newer_version_is_told_from_damage() {
-    let mut manifest = encoded(|out| {
-        out.extend_from_slice(b"PULSEMAN");
-        out.extend_from_slice(&2u32.to_le_bytes());
-    });
-    assert_eq!(Manifest::decode(&manifest), Err(FileFault::Checksum));
-    let crc = crc32fast::hash(&manifest);
-    manifest.extend_from_slice(&crc.to_le_bytes());
-    let fault = Manifest::decode(&manifest).unwrap_err();
-    assert_eq!(fault, FileFault::Version { found: 2 });
-}
-
-#[test]
-fn segment_names_say_lsn_and_number() {
-    for lsn in [0, 1, 0x1234_5678_9abc_def0, u64::MAX].map(Lsn::new) {
-        for id in [1, 0xdead_beef] {
-            let name = segment_file_name(lsn, id);
-            assert_eq!(parse_segment_file_name(&name), Some((lsn, id)));
-        }
-    }
-    for name in [
-        "",
-        "1-1.seg",
-        "0000000000000001.seg",
-        "00000000000000A1-00000001.seg",
-        "+000000000000001-00000001.seg",
-        "LOCK",
-    ] {
-        assert_eq!(parse_segment_file_name(name), None);
-    }
 }
 
 #[test]
@@ -663,18 +475,4 @@ fn applications_are_counted_for_the_instance() {
     assert_eq!(used.applications, BTreeMap::from([(head.instance_id, 3)]));
     assert_eq!(used.last_reinforced, Timestamp::from_millis(9));
     assert_eq!(used.updated_at, head.updated_at);
-}
-
-proptest! {
-    #[test]
-    fn a_frame_implies_its_seed(header in header(), seed: u32) {
-        let bytes = header.encode(seed);
-        prop_assert_eq!(super::frame::implied_seed(&bytes), Some((seed, header)));
-    }
-
-    #[test]
-    fn nothing_makes_a_record_decoder_panic(header in header(), bytes in vec(any::<u8>(), 0..256)) {
-        let _ = Record::decode(&header, &bytes);
-        let _ = super::frame::implied_seed(&bytes);
-    }
 }
