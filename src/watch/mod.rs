@@ -6,7 +6,9 @@
 //! a slow subscriber slows no writer and loses nothing.
 
 pub mod event;
+pub mod feed;
 pub mod hub;
 pub mod stream;
 
-pub use stream::WatchStream;
+pub use feed::ChangeFeed;
+pub use stream::{WatchItems, WatchStream};
