@@ -137,3 +137,95 @@ const fn wrong(field: &'static str, what: &'static str) -> DecodeError {
         what,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::format::{RecordKind, payload_crc};
+
+    fn header(lsn: u64, kind: RecordKind, payload: &[u8]) -> FrameHeader {
+        FrameHeader {
+            payload_len: payload.len() as u32,
+            payload_crc: payload_crc(payload),
+            kind,
+            closes_commit: false,
+            dimension: 0,
+            lsn: Lsn::new(lsn),
+            time: Timestamp::from_millis(5),
+            collective: 1,
+            row: 2,
+            entity: 3,
+            durable_upto: Lsn::ZERO,
+        }
+    }
+
+    fn commit(agents: &[String]) -> ChangeCommit {
+        let mut frames = Vec::new();
+        for (agent, lsn) in agents.iter().zip(10..) {
+            let mut payload = Vec::new();
+            crate::format::encode_activity_end(agent, &mut payload);
+            let header = header(lsn, RecordKind::ActivityEnded, &payload);
+            append_record(&header, &payload, &mut frames);
+        }
+        ChangeCommit {
+            cursor: cursor(9 + agents.len() as u64),
+            timestamp: Timestamp::from_millis(77),
+            frames,
+        }
+    }
+
+    fn cursor(lsn: u64) -> Cursor {
+        Cursor {
+            timeline: Timeline::new(3),
+            lsn: Lsn::new(lsn),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_and_nothing_else_is(
+            agents in vec("[a-z]{1,20}", 1..5),
+            behind in vec(any::<u8>(), 0..9),
+            bit in any::<prop::sample::Index>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let gap = Change::Gap { from: cursor(4), to: cursor(9) };
+            for change in [Change::Commit(commit(&agents)), gap] {
+                let bytes = encode_change(&change);
+                let len = bytes.len();
+                let whole = [&bytes[..], &behind].concat();
+                prop_assert_eq!(decode_change(&whole), Ok(Some((change.clone(), len))));
+                prop_assert_eq!(decode_change(&bytes[..cut.index(len)]), Ok(None));
+                let mut flipped = bytes.clone();
+                let bit = bit.index(len * 8);
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                // A length that grew asks for more.
+                prop_assert!(!matches!(decode_change(&flipped), Ok(Some(_))), "bit {bit}");
+            }
+        }
+
+        #[test]
+        fn any_bytes_have_an_answer(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = decode_change(&bytes);
+            let mut right = (bytes.len() as u32).to_le_bytes().to_vec();
+            right.extend(crc32fast::hash(&bytes).to_le_bytes());
+            right.extend(bytes);
+            let _ = decode_change(&right);
+        }
+    }
+
+    #[test]
+    fn records_are_those_of_the_commit() {
+        let mut commit = commit(&["ann".into(), "bob".into()]);
+        let records = records_of(&commit).unwrap();
+        assert_eq!((records.len(), records[1].lsn), (2, Lsn::new(11)));
+        commit.cursor.lsn = Lsn::new(12);
+        assert!(records_of(&commit).is_err());
+        commit.frames.clear();
+        assert!(records_of(&commit).is_err(), "no commit is empty");
+    }
+}

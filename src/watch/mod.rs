@@ -12,3 +12,6 @@ pub mod stream;
 
 pub use feed::ChangeFeed;
 pub use stream::{WatchItems, WatchStream};
+
+#[cfg(test)]
+mod hub_tests;
