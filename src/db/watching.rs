@@ -6,14 +6,14 @@ use crate::{
     db::{PulseDB, engine::OnReaders},
     error::{PulseDBError, Result},
     model::{
-        Changes, CollectiveId, Cursor, EntityKind, Lsn, WatchFilter, WatchOptions,
+        Changes, CollectiveId, Cursor, EntityKind, EventType, Lsn, WatchFilter, WatchOptions,
         limits::MAX_PAGE_LIMIT,
     },
     watch::{
         ChangeFeed, WatchItems, WatchStream,
         event::{Scope, Source},
         hub::Reach,
-        stream::Wanted,
+        wanted::Wanted,
     },
 };
 
@@ -39,10 +39,7 @@ impl PulseDB {
         collective: CollectiveId,
         filter: WatchFilter,
     ) -> Result<WatchStream> {
-        let end = filter.event_types.is_empty()
-            || filter
-                .event_types
-                .contains(&crate::model::EventType::Deleted);
+        let end = filter.event_types.is_empty() || filter.event_types.contains(&EventType::Deleted);
         let wanted = Wanted {
             entities: vec![EntityKind::Experience],
             filter,

@@ -13,15 +13,15 @@ use std::{cell::RefCell, collections::HashMap};
 use crate::{
     error::Result,
     format::{
-        ActivityRecord, BodyView, CollectiveRecord, DecodeError, ExperienceHead, FrameHeader,
-        RecordKind, Traits, Vitals, assemble, decode_activity_end,
+        ActivityRecord, CollectiveRecord, DecodeError, FrameHeader, RecordKind, Traits, Vitals,
+        decode_activity_end,
     },
     log::{Frame, SegmentSet},
     model::{
-        CollectiveId, EntityId, EntityKind, EventType, Experience, ExperienceId, InsightId,
-        InstanceId, Lsn, RelationId, Timestamp, WatchEvent, WatchFilter,
+        CollectiveId, EntityId, EventType, ExperienceId, InsightId, InstanceId, Lsn, RelationId,
+        WatchEvent,
     },
-    state::{Snapshot, Values},
+    state::Snapshot,
     sync::Arc,
 };
 
@@ -29,6 +29,9 @@ use crate::{
 const BATCH_RECORDS: usize = 16 * 1024;
 /// Bytes of the records whose events are made in one go: what a subscriber that catches up holds.
 const BATCH_BYTES: u64 = 1024 * 1024;
+
+/// LSNs in front of a definition among which an earlier one of the same millisecond is looked for first.
+const LOOK_BACK: u64 = 64;
 
 /// Which of the database's collectives, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +63,9 @@ pub struct Batch {
 /// What events are made from.
 pub struct Source<'a> {
     /// A snapshot at or behind the records.
-    view: &'a Snapshot<Arc<SegmentSet>>,
+    pub(super) view: &'a Snapshot<Arc<SegmentSet>>,
     /// Whose applications the vitals count.
-    instance: InstanceId,
+    pub(super) instance: InstanceId,
     /// Ids of collectives that the snapshot does not see any more.
     deleted: RefCell<HashMap<u32, CollectiveId>>,
 }
@@ -301,18 +304,25 @@ impl<'a> Source<'a> {
             return Ok(*id);
         }
         let segments = &self.view.segments;
+        let active = segments.segments().last();
+        let active_first = active.map_or(Lsn::ZERO, |active| active.header().first_lsn);
         // Sealed segments know which collectives are deleted in them.
-        let sealed = segments.sealed().iter();
-        let known = sealed
-            .flat_map(|segment| &segment.summary().deleted_collectives)
-            .find(|(deleted, lsn)| *deleted == number && *lsn > header.lsn)
-            .and_then(|(_, lsn)| self.record(*lsn).transpose())
-            .transpose()?;
-        let mut active = segments.segments().last().into_iter().flat_map(|active| {
-            let frames = active.frames_from_start().flatten();
-            frames.filter(|frame| frame.header.kind == RecordKind::CollectiveDeleted)
+        let mut deletion = None;
+        if header.lsn < active_first {
+            let sealed = segments.sealed().iter();
+            deletion = sealed
+                .flat_map(|segment| &segment.summary().deleted_collectives)
+                .find(|(deleted, lsn)| *deleted == number && *lsn > header.lsn)
+                .and_then(|(_, lsn)| self.record(*lsn).transpose())
+                .transpose()?;
+        }
+        let deletion = deletion.or_else(|| {
+            let behind = segments.iter_from(header.lsn.max(active_first), self.view.lsn());
+            behind.flatten().find(|frame| {
+                frame.header.kind == RecordKind::CollectiveDeleted
+                    && frame.header.collective == number
+            })
         });
-        let deletion = known.or_else(|| active.find(|frame| frame.header.collective == number));
         let deletion = deletion.ok_or_else(|| frame.corrupted("nobody knows its collective"))?;
         let id = CollectiveId::from_u128(deletion.header.entity);
         self.deleted.borrow_mut().insert(number, id);
@@ -329,166 +339,31 @@ impl<'a> Source<'a> {
             return Ok(true);
         }
         // Made in this millisecond, perhaps by an earlier record, which is not far.
-        for segment in self.view.segments.segments().iter().rev() {
-            if segment.header().first_lsn > header.lsn {
-                continue;
-            }
-            let mut began_before = false;
-            let frames = segment.frames_from_start().flatten();
-            for earlier in frames.take_while(|earlier| earlier.header.lsn < header.lsn) {
-                began_before |= earlier.header.time < header.time;
+        let last = header.lsn.get().saturating_sub(1);
+        let mut distance = LOOK_BACK;
+        loop {
+            let first = last.saturating_sub(distance);
+            let mut began_before = None;
+            let earlier = self
+                .view
+                .segments
+                .iter_from(Lsn::new(first), Lsn::new(last));
+            for earlier in earlier.flatten() {
+                began_before.get_or_insert(earlier.header.time < header.time);
                 if earlier.header.kind == RecordKind::Collective
                     && earlier.header.collective == header.collective
                 {
                     return Ok(true);
                 }
             }
-            if began_before {
-                break;
+            if first == 0 || began_before == Some(true) {
+                return Ok(false);
             }
-        }
-        Ok(false)
-    }
-
-    fn with_vitals(
-        &self,
-        header: &FrameHeader,
-        collective: CollectiveId,
-        vitals: &Vitals,
-    ) -> Result<Option<Experience>> {
-        let Some(traits) = self.traits(vitals.traits_lsn)? else {
-            return Ok(None);
-        };
-        let updated_at = vitals.updated_at.unwrap_or(header.time);
-        self.at_row(
-            header,
-            collective,
-            updated_at,
-            Some(vitals),
-            traits.as_ref(),
-        )
-    }
-
-    fn with_traits(
-        &self,
-        header: &FrameHeader,
-        collective: CollectiveId,
-        traits: &Traits,
-    ) -> Result<Option<Experience>> {
-        let Some(vitals) = self.vitals(traits.vitals_lsn)? else {
-            return Ok(None);
-        };
-        let updated_at = traits.updated_at.unwrap_or(header.time);
-        self.at_row(
-            header,
-            collective,
-            updated_at,
-            vitals.as_ref(),
-            Some(traits),
-        )
-    }
-
-    /// An experience with the values of the snapshot.
-    fn as_of_now(
-        &self,
-        body: &Frame<'_>,
-        collective: CollectiveId,
-        values: &Values,
-    ) -> Result<Option<Experience>> {
-        let (Some(vitals), Some(traits)) = (
-            self.vitals(values.vitals_lsn)?,
-            self.traits(values.traits_lsn)?,
-        ) else {
-            return Ok(None);
-        };
-        let updated_at = Some(values.updated_at);
-        self.experience(
-            body,
-            collective,
-            updated_at,
-            vitals.as_ref(),
-            traits.as_ref(),
-        )
-        .map(Some)
-    }
-
-    /// The traits of a record that another one names: `Some(None)` for those of the body, `None` where the log
-    /// does not have the record any more.
-    fn traits(&self, lsn: Lsn) -> Result<Option<Option<Traits>>> {
-        self.named(lsn, RecordKind::Traits, Traits::decode)
-    }
-
-    /// The same for vitals.
-    fn vitals(&self, lsn: Lsn) -> Result<Option<Option<Vitals>>> {
-        self.named(lsn, RecordKind::Vitals, Vitals::decode)
-    }
-
-    fn named<T>(
-        &self,
-        lsn: Lsn,
-        kind: RecordKind,
-        decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
-    ) -> Result<Option<Option<T>>> {
-        if lsn == Lsn::ZERO {
-            return Ok(Some(None));
-        }
-        match self.record(lsn)? {
-            Some(frame) if frame.header.kind == kind => {
-                decoded(&frame, frame.verified_payload().map(decode)?).map(|it| Some(Some(it)))
-            }
-            _ => Ok(None),
+            distance = distance.saturating_mul(2);
         }
     }
 
-    /// The experience of the header's row; `None` once nothing of the row is left in memory.
-    fn at_row(
-        &self,
-        header: &FrameHeader,
-        collective: CollectiveId,
-        updated_at: Timestamp,
-        vitals: Option<&Vitals>,
-        traits: Option<&Traits>,
-    ) -> Result<Option<Experience>> {
-        let place = self
-            .view
-            .tables
-            .get(header.collective)
-            .and_then(|table| table.with_slot(header.row, |slot| slot.row().map(|row| row.place)))
-            .flatten();
-        let Some(place) = place else {
-            return Ok(None);
-        };
-        let body = self.view.segments.frame(place)?;
-        self.experience(&body, collective, Some(updated_at), vitals, traits)
-            .map(Some)
-    }
-
-    fn experience(
-        &self,
-        frame: &Frame<'_>,
-        collective: CollectiveId,
-        updated_at: Option<Timestamp>,
-        vitals: Option<&Vitals>,
-        traits: Option<&Traits>,
-    ) -> Result<Experience> {
-        let payload = frame.verified_payload()?;
-        let experience = BodyView::parse(frame.header.dimension, payload).and_then(|body| {
-            let vitals = vitals.cloned().map_or_else(|| body.vitals(), Ok)?;
-            let traits = traits.cloned().map_or_else(|| body.traits(), Ok)?;
-            let timestamp = body.recorded_at()?.unwrap_or(frame.header.time);
-            let head = ExperienceHead {
-                id: ExperienceId::from_u128(frame.header.entity),
-                collective_id: collective,
-                timestamp,
-                updated_at: updated_at.or(vitals.updated_at).unwrap_or(timestamp),
-                instance_id: self.instance,
-            };
-            assemble(&head, &body, &vitals, traits)
-        });
-        decoded(frame, experience)
-    }
-
-    fn record(&self, lsn: Lsn) -> Result<Option<Frame<'_>>> {
+    pub(super) fn record(&self, lsn: Lsn) -> Result<Option<Frame<'_>>> {
         self.view
             .segments
             .find(lsn)
@@ -527,33 +402,6 @@ fn insight(id: u128, event_type: EventType) -> (EntityId, EventType) {
     (EntityId::Insight(InsightId::from_u128(id)), event_type)
 }
 
-fn decoded<T>(frame: &Frame<'_>, result: Result<T, DecodeError>) -> Result<T> {
+pub(super) fn decoded<T>(frame: &Frame<'_>, result: Result<T, DecodeError>) -> Result<T> {
     result.map_err(|error| frame.corrupted(error.to_string()))
-}
-
-/// Whether a watcher of these kinds of things, with this filter, wants the event.
-pub fn wanted(entities: &[EntityKind], filter: &WatchFilter, event: &WatchEvent) -> bool {
-    if !entities.is_empty() && !entities.contains(&event.entity.kind()) {
-        return false;
-    }
-    if !filter.event_types.is_empty() && !filter.event_types.contains(&event.event_type) {
-        return false;
-    }
-    // What is gone has no fields left to ask. Whoever watched it hears of it rather than not.
-    let Some(experience) = &event.experience else {
-        return true;
-    };
-    let domains = &filter.domains;
-    (domains.is_empty() || experience.domain.iter().any(|d| domains.contains(d)))
-        && filter
-            .tags_all
-            .iter()
-            .all(|(key, value)| experience.tags.get(key) == Some(value))
-        && (filter.experience_types.is_empty()
-            || filter
-                .experience_types
-                .contains(&experience.experience_type.kind()))
-        && filter
-            .min_importance
-            .is_none_or(|min| experience.importance >= min)
 }

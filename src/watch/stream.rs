@@ -23,12 +23,13 @@ use tokio::sync::broadcast::{
 use crate::{
     error::{PulseDBError, Result},
     log::SegmentSet,
-    model::{Cursor, EntityKind, Lsn, Timeline, WatchEvent, WatchFilter, WatchItem},
+    model::{Cursor, InstanceId, Lsn, Timeline, WatchEvent, WatchItem},
     state::Snapshot,
     sync::Arc,
     watch::{
-        event::{self, Batch, Source},
+        event::{Batch, Scope, Source},
         hub::{Reach, Subscription, Told},
+        wanted::Wanted,
     },
 };
 
@@ -45,19 +46,6 @@ pub type Reading<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 pub trait Offload<T>: Send + Sync {
     /// Runs `job` on a thread that may wait.
     fn offload(&self, job: Box<dyn FnOnce() -> Result<T> + Send>) -> Reading<T>;
-}
-
-/// What a subscriber wants to hear.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// Things of these kinds; all where empty.
-    pub entities: Vec<EntityKind>,
-    /// Which changes of theirs.
-    pub filter: WatchFilter,
-    /// Whether a gap is followed by all that is there.
-    pub state_after_gap: bool,
-    /// Whether the deletion of the collective is told whatever else is wanted.
-    pub end: bool,
 }
 
 enum State {
@@ -178,18 +166,11 @@ impl WatchItems {
         }
     }
 
-    fn wants(&self, event: &WatchEvent) -> bool {
-        let is_end = self.wanted.end
-            && event.entity.kind() == EntityKind::Collective
-            && event.event_type == crate::model::EventType::Deleted;
-        is_end || event::wanted(&self.wanted.entities, &self.wanted.filter, event)
-    }
-
     /// The next event of those that were read that is new and wanted.
     fn next_read(&mut self) -> Option<Arc<WatchEvent>> {
         while let Some(event) = self.backlog.pop_front() {
             let new = self.read.is_none() || self.subscription.heard.take(event.lsn);
-            if new && self.wants(&event) {
+            if new && self.wanted.wants(&event) {
                 return Some(event);
             }
         }
@@ -251,7 +232,7 @@ impl WatchItems {
         }))
     }
 
-    fn source(&self) -> (event::Scope, crate::model::InstanceId) {
+    fn source(&self) -> (Scope, InstanceId) {
         let scope = self.subscription.scope();
         (scope, self.subscription.hub().instance())
     }
@@ -355,7 +336,7 @@ impl Stream for WatchItems {
             match received {
                 Ok(Some(event)) => {
                     this.state = State::Live(receiver);
-                    if this.subscription.heard.take(event.lsn) && this.wants(&event) {
+                    if this.subscription.heard.take(event.lsn) && this.wanted.wants(&event) {
                         return Poll::Ready(Some(Ok(WatchItem::Event(event))));
                     }
                 }
