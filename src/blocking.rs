@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -17,19 +18,20 @@ use futures_core::Stream;
 use crate::{
     config::Config,
     db,
-    edge::block_on::block_on,
+    edge::block_on::{block_on, block_on_for},
     embed::Embedder,
     error::Result,
     model::{
-        Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
-        CompactionReport, ContextCandidates, ContextRequest, Cursor, DatabaseMetadata, DecayConfig,
-        DerivedInsight, Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation,
-        ExperienceUpdate, ExportOptions, Fragmentation, Health, ImportOptions, ImportReport,
-        InsightFilter, InsightHit, InsightId, InstanceId, LogOptions, LogPage, Neighbour,
-        NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, RecordOptions,
-        RecordOutcome, RelatedExperience, RelationDirection, RelationFilter, RelationId,
-        RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        Activity, AgentId, Change, Changes, Collective, CollectiveId, CollectiveStats,
+        CompactionProgress, CompactionReport, ContextCandidates, ContextRequest, Cursor,
+        DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis, ErasureReport, Experience,
+        ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
+        ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
+        LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult,
+        RecordOptions, RecordOutcome, RelatedExperience, RelationDirection, RelationFilter,
+        RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
+        SearchOptions, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        WatchItem, WatchOptions,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -59,24 +61,53 @@ pub use transaction::Transaction;
 #[derive(Clone, Debug)]
 pub struct PulseDB(db::PulseDB);
 
-/// The changes of a collective, for a thread that waits for them.
-#[derive(Debug)]
-pub struct WatchStream(watch::WatchStream);
+/// Streams of what happens, for a thread that waits for it.
+macro_rules! waiting_stream {
+    ($(#[$doc:meta])+ $name:ident($stream:ty) of $item:ty;) => {
+        $(#[$doc])+
+        #[derive(Debug)]
+        pub struct $name($stream);
 
-impl WatchStream {
-    /// Waits for the next event; `None` when there will be none any more. See
-    /// [`crate::WatchStream::recv`].
-    pub fn recv(&mut self) -> Option<Result<Arc<WatchEvent>>> {
-        block_on(self.0.recv())
-    }
+        impl $name {
+            /// Waits for the next one; `None` when there will be none any more.
+            pub fn recv(&mut self) -> Option<Result<$item>> {
+                block_on(self.0.recv())
+            }
+
+            /// The same for as long as `timeout`; [`Poll::Pending`] where nothing has come by then.
+            pub fn recv_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<$item>>> {
+                block_on_for(self.0.recv(), timeout).map_or(Poll::Pending, Poll::Ready)
+            }
+
+            /// Where to go on after a restart.
+            pub fn cursor(&self) -> Cursor {
+                self.0.cursor()
+            }
+        }
+
+        impl Iterator for $name {
+            type Item = Result<$item>;
+
+            fn next(&mut self) -> Option<Self::Item> {
+                self.recv()
+            }
+        }
+    };
 }
 
-impl Iterator for WatchStream {
-    type Item = Result<Arc<WatchEvent>>;
+waiting_stream! {
+    /// The changes of a collective's experiences; see [`crate::WatchStream`].
+    WatchStream(watch::WatchStream) of Arc<WatchEvent>;
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.recv()
-    }
+waiting_stream! {
+    /// What happens in a collective or in all of the database; see [`crate::WatchItems`].
+    WatchItems(watch::WatchItems) of WatchItem;
+}
+
+waiting_stream! {
+    /// The commits of a database; see [`crate::ChangeFeed`].
+    ChangeFeed(watch::ChangeFeed) of Change;
 }
 
 /// The experiences of a collective, for a thread that may wait; see [`crate::ExperienceStream`].
@@ -248,6 +279,30 @@ impl PulseDB {
     ) -> Result<WatchStream> {
         block_on(self.0.watch_experiences_filtered(collective, filter)).map(WatchStream)
     }
+
+    /// See [`crate::PulseDB::watch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch(&self, options: WatchOptions) -> Result<WatchItems> {
+        block_on(self.0.watch(options)).map(WatchItems)
+    }
+
+    /// See [`crate::PulseDB::watch_from`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch_from(&self, cursor: Cursor) -> Result<WatchItems> {
+        block_on(self.0.watch_from(cursor)).map(WatchItems)
+    }
+
+    /// See [`crate::PulseDB::change_feed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn change_feed(&self, from: Cursor, follow: bool) -> Result<ChangeFeed> {
+        block_on(self.0.change_feed(from, follow)).map(ChangeFeed)
+    }
 }
 
 impl From<db::PulseDB> for PulseDB {
@@ -280,6 +335,7 @@ waiting! {
     metadata() -> DatabaseMetadata;
     health_check() -> Health;
     current_cursor() -> Cursor;
+    poll_changes(since: Cursor, limit: usize) -> Changes;
     create_collective(name: &str) -> CollectiveId;
     create_collective_with_owner(name: &str, owner: impl Into<UserId>) -> CollectiveId;
     get_or_create_collective(name: &str) -> CollectiveId;

@@ -5,7 +5,7 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
-use crate::model::EntityKind;
+use crate::model::{Cursor, EntityKind};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = PulseDBError> = std::result::Result<T, E>;
@@ -103,6 +103,18 @@ pub enum PulseDBError {
         limit: String,
         /// How long the call waited, in milliseconds.
         waited_ms: u64,
+    },
+    /// A watcher was not told what happened between two cursors: the log does not know it any more, or
+    /// the first cursor belongs to another history. The stream goes on behind `to`; read anew what was
+    /// missed.
+    #[error(
+        "what happened from {from} to {to} is not told; read anew, or raise config.watch_config.max_lag_bytes"
+    )]
+    Gap {
+        /// Up to where everything was told.
+        from: Cursor,
+        /// Where it goes on.
+        to: Cursor,
     },
     /// The operating system refused. After a failed write the handle stops writing for good,
     /// since a later fsync could not be trusted; reads go on.

@@ -15,7 +15,7 @@ use crate::{
     format::{
         ActivityRecord, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest, Record, RecordKind,
         SEGMENT_HEADER_LEN, SegmentHeader, Tail, Traits, Vitals, decode_activity_end,
-        encode_activity_end, implied_seed, payload_crc, verify_frame,
+        decode_change, encode_activity_end, encode_change, implied_seed, payload_crc, verify_frame,
     },
     log::{Step, Terms, Walk, survey},
     model::{Lsn, Timestamp},
@@ -83,6 +83,19 @@ pub fn record(data: &[u8]) {
             assert_eq!(body.vector_f32().len(), usize::from(header.dimension));
         }
         Ok(_) | Err(_) => {}
+    }
+}
+
+/// A change of a feed; and the body of one, with length and checksum that are right.
+pub fn change(data: &[u8]) {
+    let mut right = (data.len() as u32).to_le_bytes().to_vec();
+    right.extend_from_slice(&crc32fast::hash(data).to_le_bytes());
+    right.extend_from_slice(data);
+    for bytes in [data, &right] {
+        if let Ok(Some((change, len))) = decode_change(bytes) {
+            assert_eq!(bytes.get(..len), Some(&*encode_change(&change)));
+            assert!(change.to_json().is_ok());
+        }
     }
 }
 

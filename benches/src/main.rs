@@ -24,6 +24,7 @@ mod settings;
 mod store;
 mod vector;
 mod vectors;
+mod watch;
 mod workdir;
 
 use std::process::ExitCode;
@@ -44,9 +45,10 @@ fn main() -> ExitCode {
         store::OPEN_STORE => store::open_store(std::env::args().skip(2)),
         "vector" => vector::run(&settings),
         vector::OPEN_ONCE => vector::open_once(std::env::args().skip(2)),
+        "watch" => watch::run(&settings),
         other => {
             anyhow::bail!(
-                "no bench is called {other:?}; there are: embed, ingest, model, scan, store, vector"
+                "no bench is called {other:?}; there are: embed, ingest, model, scan, store, vector, watch"
             )
         }
     });

@@ -1,15 +1,20 @@
-//! Does a subscriber hear of every commit after its snapshot, each once?
+//! Does a subscriber hear of every commit behind where it begins, each once, also where it lags?
 //!
 //! The committer runs the shipped step: publish, then broadcast, which looks whether anybody listens
-//! and then tells. The subscriber does what `db/watching.rs` does: subscribe, which counts it, then
-//! load its snapshot, then drop what that already shows. tokio's broadcast channel is not loom's, so
-//! the hub here is a list under a lock beside the counter; the tables and `Published` are shipped.
+//! and then tells. The subscriber does what `db/watching.rs` and `watch/stream.rs` do: subscribe, which counts it, then
+//! load its snapshot, then let the shipped `Heard` drop what it knows; where the channel says that it lagged, load
+//! what is published, read the log up to there, and go on with the channel. tokio's broadcast channel is not loom's, so
+//! the hub here is a ring under a lock beside the counter; the log is the numbers up to the snapshot's; the
+//! tables, `Published` and `Heard` are shipped.
 //!
-//! Mutations, each tried, each makes the model fail:
+//! Mutations, each tried, each makes a model fail:
 //! - `commit_parts` broadcasts before it publishes: what is committed meanwhile is lost, or a watcher
 //!   is woken for what it cannot read;
 //! - the subscriber (below, as in `db/watching.rs`) loads before it subscribes: what is committed in
-//!   between is lost.
+//!   between is lost;
+//! - the subscriber that lags (below, as in `watch/stream.rs`) loads what is published before it asks the channel: what
+//!   was dropped in between is lost;
+//! - `Heard::take` refuses only what is below its LSN: what channel and log both tell is taken twice.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -22,21 +27,47 @@ use loom::{
 };
 use pulsedb::{
     Lsn,
-    protocol::commit::{Committer, Pipeline},
+    protocol::{
+        commit::{Committer, Pipeline},
+        heard::Heard,
+        publish::Published,
+    },
     state::Mutation,
 };
 use pulsedb_loom_tests::{
     explore,
-    tables::{Writer, record, table},
+    tables::{View, Writer, record, table},
 };
 
-/// As `watch::hub::Hub`: a counter that is looked at without the lock, and the channels.
+/// What a subscriber is told.
+enum Word {
+    Told(Lsn),
+    Lagged,
+}
+
+/// As `watch::hub::Hub`: a counter that is looked at without the lock, and a channel.
 struct Hub {
     open: AtomicUsize,
-    channel: Mutex<Option<VecDeque<Lsn>>>,
+    channel: Mutex<Option<Ring>>,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct Ring {
+    held: VecDeque<Lsn>,
+    dropped: bool,
+    told: Lsn,
 }
 
 impl Hub {
+    fn holding(capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            channel: Mutex::new(None),
+            capacity,
+        })
+    }
+
     fn subscribe(&self) {
         let mut channel = self.channel.lock().unwrap();
         channel.get_or_insert_default();
@@ -47,13 +78,65 @@ impl Hub {
         if self.open.load(SeqCst) == 0 {
             return;
         }
-        if let Some(channel) = self.channel.lock().unwrap().as_mut() {
-            channel.push_back(lsn);
+        if let Some(ring) = self.channel.lock().unwrap().as_mut() {
+            ring.held.push_back(lsn);
+            ring.told = lsn;
+            if ring.held.len() > self.capacity {
+                ring.held.pop_front();
+                ring.dropped = true;
+            }
         }
     }
 
-    fn receive(&self) -> Option<Lsn> {
-        self.channel.lock().unwrap().as_mut()?.pop_front()
+    fn receive(&self) -> Option<Word> {
+        let mut channel = self.channel.lock().unwrap();
+        let ring = channel.as_mut()?;
+        if std::mem::take(&mut ring.dropped) {
+            return Some(Word::Lagged);
+        }
+        ring.held.pop_front().map(Word::Told)
+    }
+
+    fn told(&self) -> Lsn {
+        let channel = self.channel.lock().unwrap();
+        channel.as_ref().map_or(Lsn::ZERO, |ring| ring.told)
+    }
+}
+
+/// What a subscriber has heard.
+struct Subscriber {
+    hub: Arc<Hub>,
+    published: Arc<Published<View>>,
+    heard: Heard,
+    told: Vec<u64>,
+}
+
+impl Subscriber {
+    /// Reads the log up to what is published.
+    fn read_log(&mut self) {
+        let upto = self.published.load().expect("nobody clears it").lsn();
+        for lsn in self.heard.lsn().get() + 1..=upto.get() {
+            self.take(Lsn::new(lsn));
+        }
+    }
+
+    fn take(&mut self, lsn: Lsn) {
+        // A woken watcher can read what it heard of.
+        let view = self.published.load().expect("nobody clears it");
+        let row = lsn.get() as u32 - 2;
+        assert!(table(&view).row(row, view.lsn()).is_some());
+        if self.heard.take(lsn) {
+            self.told.push(lsn.get());
+        }
+    }
+
+    fn receive(&mut self) {
+        while let Some(word) = self.hub.receive() {
+            match word {
+                Word::Told(lsn) => self.take(lsn),
+                Word::Lagged => self.read_log(),
+            }
+        }
     }
 }
 
@@ -107,14 +190,11 @@ impl Pipeline for Telling {
     fn panicked() {}
 }
 
-#[test]
-fn subscribe_then_load_loses_nothing_and_repeats_nothing() {
-    explore(|| {
+/// Two commits beside a subscriber that hears of those behind `begin`, or of those behind its snapshot.
+fn hears_all(capacity: usize, begin: Option<u64>) {
+    explore(move || {
         let (writer, published) = Writer::new(0);
-        let hub = Arc::new(Hub {
-            open: AtomicUsize::new(0),
-            channel: Mutex::new(None),
-        });
+        let hub = Hub::holding(capacity);
         let committer = Committer::new(Telling {
             writer,
             hub: Arc::clone(&hub),
@@ -124,25 +204,48 @@ fn subscribe_then_load_loses_nothing_and_repeats_nothing() {
         committer.stop();
         let committer = thread::spawn(move || committer.run());
         hub.subscribe();
-        let mut last = published.load().expect("nobody clears it").lsn();
-        let mut heard: Vec<u64> = (2..=last.get()).collect();
-        let mut receive = || {
-            while let Some(lsn) = hub.receive() {
-                // A woken watcher can read what it heard of.
-                let view = published.load().expect("nobody clears it");
-                let row = lsn.get() as u32 - 2;
-                assert!(table(&view).row(row, view.lsn()).is_some());
-                if lsn > last {
-                    last = lsn;
-                    heard.push(lsn.get());
-                }
+        let (heard, told) = match begin {
+            Some(begin) => (Heard::needing(Lsn::new(begin)), Vec::new()),
+            None => {
+                let seen = published.load().expect("nobody clears it").lsn();
+                let heard = Heard::nothing_needed();
+                heard.set(seen);
+                (heard, (2..=seen.get()).collect())
             }
         };
-        receive();
+        let mut subscriber = Subscriber {
+            hub,
+            published,
+            heard,
+            told,
+        };
+        if begin.is_some() {
+            subscriber.read_log();
+            subscriber.heard.paid();
+        }
+        subscriber.receive();
         committer.join().unwrap();
-        receive();
-        assert_eq!(heard, [2, 3]);
+        subscriber.receive();
+        assert_eq!(subscriber.told, [2, 3]);
+        let told = subscriber.hub.told();
+        assert_eq!(subscriber.heard.lagging(told), None);
         let answers = [first.take(), second.take()];
         assert_eq!(answers, [2, 3].map(|lsn| Some(Some(Lsn::new(lsn)))));
     });
+}
+
+#[test]
+fn subscribe_then_load_loses_nothing_and_repeats_nothing() {
+    hears_all(2, None);
+}
+
+#[test]
+fn replay_hands_over_to_the_channel() {
+    hears_all(2, Some(1));
+}
+
+#[test]
+fn who_lags_is_caught_up_from_the_log() {
+    hears_all(1, None);
+    hears_all(1, Some(1));
 }

@@ -44,8 +44,8 @@ use crate::{
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
-        hub::Hub,
-        stream::{CatchUp, CaughtUp, Offload},
+        hub::{self, Hub},
+        stream::{Offload, Reading},
     },
     write::{
         pipeline::{Broadcast, Parts, Upkeep, View, WritePipeline},
@@ -176,12 +176,15 @@ impl Engine {
             !config.read_only,
             Box::new(move || told.changed()),
         ));
-        let hub = Arc::new(Hub::new(
-            config.watch_config.buffer_size,
-            recovered.instance_id,
-            Arc::clone(&published),
-            recovered.manifest.current().retained_from,
-        ));
+        let manifest = Arc::clone(&recovered.manifest);
+        let hub = Arc::new(Hub::new(hub::Parts {
+            capacity: config.watch_config.buffer_size,
+            instance: recovered.instance_id,
+            published: Arc::clone(&published),
+            history_begins: recovered.manifest.current().retained_from,
+            forks: Box::new(move || manifest.current().forks),
+            follows: config.read_only,
+        }));
         let compactor = Arc::new(Compactor::new(compaction::Parts {
             vfs: Arc::clone(vfs),
             env: Arc::clone(&env),
@@ -544,8 +547,8 @@ pub(crate) fn stopped_error(stopped: Stopped<PulseDBError>) -> PulseDBError {
 /// Lets streams read the log on the readers' threads.
 pub(crate) struct OnReaders(pub(crate) Arc<Pool>);
 
-impl Offload for OnReaders {
-    fn offload(&self, job: Box<dyn FnOnce() -> CaughtUp + Send>) -> CatchUp {
+impl<T: Send + 'static> Offload<T> for OnReaders {
+    fn offload(&self, job: Box<dyn FnOnce() -> Result<T> + Send>) -> Reading<T> {
         let read = self.0.run(job);
         Box::pin(async move { read.await? })
     }

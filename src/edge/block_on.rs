@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
 struct Unpark(Thread);
@@ -26,5 +27,27 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+/// The same, for as long as `timeout`; `None` where the future is not ready by then.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "deadlines of callers, never stored"
+)]
+pub fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    let begin = Instant::now();
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = timeout.saturating_sub(begin.elapsed());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod activity;
 pub mod body;
+pub mod change;
 pub mod checkpoint;
 pub mod collective;
 pub mod decode_error;
@@ -26,6 +27,7 @@ pub mod frame;
 pub mod graph;
 pub mod insight;
 pub mod lines;
+pub mod log_record;
 pub mod manifest;
 pub mod record;
 pub mod relation;
@@ -50,6 +52,7 @@ pub use activity::{ActivityRecord, decode_activity_end, encode_activity_end};
 #[cfg(test)]
 pub use body::Body;
 pub use body::{BodyFields, BodyParts, BodyView, encode_body};
+pub use change::{append_record, decode_change, encode_change, records_of};
 pub use checkpoint::{
     CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointActivity, CheckpointCollective, CheckpointCounts,
     CheckpointDamage, CheckpointDirectory, CheckpointEdge, CheckpointGrave, CheckpointHeader,
@@ -68,6 +71,7 @@ pub use frame::{
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use insight::Derivation;
 pub use lines::{Header, Line, LineReader, LineWriter, MAX_LINE_BYTES};
+pub use log_record::{entity_of, logged};
 pub use manifest::{Fork, Manifest, SegmentEntry, SyncModeCode};
 pub use record::Record;
 pub use relation::{RelationEnd, RelationRecord};

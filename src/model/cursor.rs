@@ -1,8 +1,10 @@
 //! Where in the history of a database is something?
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::PulseDBError;
 
 /// Log sequence number of a committed record.
 ///
@@ -73,5 +75,47 @@ pub struct Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.timeline.0, self.lsn)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = PulseDBError;
+
+    /// As it is displayed: `timeline/lsn`.
+    fn from_str(text: &str) -> Result<Self, PulseDBError> {
+        let parsed = text.split_once('/').and_then(|(timeline, lsn)| {
+            Some(Self {
+                timeline: Timeline(timeline.parse().ok()?),
+                lsn: Lsn(lsn.parse().ok()?),
+            })
+        });
+        parsed.ok_or_else(|| {
+            PulseDBError::validation("cursor", text, "it must be two numbers, TIMELINE/LSN")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_displayed_can_be_read() {
+        let cursor = Cursor {
+            timeline: Timeline::new(3),
+            lsn: Lsn::new(u64::MAX),
+        };
+        assert_eq!(cursor.to_string().parse::<Cursor>().ok(), Some(cursor));
+        for wrong in [
+            "",
+            "3",
+            "3/",
+            "/4",
+            "-1/4",
+            "3/4/5",
+            "3/18446744073709551616",
+        ] {
+            assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! them is the business of `write::validate`.
 
 mod activity;
+mod change;
 mod collective;
 mod compaction;
 mod context;
@@ -32,6 +33,7 @@ mod transfer;
 mod verify;
 
 pub use activity::{Activity, NewActivity};
+pub use change::{Change, ChangeCommit, ChangeRecord};
 pub use collective::{Collective, DecayConfig, EmbedderIdentity};
 pub use compaction::{
     CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
@@ -43,7 +45,9 @@ pub use context::{
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
 pub use duplicates::{Duplicate, DuplicatePolicy, RecordAction, RecordOptions, RecordOutcome};
-pub use event::{EntityId, EntityKind, EventType, WatchEvent, WatchFilter};
+pub use event::{
+    Changes, EntityId, EntityKind, EventType, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+};
 pub(crate) use experience::holds_at;
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};

@@ -9,10 +9,12 @@
 //!   broadcast → acknowledged;
 //! - [`publish`]: the one cell that readers take their snapshot from, and the oldest snapshot
 //!   that is still alive;
+//! - [`heard`]: how far one subscriber has heard, and what it still needs of the log;
 //! - [`stop`]: the latch that `close` waits on.
 
 pub mod commit;
 pub mod group;
+pub mod heard;
 pub mod publish;
 pub mod queue;
 pub mod stop;

@@ -15,15 +15,12 @@ use std::{io, path::Path, sync::Arc};
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
-    format::{FrameHeader, Record},
+    format::{FrameHeader, Record, entity_of},
     model::{Damage, InstanceId, Lsn, SalvageReport, VerifyProgress, VerifyReport},
     vfs::{LockError, OpenMode, Vfs, VfsFile, lock_holder},
 };
 
-use super::{
-    recover::{LOCK, LOG_DIR, create_dir, new_instance_id, not_a_database},
-    verify::entity_of,
-};
+use super::recover::{LOCK, LOG_DIR, create_dir, new_instance_id, not_a_database};
 use census::{Census, Fate};
 use copy::Copy;
 use sources::{Item, Items, Part, Sources};

@@ -17,13 +17,10 @@ use roaring::RoaringBitmap;
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{FrameHeader, Record, RecordKind, RowKind, collective_of},
+    format::{FrameHeader, Record, RowKind, collective_of, entity_of},
     log::{self, Pieces, Segment, SegmentSet, Step, Walk},
     manifest::{self, ManifestStore},
-    model::{
-        CollectiveId, Damage, EntityId, ExperienceId, InsightId, InstanceId, Lsn, RelationId,
-        VerifyProgress, VerifyReport,
-    },
+    model::{Damage, EntityId, InstanceId, Lsn, VerifyProgress, VerifyReport},
     state::{Snapshot, Table},
     vfs::Vfs,
 };
@@ -354,29 +351,6 @@ impl Pass<'_> {
 /// Why a part of a file is not what was written: what the system said, if that is it.
 fn reason(walk: &mut Walk<Pieces>, range: Range<u64>, found: String) -> String {
     walk.source().refusal(range).map_or(found, str::to_owned)
-}
-
-/// What a record is about.
-pub(super) fn entity_of(header: &FrameHeader) -> Option<EntityId> {
-    match header.kind {
-        RecordKind::Collective | RecordKind::CollectiveDeleted => {
-            Some(EntityId::Collective(CollectiveId::from_u128(header.entity)))
-        }
-        RecordKind::Body
-        | RecordKind::Vitals
-        | RecordKind::Traits
-        | RecordKind::ExperienceDeleted => {
-            Some(EntityId::Experience(ExperienceId::from_u128(header.entity)))
-        }
-        RecordKind::Relation | RecordKind::RelationDeleted => {
-            Some(EntityId::Relation(RelationId::from_u128(header.entity)))
-        }
-        RecordKind::Insight | RecordKind::InsightDeleted => {
-            Some(EntityId::Insight(InsightId::from_u128(header.entity)))
-        }
-        // An agent is no entity of its own: its name is its id, within a collective.
-        RecordKind::Activity | RecordKind::ActivityEnded | RecordKind::Close => None,
-    }
 }
 
 /// What a table holds, in words.

@@ -1,28 +1,28 @@
-//! Who is watching what?
+//! Who is watching what, and what does each still need of the log?
 //!
-//! One broadcast channel per watched collective, made at the first subscription. A commit costs a
-//! look at a counter where nobody watches, and the making of events only for collectives that
-//! somebody does watch.
+//! One broadcast channel per watched collective and one for the whole database, each made at its first
+//! subscription and gone with its last. A commit costs a look at a counter where nobody watches, and else one walk over its
+//! records, of which only those make events that somebody watches: how many subscriptions and channels
+//! there are beside costs nothing. The committer tells a hub, or whoever follows the log of another
+//! process's: the hub only asks that what it is told of is published.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-};
+use std::collections::{HashMap, hash_map::Entry};
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::{
     error::{PulseDBError, Result},
+    format::Fork,
     log::SegmentSet,
-    model::{CollectiveId, InstanceId, Lsn, WatchEvent},
-    protocol::publish::Published,
+    model::{Cursor, EntityId, EventType, InstanceId, Lsn, Timeline, WatchEvent},
+    protocol::{heard::Heard, publish::Published},
     state::Snapshot,
-    sync::Arc,
-    watch::event::Source,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    watch::event::{Scope, Source},
 };
 
 type View = Snapshot<Arc<SegmentSet>>;
@@ -33,11 +33,10 @@ pub type Told = Option<Arc<WatchEvent>>;
 
 struct Channel {
     sender: broadcast::Sender<Told>,
-    collective: CollectiveId,
     /// LSN of the newest event: who has not heard it may have to read the log for it.
     told: Lsn,
-    /// Up to where each subscriber has heard everything.
-    positions: Vec<Weak<AtomicU64>>,
+    /// How far each subscriber is.
+    subscribers: HashMap<u64, Arc<Heard>>,
 }
 
 impl Channel {
@@ -49,86 +48,204 @@ impl Channel {
 
     /// Up to where all have heard everything, if somebody has not heard all.
     fn lagging(&self) -> Option<Lsn> {
-        self.positions
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|position| Lsn::new(position.load(Ordering::Acquire)))
-            .filter(|position| *position < self.told)
-            .min()
+        let all = self.subscribers.values();
+        all.filter_map(|heard| heard.lagging(self.told)).min()
     }
 }
 
-/// A subscription to a channel.
+/// A subscription to a channel. Dropping it gives up the place; the last one takes the channel along.
 pub struct Subscription {
+    /// How far the subscriber is; it keeps this current.
+    pub heard: Arc<Heard>,
     /// What is told.
-    pub receiver: broadcast::Receiver<Told>,
-    /// Up to where the subscriber has heard everything; it keeps this current.
-    pub position: Arc<AtomicU64>,
+    receiver: Option<broadcast::Receiver<Told>>,
+    scope: Scope,
+    number: u64,
+    hub: Arc<Hub>,
+}
+
+impl Subscription {
+    /// What is told, to be taken once.
+    pub fn take_receiver(&mut self) -> Option<broadcast::Receiver<Told>> {
+        self.receiver.take()
+    }
+
+    /// Of what.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// From whom.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.unsubscribe(self.scope, self.number);
+    }
+}
+
+#[derive(Default)]
+struct Channels {
+    all: Option<Channel>,
+    of: HashMap<u32, Channel>,
+    next: u64,
+}
+
+impl Channels {
+    fn len(&self) -> usize {
+        self.of.len() + usize::from(self.all.is_some())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.of.values().chain(&self.all)
+    }
+
+    fn tell(&mut self, event: WatchEvent, number: u32) {
+        let lsn = event.lsn;
+        let deleted = event.event_type == EventType::Deleted
+            && matches!(event.entity, EntityId::Collective(_));
+        let event = Arc::new(event);
+        if let Some(all) = &mut self.all {
+            all.send(Some(Arc::clone(&event)), lsn);
+        }
+        if let Entry::Occupied(mut channel) = self.of.entry(number) {
+            channel.get_mut().send(Some(event), lsn);
+            // The deletion was the last event of a collective.
+            if deleted {
+                channel.remove();
+            }
+        }
+    }
+}
+
+/// Where a holder of a cursor can go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The log tells everything behind the cursor.
+    Whole,
+    /// It tells everything behind this LSN only.
+    From(Lsn),
 }
 
 /// The channels of a database.
 pub struct Hub {
-    channels: Mutex<Option<HashMap<u32, Channel>>>,
+    channels: Mutex<Option<Channels>>,
     open: AtomicUsize,
     capacity: usize,
     instance: InstanceId,
     published: Arc<Published<View>>,
     /// The log does not tell everything that happened up to here any more.
     history_begins: AtomicU64,
+    /// The histories that led to the present one.
+    forks: Box<dyn Fn() -> Vec<Fork> + Send + Sync>,
+    /// Whether another process may be ahead, so that a cursor behind what is published may be right.
+    follows: bool,
+}
+
+/// What a hub is made of.
+pub struct Parts {
+    /// Events that a channel holds.
+    pub capacity: usize,
+    /// Whose applications events count.
+    pub instance: InstanceId,
+    /// What is visible.
+    pub published: Arc<Published<View>>,
+    /// The log tells everything behind this LSN.
+    pub history_begins: Lsn,
+    /// The timelines after the first, in their order.
+    pub forks: Box<dyn Fn() -> Vec<Fork> + Send + Sync>,
+    /// Whether another process writes, and may be ahead.
+    pub follows: bool,
 }
 
 impl Hub {
-    /// Channels that hold `capacity` events each. The log tells everything behind `history_begins`.
-    pub fn new(
-        capacity: usize,
-        instance: InstanceId,
-        published: Arc<Published<View>>,
-        history_begins: Lsn,
-    ) -> Self {
+    /// A hub that nobody has subscribed to.
+    pub fn new(parts: Parts) -> Self {
         Self {
-            channels: Mutex::new(Some(HashMap::new())),
+            channels: Mutex::new(Some(Channels::default())),
             open: AtomicUsize::new(0),
-            capacity,
-            instance,
-            published,
-            history_begins: AtomicU64::new(history_begins.get()),
+            capacity: parts.capacity,
+            instance: parts.instance,
+            published: parts.published,
+            history_begins: AtomicU64::new(parts.history_begins.get()),
+            forks: parts.forks,
+            follows: parts.follows,
         }
     }
 
-    /// Subscribes to a collective. The receiver hears of every later commit, and perhaps of some
-    /// that the snapshot taken after this call already shows.
-    pub fn subscribe(&self, number: u32, collective: CollectiveId) -> Option<Subscription> {
+    /// Subscribes; `None` where the database is closed. The receiver hears of every later commit, and perhaps
+    /// of some that a snapshot taken after this call already shows. Who starts at a cursor names its
+    /// LSN: from here on the log is spared for it.
+    pub fn subscribe(self: &Arc<Self>, scope: Scope, from: Option<Lsn>) -> Option<Subscription> {
         let mut channels = self.channels.lock();
         let channels = channels.as_mut()?;
-        let channel = channels.entry(number).or_insert_with(|| Channel {
-            sender: broadcast::channel(self.capacity).0,
-            collective,
+        channels.next += 1;
+        let number = channels.next;
+        let heard = Arc::new(from.map_or_else(Heard::nothing_needed, Heard::needing));
+        let capacity = self.capacity;
+        let made = || Channel {
+            sender: broadcast::channel(capacity).0,
             told: Lsn::ZERO,
-            positions: Vec::new(),
-        });
-        let subscription = Subscription {
-            receiver: channel.sender.subscribe(),
-            // Until it has looked for itself, it needs nothing.
-            position: Arc::new(AtomicU64::new(u64::MAX)),
+            subscribers: HashMap::new(),
         };
-        channel
-            .positions
-            .retain(|position| position.strong_count() > 0);
-        channel
-            .positions
-            .push(Arc::downgrade(&subscription.position));
+        let channel = match scope {
+            Scope::All => channels.all.get_or_insert_with(made),
+            Scope::Collective(collective) => channels.of.entry(collective).or_insert_with(made),
+        };
+        let receiver = Some(channel.sender.subscribe());
+        channel.subscribers.insert(number, Arc::clone(&heard));
         self.open.store(channels.len(), Ordering::SeqCst);
-        Some(subscription)
+        Some(Subscription {
+            heard,
+            receiver,
+            scope,
+            number,
+            hub: Arc::clone(self),
+        })
     }
 
-    /// Up to where all subscribers have heard everything; `None` where they have heard all there is.
+    fn unsubscribe(&self, scope: Scope, number: u64) {
+        let mut channels = self.channels.lock();
+        let Some(channels) = channels.as_mut() else {
+            return;
+        };
+        let left = |channel: &mut Channel| {
+            channel.subscribers.remove(&number);
+            !channel.subscribers.is_empty()
+        };
+        match scope {
+            Scope::All => {
+                channels.all.take_if(|all| !left(all));
+            }
+            Scope::Collective(collective) => {
+                if let Entry::Occupied(mut channel) = channels.of.entry(collective)
+                    && !left(channel.get_mut())
+                {
+                    channel.remove();
+                }
+            }
+        }
+        self.open.store(channels.len(), Ordering::SeqCst);
+    }
+
+    /// How many channels there are, and subscriptions to them.
+    #[cfg(test)]
+    pub fn count(&self) -> (usize, usize) {
+        let channels = self.channels.lock();
+        channels.as_ref().map_or((0, 0), |channels| {
+            let subscribers = channels.iter().map(|channel| channel.subscribers.len());
+            (channels.len(), subscribers.sum())
+        })
+    }
+
+    /// Up to where all subscribers have heard everything; `None` where they have heard all there is. A
+    /// walk over all subscriptions: for compaction, not for commits.
     pub fn lagging(&self) -> Option<Lsn> {
         let channels = self.channels.lock();
-        channels
-            .as_ref()?
-            .values()
-            .filter_map(Channel::lagging)
-            .min()
+        channels.as_ref()?.iter().filter_map(Channel::lagging).min()
     }
 
     /// Notes that the log may lose what was replaced or deleted up to `lsn`.
@@ -136,21 +253,53 @@ impl Hub {
         self.history_begins.fetch_max(lsn.get(), Ordering::AcqRel);
     }
 
-    /// What is visible now, to read all that happened behind `last` from.
+    /// What is visible now.
     ///
     /// # Errors
-    /// `Closed`; `Conflict` where the log does not tell all of it any more.
-    pub fn view_behind(&self, last: Lsn) -> Result<Arc<View>> {
-        let view = self.published.load().ok_or(PulseDBError::Closed)?;
+    /// `Closed`.
+    pub fn view(&self) -> Result<Arc<View>> {
+        self.published.load().ok_or(PulseDBError::Closed)
+    }
+
+    /// What is visible now, to read all that happened behind `last` from, and how much of that it tells.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn view_behind(&self, last: Cursor) -> Result<(Arc<View>, Reach)> {
+        let view = self.view()?;
         // Looked at behind the load: a view that lacks something was published after the note of it.
         let begins = Lsn::new(self.history_begins.load(Ordering::Acquire));
-        if last < begins {
-            return Err(PulseDBError::conflict(format!(
-                "history from LSN {last} to {begins} is gone: the subscriber was too slow; subscribe \
-                 again, or raise config.watch_config.max_lag_bytes"
-            )));
+        let reach = self.reach(&view, last, begins);
+        Ok((view, reach))
+    }
+
+    fn reach(&self, view: &View, last: Cursor, begins: Lsn) -> Reach {
+        let now = view.cursor;
+        let survived = if last.timeline == now.timeline {
+            if last.lsn > now.lsn && !self.follows {
+                return Reach::From(now.lsn);
+            }
+            last.lsn
+        } else {
+            let forks = (self.forks)();
+            let is_ancestor = last.timeline < now.timeline
+                && (last.timeline == Timeline::FIRST
+                    || forks.iter().any(|fork| fork.timeline == last.timeline));
+            let next = forks.iter().find(|fork| fork.timeline > last.timeline);
+            let Some(next) = next.filter(|_| is_ancestor) else {
+                return Reach::From(now.lsn);
+            };
+            // Up to where the histories are the same. What is gone of that by now was there.
+            let before = Lsn::new(next.first_lsn.get().saturating_sub(1));
+            let found = view.segments.commit_at(before).unwrap_or(Lsn::ZERO);
+            found.max(begins.min(before))
+        };
+        let goes_on = last.lsn.min(survived).max(begins);
+        if goes_on == last.lsn {
+            Reach::Whole
+        } else {
+            Reach::From(goes_on)
         }
-        Ok(view)
     }
 
     /// Whose applications events count.
@@ -158,7 +307,8 @@ impl Hub {
         self.instance
     }
 
-    /// Tells the watchers of the records `first..=view.lsn()`, which `view` shows.
+    /// Tells the watchers of the records `first..=view.lsn()`, which `view` shows. What is published by then
+    /// is `view`, or newer.
     pub fn committed(&self, view: &View, first: Lsn) {
         if self.open.load(Ordering::SeqCst) == 0 {
             return;
@@ -167,36 +317,28 @@ impl Hub {
         let Some(channels) = channels.as_mut() else {
             return;
         };
-        channels.retain(|number, channel| {
-            if channel.sender.receiver_count() == 0 {
-                return false;
-            }
-            self.tell(view, first, *number, channel);
-            // The deletion was the last event of a collective.
-            view.tables.get(*number).is_some()
-        });
-        self.open.store(channels.len(), Ordering::SeqCst);
-    }
-
-    fn tell(&self, view: &View, first: Lsn, number: u32, channel: &mut Channel) {
-        let source = Source {
-            view,
-            number,
-            collective: channel.collective,
-            instance: self.instance,
+        let source = Source::new(view, self.instance);
+        let made = {
+            let of = &channels.of;
+            let all = channels.all.is_some();
+            source.events(first, view.lsn(), |number| all || of.contains_key(&number))
         };
-        match source.events(first, view.lsn(), usize::MAX) {
-            Ok((events, _)) => {
-                for event in events {
-                    let lsn = event.lsn;
-                    channel.send(Some(Arc::new(event)), lsn);
+        match made {
+            Ok(made) => {
+                for (number, event) in made {
+                    channels.tell(event, number);
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "a commit could not be told to watchers");
-                channel.send(None, view.lsn());
+                for channel in channels.of.values_mut().chain(&mut channels.all) {
+                    channel.send(None, view.lsn());
+                }
+                let there = |number: &u32, _: &mut Channel| view.tables.get(*number).is_some();
+                channels.of.retain(there);
             }
         }
+        self.open.store(channels.len(), Ordering::SeqCst);
     }
 
     /// Ends all streams, once they have delivered what they hold.

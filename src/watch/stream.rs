@@ -1,8 +1,9 @@
 //! How does one subscriber receive its events?
 //!
-//! Live events come from a broadcast channel; a subscriber that is told it lagged reads what it
-//! missed from the log, up to the snapshot of that moment, and goes on live. Every event carries
-//! its LSN and the stream delivers strictly increasing LSNs: what both sources tell is told once.
+//! Live events come from a broadcast channel; a subscriber that starts at a cursor, or is told that it lagged, reads
+//! what it missed from the log, up to the snapshot of that moment, and goes on live. Every event carries
+//! its LSN and the stream delivers strictly increasing LSNs: what both sources tell is told once. What the log
+//! does not tell any more is a gap, behind which the stream goes on.
 //!
 //! All state between two polls is in the stream itself, so dropping a `recv` future loses nothing.
 
@@ -10,7 +11,6 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
 };
 
@@ -21,29 +21,31 @@ use tokio::sync::broadcast::{
 };
 
 use crate::{
-    error::Result,
-    model::{CollectiveId, Lsn, WatchEvent, WatchFilter},
+    error::{PulseDBError, Result},
+    log::SegmentSet,
+    model::{Cursor, InstanceId, Lsn, Timeline, WatchEvent, WatchItem},
+    state::Snapshot,
     sync::Arc,
     watch::{
-        event,
-        hub::{Hub, Subscription, Told},
+        event::{Batch, Scope, Source},
+        hub::{Reach, Subscription, Told},
+        wanted::Wanted,
     },
 };
 
 /// Events read from the log at once while catching up.
 const CATCH_UP_EVENTS: usize = 256;
 
+type View = Snapshot<Arc<SegmentSet>>;
 type Live = Receiver<Told>;
 type Received = (Live, Result<Told, RecvError>);
-/// Events of the log and the LSN up to which it was read.
-pub type CaughtUp = Result<(Vec<WatchEvent>, Lsn)>;
 /// The reading of the log under way.
-pub type CatchUp = Pin<Box<dyn Future<Output = CaughtUp> + Send>>;
+pub type Reading<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 /// Runs the reading of the log where it may wait for a disk.
-pub trait Offload: Send + Sync {
+pub trait Offload<T>: Send + Sync {
     /// Runs `job` on a thread that may wait.
-    fn offload(&self, job: Box<dyn FnOnce() -> CaughtUp + Send>) -> CatchUp;
+    fn offload(&self, job: Box<dyn FnOnce() -> Result<T> + Send>) -> Reading<T>;
 }
 
 enum State {
@@ -54,140 +56,209 @@ enum State {
     /// The log holds more than the channel will tell.
     Behind(Live),
     /// Reading the log up to the LSN.
-    CatchingUp(Live, Lsn, CatchUp),
+    CatchingUp(Live, Lsn, Reading<Batch>),
+    /// The log was read as far as the channel will not tell.
+    CaughtUp(Live),
+    /// What the snapshot sees is told; records up to the LSN were looked at.
+    Present(Live, Arc<View>, Lsn),
+    /// Looking at more of it.
+    Looking(Live, Arc<View>, Reading<Batch>),
     /// Nothing more will come.
     Ended,
 }
 
-/// The events of a collective, from the subscription on, in the order of their LSNs, each once.
+/// What happens in a collective or in all of the database, from a moment on, in the order of LSNs, each event once.
 ///
-/// Dropping the stream unsubscribes. The stream ends (`None`) when the database is closed or
-/// the collective is deleted.
+/// Dropping the stream unsubscribes. The stream ends (`None`) when the database is closed or the
+/// collective that it watches is deleted. It is a [`Stream`], too.
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct WatchStream {
+pub struct WatchItems {
     state: State,
+    subscription: Subscription,
+    /// Markers that come before everything else.
+    marks: VecDeque<WatchItem>,
     backlog: VecDeque<Arc<WatchEvent>>,
-    last: Lsn,
-    /// Up to where the log was read into the backlog.
-    read: Lsn,
-    /// What the hub knows of `last`.
-    position: Arc<AtomicU64>,
-    filter: WatchFilter,
-    number: u32,
-    collective: CollectiveId,
-    hub: Arc<Hub>,
-    offload: Arc<dyn Offload>,
+    /// Up to where the log was read into the backlog; `None` where it holds what is there.
+    read: Option<Lsn>,
+    /// The history that the last LSN is of.
+    timeline: Timeline,
+    /// Where whoever stops now has to go on, while what is there is told.
+    resume: Option<Cursor>,
+    /// Whether word is due that everything was told.
+    live_due: bool,
+    wanted: Wanted,
+    offload: Arc<dyn Offload<Batch>>,
 }
 
-impl std::fmt::Debug for WatchStream {
+impl std::fmt::Debug for WatchItems {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WatchStream")
-            .field("collective", &self.collective)
-            .field("last", &self.last)
+        f.debug_struct("WatchItems")
+            .field("scope", &self.subscription.scope())
+            .field("cursor", &self.cursor())
             .finish_non_exhaustive()
     }
 }
 
-impl WatchStream {
-    /// Everything after `last`, which the caller's snapshot shows, for a subscription that was made
-    /// before that snapshot was taken.
+impl WatchItems {
+    /// Everything behind `from`, for a subscription that was made before. `live` where the log has nothing
+    /// to add to what the channel tells: where `from` is the snapshot that was taken after subscribing.
     pub(crate) fn new(
-        subscription: Subscription,
-        last: Lsn,
-        filter: WatchFilter,
-        number: u32,
-        collective: CollectiveId,
-        hub: Arc<Hub>,
-        offload: Arc<dyn Offload>,
+        mut subscription: Subscription,
+        from: Cursor,
+        live: bool,
+        wanted: Wanted,
+        offload: Arc<dyn Offload<Batch>>,
     ) -> Self {
-        let position = subscription.position;
-        position.store(last.get(), Ordering::Release);
+        subscription.heard.set(from.lsn);
+        let receiver = subscription.take_receiver();
+        let mut marks = VecDeque::new();
+        if live {
+            marks.push_back(WatchItem::Live(from));
+        }
         Self {
-            state: State::Live(subscription.receiver),
+            state: receiver.map_or(State::Ended, |receiver| {
+                if live {
+                    State::Live(receiver)
+                } else {
+                    State::Behind(receiver)
+                }
+            }),
+            subscription,
+            marks,
             backlog: VecDeque::new(),
-            last,
-            read: last,
-            position,
-            filter,
-            number,
-            collective,
-            hub,
+            read: Some(from.lsn),
+            timeline: from.timeline,
+            resume: None,
+            live_due: !live,
+            wanted,
             offload,
         }
     }
 
-    /// The next event; `None` when there will be none any more.
+    /// The next item; `None` when there will be none any more.
     ///
     /// Cancel-safe: a dropped future loses nothing.
     ///
     /// # Errors
-    /// [`crate::PulseDBError::Closed`] where the stream lagged and the database was closed before it had
-    /// caught up; [`crate::PulseDBError::Corrupted`] where the records it missed are damaged. The stream
-    /// ends after an error: nothing is left out silently.
-    pub async fn recv(&mut self) -> Option<Result<Arc<WatchEvent>>> {
+    /// [`PulseDBError::Closed`] where the stream lagged and the database was closed before it had
+    /// caught up; [`PulseDBError::Corrupted`] where the records it missed are damaged;
+    /// [`PulseDBError::Backpressure`] where too many reads wait. The stream ends after an error: nothing is
+    /// left out silently, and who watches again from [`WatchItems::cursor`] has missed nothing.
+    pub async fn recv(&mut self) -> Option<Result<WatchItem>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// Where to go on after a restart: everything up to here was delivered, or is not wanted. While what is
+    /// there is told after a gap, it is still in front of the gap.
+    pub fn cursor(&self) -> Cursor {
+        self.resume.unwrap_or_else(|| self.at(self.position()))
     }
 
     /// Up to which LSN everything was delivered.
     pub fn position(&self) -> Lsn {
-        self.last
+        self.subscription.heard.lsn()
     }
 
-    fn catch_up(&self) -> Result<(Lsn, CatchUp)> {
-        let view = self.hub.view_behind(self.last)?;
-        let upto = view.lsn();
-        let first = Lsn::new(self.last.get().saturating_add(1));
-        let (number, collective) = (self.number, self.collective);
-        let instance = self.hub.instance();
-        let job = move || {
-            event::Source {
-                view: &view,
-                number,
-                collective,
-                instance,
+    fn at(&self, lsn: Lsn) -> Cursor {
+        Cursor {
+            timeline: self.timeline,
+            lsn,
+        }
+    }
+
+    /// The next event of those that were read that is new and wanted.
+    fn next_read(&mut self) -> Option<Arc<WatchEvent>> {
+        while let Some(event) = self.backlog.pop_front() {
+            let new = self.read.is_none() || self.subscription.heard.take(event.lsn);
+            if new && self.wanted.wants(&event) {
+                return Some(event);
             }
-            .events(first, upto, CATCH_UP_EVENTS)
+        }
+        if let Some(read) = self.read {
+            self.subscription.heard.advance(read);
+        }
+        None
+    }
+
+    fn keep(&mut self, batch: Batch) {
+        let events = batch.events.into_iter();
+        self.backlog
+            .extend(events.map(|(_, event)| Arc::new(event)));
+    }
+
+    /// Starts to read what the channel will not tell.
+    fn start_catching_up(&mut self, receiver: Live) -> Result<State> {
+        let last = self.at(self.position());
+        let (view, reach) = self.subscription.hub().view_behind(last)?;
+        self.timeline = view.cursor.timeline;
+        let last = match reach {
+            Reach::Whole => last.lsn,
+            Reach::From(lsn) => {
+                self.live_due = true;
+                if self.wanted.state_after_gap {
+                    self.resume = Some(last);
+                    self.marks.push_back(WatchItem::Gap {
+                        from: last,
+                        to: view.cursor,
+                    });
+                    // The snapshot is kept; of the log nothing in front of it is needed any more.
+                    self.subscription.heard.set(view.lsn());
+                    self.subscription.heard.paid();
+                    self.read = None;
+                    return Ok(State::Present(receiver, view, Lsn::ZERO));
+                }
+                let to = self.at(lsn);
+                self.marks.push_back(WatchItem::Gap { from: last, to });
+                self.subscription.heard.set(lsn);
+                self.read = Some(lsn);
+                lsn
+            }
         };
-        Ok((upto, self.offload.offload(Box::new(job))))
+        let upto = view.lsn();
+        let first = Lsn::new(last.get().saturating_add(1));
+        let (scope, instance) = self.source();
+        let reading = self.offload.offload(Box::new(move || {
+            Source::new(&view, instance).some_events(first, upto, scope, CATCH_UP_EVENTS)
+        }));
+        Ok(State::CatchingUp(receiver, upto, reading))
     }
 
-    /// Takes an event in; true where it is new and wanted.
-    fn accept(&mut self, event: &WatchEvent) -> bool {
-        if event.lsn <= self.last {
-            return false;
+    fn look_on(&self, view: &Arc<View>, seen: Lsn) -> Reading<Batch> {
+        let first = Lsn::new(seen.get().saturating_add(1));
+        let (scope, instance) = self.source();
+        let view = Arc::clone(view);
+        self.offload.offload(Box::new(move || {
+            Source::new(&view, instance).some_present(first, scope, CATCH_UP_EVENTS)
+        }))
+    }
+
+    fn source(&self) -> (Scope, InstanceId) {
+        let scope = self.subscription.scope();
+        (scope, self.subscription.hub().instance())
+    }
+
+    /// From here on the channel tells everything.
+    fn caught_up(&mut self) {
+        self.subscription.heard.paid();
+        if std::mem::take(&mut self.live_due) {
+            let live = WatchItem::Live(self.at(self.position()));
+            self.marks.push_back(live);
         }
-        self.advance(event.lsn);
-        event::wanted(&self.filter, event)
-    }
-
-    /// Everything up to `lsn` was delivered.
-    fn advance(&mut self, lsn: Lsn) {
-        if lsn > self.last {
-            self.last = lsn;
-            self.position.store(lsn.get(), Ordering::Release);
-        }
-    }
-
-    fn start_catching_up(&mut self, receiver: Live) -> Result<()> {
-        let (upto, future) = self.catch_up()?;
-        self.state = State::CatchingUp(receiver, upto, future);
-        Ok(())
     }
 }
 
-impl Stream for WatchStream {
-    type Item = Result<Arc<WatchEvent>>;
+impl Stream for WatchItems {
+    type Item = Result<WatchItem>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(event) = this.backlog.pop_front() {
-                if this.accept(&event) {
-                    return Poll::Ready(Some(Ok(event)));
-                }
-                continue;
+            if let Some(mark) = this.marks.pop_front() {
+                return Poll::Ready(Some(Ok(mark)));
             }
-            this.advance(this.read);
+            if let Some(event) = this.next_read() {
+                return Poll::Ready(Some(Ok(WatchItem::Event(event))));
+            }
             let (receiver, received) = match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
                 State::Live(mut receiver) => match receiver.try_recv() {
@@ -217,14 +288,46 @@ impl Stream for WatchStream {
                             return Poll::Pending;
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                        Poll::Ready(Ok((events, read))) => {
-                            this.backlog.extend(events.into_iter().map(Arc::new));
-                            this.read = read;
+                        Poll::Ready(Ok(batch)) => {
+                            let read = batch.read;
+                            this.read = Some(read);
+                            this.keep(batch);
                             this.state = if read < upto {
                                 State::Behind(receiver)
                             } else {
-                                State::Live(receiver)
+                                State::CaughtUp(receiver)
                             };
+                            continue;
+                        }
+                    }
+                }
+                State::CaughtUp(receiver) => {
+                    this.caught_up();
+                    this.state = State::Live(receiver);
+                    continue;
+                }
+                State::Present(receiver, view, seen) if seen < view.lsn() => {
+                    let reading = this.look_on(&view, seen);
+                    this.state = State::Looking(receiver, view, reading);
+                    continue;
+                }
+                State::Present(receiver, view, _) => {
+                    this.resume = None;
+                    this.read = Some(view.lsn());
+                    this.state = State::CaughtUp(receiver);
+                    continue;
+                }
+                State::Looking(receiver, view, mut reading) => {
+                    match reading.as_mut().poll(context) {
+                        Poll::Pending => {
+                            this.state = State::Looking(receiver, view, reading);
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                        Poll::Ready(Ok(batch)) => {
+                            let read = batch.read;
+                            this.keep(batch);
+                            this.state = State::Present(receiver, view, read);
                             continue;
                         }
                     }
@@ -233,17 +336,68 @@ impl Stream for WatchStream {
             match received {
                 Ok(Some(event)) => {
                     this.state = State::Live(receiver);
-                    if this.accept(&event) {
-                        return Poll::Ready(Some(Ok(event)));
+                    if this.subscription.heard.take(event.lsn) && this.wanted.wants(&event) {
+                        return Poll::Ready(Some(Ok(WatchItem::Event(event))));
                     }
                 }
-                Ok(None) | Err(RecvError::Lagged(_)) => {
-                    if let Err(error) = this.start_catching_up(receiver) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                }
+                Ok(None) | Err(RecvError::Lagged(_)) => match this.start_catching_up(receiver) {
+                    Ok(state) => this.state = state,
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
                 Err(RecvError::Closed) => {}
             }
+        }
+    }
+}
+
+/// The changes of a collective's experiences, from the subscription on, in the order of their LSNs, each once.
+///
+/// Dropping the stream unsubscribes. The stream ends (`None`) when the database is closed or
+/// the collective is deleted, which is its last event. It is a [`Stream`], too.
+#[must_use = "a stream does nothing unless it is polled"]
+#[derive(Debug)]
+pub struct WatchStream(WatchItems);
+
+impl WatchStream {
+    pub(crate) const fn new(items: WatchItems) -> Self {
+        Self(items)
+    }
+
+    /// The next event; `None` when there will be none any more.
+    ///
+    /// Cancel-safe: a dropped future loses nothing.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Gap`] where the stream was slower than the log is kept; it goes on behind the gap. The
+    /// other errors are those of [`WatchItems::recv`], and the stream ends after them.
+    pub async fn recv(&mut self) -> Option<Result<Arc<WatchEvent>>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// Where to go on after a restart, with [`PulseDB::watch`](crate::PulseDB::watch).
+    pub fn cursor(&self) -> Cursor {
+        self.0.cursor()
+    }
+
+    /// Up to which LSN everything was delivered.
+    pub fn position(&self) -> Lsn {
+        self.0.position()
+    }
+}
+
+impl Stream for WatchStream {
+    type Item = Result<Arc<WatchEvent>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let item = match std::task::ready!(Pin::new(&mut self.0).poll_next(context)) {
+                None => None,
+                Some(Ok(WatchItem::Event(event))) => Some(Ok(event)),
+                Some(Ok(WatchItem::Live(_))) => continue,
+                Some(Ok(WatchItem::Gap { from, to })) => Some(Err(PulseDBError::Gap { from, to })),
+                Some(Err(error)) => Some(Err(error)),
+            };
+            return Poll::Ready(item);
         }
     }
 }

@@ -136,6 +136,33 @@ fn damage_is_listed_and_salvaged() {
 }
 
 #[test]
+fn tail_writes_what_was_committed_and_goes_on_behind_a_cursor() {
+    let (_dir, path) = sample();
+    let tail = pulsedb(&["tail"], &path);
+    assert_eq!(code(&tail), 0, "{tail:?}");
+    let lines = text(&tail.stdout);
+    let of_experiences = lines.lines().filter(|line| line.contains("  experience "));
+    assert_eq!(of_experiences.clone().count(), 3);
+    let second = of_experiences.clone().nth(1).unwrap();
+    let (cursor, _) = second.split_once(' ').unwrap();
+    let tail = pulsedb(&["tail", "--json", "--from", cursor], &path);
+    let json: Vec<Value> = text(&tail.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json.len(), 1);
+    assert_eq!(json[0]["commit"]["records"][0]["content"], "third");
+    let tail = pulsedb(&["tail", "--binary", "--from", cursor], &path);
+    let (change, len) = pulsedb::Change::from_bytes(&tail.stdout).unwrap().unwrap();
+    assert_eq!(len, tail.stdout.len());
+    assert_eq!(
+        serde_json::from_str::<Value>(&change.to_json().unwrap()).unwrap(),
+        json[0]
+    );
+    assert_eq!(code(&pulsedb(&["tail", "--from", "here"], &path)), 2);
+}
+
+#[test]
 fn dump_writes_one_record_per_line_and_resumes() {
     let (_dir, path) = sample();
     let dump = pulsedb(&["dump"], &path);

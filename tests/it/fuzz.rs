@@ -10,9 +10,12 @@
 
 use std::{fs, path::Path};
 
-use pulsedb::fuzzing;
+use pulsedb::{Change, fuzzing};
 
-use crate::{crash::sequence, support::made_on_request};
+use crate::{
+    crash::sequence,
+    support::{World, made_on_request, new},
+};
 
 /// Longer inputs find nothing that shorter ones do not.
 const MAX_BYTES: usize = 1 << 16;
@@ -29,6 +32,7 @@ const TARGETS: &[Target] = &[
     ("graph_header", fuzzing::graph_header),
     ("tail", fuzzing::tail),
     ("segment", fuzzing::segment),
+    ("change", fuzzing::change),
 ];
 
 /// Says which input it was when a target panics.
@@ -140,6 +144,20 @@ fn examples() -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// Changes of every kind.
+fn changes() -> Vec<Change> {
+    let db = World::new().open_blocking(false);
+    let begin = db.current_cursor().unwrap();
+    let team = db.create_collective("team").unwrap();
+    let one = db.record_experience(new(team, "one")).unwrap();
+    db.reinforce_experience(one).unwrap();
+    db.set_tag(one, "key", "value").unwrap();
+    let feed = db.change_feed(begin, false).unwrap();
+    let to = db.current_cursor().unwrap();
+    let gap = Change::Gap { from: begin, to };
+    feed.map(Result::unwrap).chain([gap]).collect()
+}
+
 /// Writes the corpus anew, where it is asked for: after a change of the format, or for a new target.
 #[test]
 fn make_the_corpus() {
@@ -178,6 +196,9 @@ fn make_the_corpus() {
         "twice",
         &[&whole[..], &[12, 0, 255, 12, 3, 255]].concat(),
     );
+    for (change, number) in changes().iter().zip(0..) {
+        keep("change", &format!("{number}"), &change.to_bytes()[8..]);
+    }
     keep("operations", "empty", &[]);
     for seed in 1..4_u8 {
         let bytes: Vec<u8> = (0..64).map(|n: u8| n.wrapping_mul(37) ^ seed).collect();

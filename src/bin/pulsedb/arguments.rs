@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pulsedb::Cursor;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -14,13 +15,13 @@ Exit codes:
   5  a newer build wrote it
   6  the system refused something while the command ran
 
-`info`, `verify` and `dump` change nothing, and work while an application writes.";
+`info`, `verify`, `dump` and `tail` change nothing, and work while an application writes.";
 
 /// Looks at a PulseDB database, checks it, and saves what is left of a damaged one.
 #[derive(Debug, Parser)]
 #[command(name = "pulsedb", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// Answer as JSON: one object, or one per line from `dump`.
+    /// Answer as JSON: one object, or one per line from `dump` and `tail`.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     },
     /// Write the records of the log as JSON, one per line.
     Dump(Dump),
+    /// Write what was committed, commit by commit: a line per record, with --json a line per commit.
+    Tail(Tail),
 }
 
 #[derive(Debug, Args)]
@@ -73,4 +76,19 @@ pub(crate) struct Dump {
     /// With their vectors.
     #[arg(long)]
     pub(crate) vectors: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Its directory.
+    pub(crate) db: PathBuf,
+    /// Begin behind this cursor, as printed in front of each commit; else with the first that the log knows.
+    #[arg(long, value_name = "TIMELINE/LSN")]
+    pub(crate) from: Option<Cursor>,
+    /// Go on with what is committed from now on, until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// As bytes for another program, see the change feed in storage-format.md.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) binary: bool,
 }

@@ -14,6 +14,7 @@ mod arguments;
 mod commands;
 mod exit;
 mod output;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Salvage { db, dest } => commands::salvage(db, dest, &output),
         Command::Compact { db } => commands::compact(db, &output),
         Command::Dump(dump) => commands::dump(dump, &output),
+        Command::Tail(arguments) => tail::tail(arguments, &output),
     };
     let exit = done.unwrap_or_else(|failure| {
         let exit = failure.exit();

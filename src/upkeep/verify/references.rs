@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use crate::{
-    format::{FrameHeader, Record, RecordKind, RowKind},
+    format::{FrameHeader, Record, RecordKind, RowKind, entity_of},
     model::{EntityId, Lsn, Timestamp},
 };
 
-use super::{entity_of, rows_of};
+use super::rows_of;
 
 /// Something that does not fit.
 pub(super) struct Fault {
