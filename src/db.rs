@@ -13,6 +13,7 @@ mod duplicates;
 pub(crate) mod engine;
 mod experiences;
 mod expiry;
+mod following;
 mod insights;
 mod relations;
 mod search;
@@ -42,8 +43,9 @@ use crate::{
     env::{Env, OsEnv},
     error::{PulseDBError, Result},
     format::FORMAT_VERSION,
-    model::{DatabaseMetadata, Health, HealthStatus, InstanceId},
+    model::{DatabaseMetadata, ExperienceId, Health, HealthStatus, InstanceId},
     read::{point::Point, reader::Reader},
+    upkeep::follow::Follower,
     vfs::{OsVfs, Vfs},
     write::{
         guard::Guard,
@@ -196,6 +198,22 @@ impl PulseDB {
         .await
     }
 
+    /// Has a handle that only reads look at the files now, as it does by itself when they change. For tests
+    /// on a simulated file system, which tells nobody.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Closed`].
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub async fn look_at_files(&self) -> Result<()> {
+        let engine = Arc::clone(self.engine());
+        let look = move || {
+            let follower = engine.follower.as_ref();
+            follower.is_some_and(|follower| follower.look(true))
+        };
+        self.engine().readers.run(look).await.map(drop)
+    }
+
     async fn open_on(
         path: &Path,
         config: Config,
@@ -311,6 +329,8 @@ impl PulseDB {
         let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
         let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
         let degraded = !found.is_empty() || !damaged.is_empty() || engine.report.torn.is_some();
+        let follow = engine.follower.as_ref().map(Follower::health);
+        let degraded = degraded || follow.as_ref().is_some_and(|one| one.trouble.is_some());
         let status = match (&poisoned, degraded) {
             (Some(_), _) => HealthStatus::ReadOnly,
             (None, true) => HealthStatus::Degraded,
@@ -322,6 +342,7 @@ impl PulseDB {
             recovery: engine.report.clone(),
             damaged,
             queued_bytes: engine.admission.used_bytes() as u64,
+            follow,
         })
     }
 }
@@ -401,10 +422,10 @@ impl PulseDB {
     }
 
     /// The same for a read of one experience, which only looks at it.
-    fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+    fn with_point<R>(&self, id: ExperienceId, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
         match &self.fixed {
             Some(reader) => Ok(look(&reader.point())),
-            None => self.engine().with_point(look),
+            None => self.engine().with_point(id, look),
         }
     }
 

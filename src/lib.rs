@@ -77,14 +77,14 @@ pub use model::{
     ContextRequest, ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight,
     Diagnosis, Direction, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport,
     EventType, Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation,
-    ExperienceType, ExperienceUpdate, ExportOptions, Fragmentation, Health, HealthStatus,
-    ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InsightType, InstanceId,
-    LogItem, LogOptions, LogPage, Lsn, Neighbour, NewActivity, NewExperience, NewInsight,
-    NewRelation, OrderBy, Page, PageCursor, PageResult, RecallWeights, RecordAction, RecordOptions,
-    RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
-    RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
-    SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timestamp,
-    UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+    ExperienceType, ExperienceUpdate, ExportOptions, FollowHealth, Fragmentation, Health,
+    HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InsightType,
+    InstanceId, LogItem, LogOptions, LogPage, Lsn, Neighbour, NewActivity, NewExperience,
+    NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult, RecallWeights, RecordAction,
+    RecordOptions, RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection,
+    RelationFilter, RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter,
+    SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId,
+    Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

@@ -140,6 +140,11 @@ impl VectorIndex {
         });
     }
 
+    /// Begins with what another index of the same rows has.
+    pub fn adopt(&self, state: Arc<IndexState>) {
+        self.change(|own| *own = IndexState::clone(&state));
+    }
+
     fn change(&self, change: impl FnOnce(&mut IndexState)) -> Arc<IndexState> {
         let _changing = self.changing.lock();
         let mut state = IndexState::clone(&self.state());

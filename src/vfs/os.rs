@@ -93,6 +93,10 @@ impl Vfs for OsVfs {
         Ok(names)
     }
 
+    fn tells_of_changes(&self) -> bool {
+        true
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }

@@ -199,6 +199,14 @@ impl Hub {
         }
     }
 
+    /// Has every watcher look for himself what became of the log: `view` does not tell all of it.
+    pub fn lost(&self, view: &View) {
+        let mut channels = self.channels.lock();
+        for channel in channels.iter_mut().flat_map(HashMap::values_mut) {
+            channel.send(None, view.lsn());
+        }
+    }
+
     /// Ends all streams, once they have delivered what they hold.
     pub fn close(&self) {
         *self.channels.lock() = None;
