@@ -257,8 +257,7 @@ impl Engine {
 
     fn start(self: &Arc<Self>, lock: Option<Box<dyn VfsLock>>) -> Result<()> {
         if self.follower.is_some() {
-            let engine = Arc::clone(self);
-            return pool::spawn("follow", move || engine.follow_until_closed());
+            return self.start_following();
         }
         let background = Arc::clone(&self.background);
         let published = Arc::clone(&self.published);

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::{
     db::engine::Engine,
+    edge::{block_on::block_on, pool},
+    error::Result,
     log::TAIL_FILE,
     model::Lsn,
     sync::Arc,
@@ -23,6 +25,17 @@ use crate::{
 const THOROUGH_EVERY: u32 = 256;
 
 impl Engine {
+    /// Starts the threads of a handle that only reads.
+    pub(super) fn start_following(self: &Arc<Self>) -> Result<()> {
+        let indexing = Arc::clone(&self.indexing);
+        let published = Arc::clone(&self.published);
+        indexing.add_thread();
+        pool::spawn_beside("index", move || indexing.adopt_graphs(|| published.load()))?;
+        let engine = Arc::clone(self);
+        pool::spawn("follow", move || engine.follow_until_closed())
+            .inspect_err(|_| self.indexing.end())
+    }
+
     /// The life of the thread.
     pub(super) fn follow_until_closed(&self) {
         let (Some(follower), bell) = (&self.follower, &self.bell) else {
@@ -55,6 +68,7 @@ impl Engine {
             wake = bell.wait(interval);
         }
         drop(watched);
+        block_on(self.indexing.ended());
         follower.end();
         self.let_go();
         self.ended.open(Ok(()));
