@@ -143,8 +143,38 @@ impl PulseDB {
         Self::open(path, config).await
     }
 
-    /// Opens an existing database for reading, also beside a writer; it shows what was durable
-    /// at the time of the open.
+    /// Opens an existing database for reading, also beside a writer in this process or another one, which
+    /// it follows: every commit shows some microseconds after it is durable, whole and in order, and
+    /// watches tell of it. A single call sees one snapshot. The handle writes nothing, and outlives the
+    /// writer; [`FollowHealth`](crate::FollowHealth) in its health says how far it has come. Activities
+    /// show those heartbeats that were logged.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use pulsedb::{Config, EmbeddingDimension, NewExperience, PulseDB};
+    ///
+    /// let config = Config::external(EmbeddingDimension::Custom(2));
+    /// let writer = PulseDB::open(dir.path(), config.clone()).await?;
+    /// let team = writer.create_collective("team").await?;
+    /// let reader = PulseDB::open_read_only(dir.path(), config).await?;
+    /// let mut events = reader.watch_experiences(team).await?;
+    /// let id = writer
+    ///     .record_experience(NewExperience {
+    ///         embedding: Some(vec![0.6, 0.8]),
+    ///         ..NewExperience::new(team, "agent-1", "Written by one, read by the other.")
+    ///     })
+    ///     .await?;
+    /// let event = events.recv().await.unwrap()?;
+    /// assert_eq!(event.experience.as_ref().unwrap().id, id);
+    /// assert_eq!(reader.get_experience(id).await?.content, "Written by one, read by the other.");
+    /// # reader.close().await?;
+    /// # writer.close().await
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PulseDBError::Io`] where there is no database.

@@ -12,6 +12,7 @@
 
 #[cfg(feature = "embed")]
 mod embed;
+mod follow;
 mod ingest;
 mod machine;
 mod model;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         "embed" => embed::run(&settings),
         #[cfg(not(feature = "embed"))]
         "embed" => anyhow::bail!("this was built without its feature `embed`"),
+        "follow" => follow::run(&settings),
+        follow::FOLLOWED => follow::written(std::env::args().skip(2)),
         "ingest" => ingest::run(&settings),
         "model" => model::run(&settings),
         "scan" => scan::run(&settings),
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
         vector::OPEN_ONCE => vector::open_once(std::env::args().skip(2)),
         other => {
             anyhow::bail!(
-                "no bench is called {other:?}; there are: embed, ingest, model, scan, store, vector"
+                "no bench is called {other:?}; there are: embed, follow, ingest, model, scan, store, vector"
             )
         }
     });

@@ -4,8 +4,9 @@
 //! told to, so that a seed says what happens. `PULSEDB_FOLLOW_ROUNDS` says how many seeds.
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::print_stderr,
-    reason = "a failure names its seed"
+    reason = "a failure names its seed; files are looked at"
 )]
 
 use std::{collections::BTreeSet, time::Duration};
@@ -13,8 +14,8 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::FutureExt;
 use pulsedb::{
     CollectiveId, CompactionConfig, Config, EventType, Experience, ExperienceId, ExperienceUpdate,
-    Lsn, NewExperience, NewRelation, Page, PulseDB, PulseDBError, RelationType, Snapshot, SyncMode,
-    WatchConfig, WatchStream, sim::FaultKind,
+    HealthStatus, Lsn, NewExperience, NewRelation, Page, PulseDB, PulseDBError, RelationType,
+    Snapshot, SyncMode, WatchConfig, WatchStream, model::EntityId, sim::FaultKind,
 };
 
 use crate::support::{World, config, dump, new, run};
@@ -316,4 +317,338 @@ fn a_reader_tells_every_change_once_and_in_order() {
             assert!(told.iter().all(|(lsn, _)| *lsn <= last));
         });
     }
+}
+
+/// Long enough for anything that is to come, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn next(stream: &mut WatchStream) -> Lsn {
+    let event = tokio::time::timeout(SOON, stream.recv()).await;
+    let event = event.expect("nothing came").expect("it ended");
+    event.unwrap().lsn
+}
+
+/// Asks until it is so.
+async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    let waited = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, waited)
+        .await
+        .expect("it never was so");
+}
+
+#[test]
+fn the_system_tells_a_reader_of_commits() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        // An hour: who waits for the clock waits too long.
+        let config = quiet(SyncMode::Normal);
+        let writer = PulseDB::open(dir.path(), config.clone()).await.unwrap();
+        let team = writer.create_collective("team").await.unwrap();
+        let reader = PulseDB::open_read_only(dir.path(), config).await.unwrap();
+        let mut stream = reader.watch_experiences(team).await.unwrap();
+        for number in 0..200 {
+            let id = writer
+                .record_experience(new(team, number.to_string()))
+                .await;
+            next(&mut stream).await;
+            assert_eq!(
+                reader.get_experience(id.unwrap()).await.unwrap().content,
+                number.to_string()
+            );
+        }
+        reader.close().await.unwrap();
+        writer.close().await.unwrap();
+    });
+}
+
+#[test]
+fn where_nobody_tells_a_reader_polls() {
+    run(async {
+        let mut world = World::with(quiet(SyncMode::Normal));
+        world.config.watch_config.poll_interval_ms = 1;
+        let writer = world.open().await;
+        let team = writer.create_collective("team").await.unwrap();
+        let reader = world.open_read_only().await;
+        let mut stream = reader.watch_experiences(team).await.unwrap();
+        for number in 0..20 {
+            let one = writer.record_experience(new(team, number.to_string()));
+            one.await.unwrap();
+            next(&mut stream).await;
+        }
+    });
+}
+
+/// Name, length and time of the last change of everything in a directory.
+fn listing(dir: &std::path::Path) -> Vec<(std::path::PathBuf, u64, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let about = std::fs::metadata(&path).unwrap();
+        found.push((path.clone(), about.len(), about.modified().unwrap()));
+        if about.is_dir() {
+            found.extend(listing(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn set_mode(dir: &std::path::Path, directories: u32, files: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(dir, 0o700);
+    for (path, ..) in listing(dir) {
+        let mode = if path.is_dir() { directories } else { files };
+        set(&path, mode);
+    }
+    set(dir, directories);
+}
+
+#[test]
+fn a_reader_leaves_no_trace() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let config = quiet(SyncMode::Normal);
+        let writer = PulseDB::open(&path, config.clone()).await.unwrap();
+        let team = writer.create_collective("team").await.unwrap();
+        for number in 0..100 {
+            let one = writer.record_experience(new(team, number.to_string()));
+            one.await.unwrap();
+        }
+        writer.close().await.unwrap();
+        // Who may not write anything does not need to.
+        set_mode(&path, 0o500, 0o400);
+        let before = listing(&path);
+        let reader = PulseDB::open_read_only(&path, config).await.unwrap();
+        reader.look_at_files().await.unwrap();
+        let found = reader.search_similar(team, &[1.0, 2.0, 3.0, 4.0], 5).await;
+        assert_eq!(found.unwrap().len(), 5);
+        assert_eq!(reader.metadata().await.unwrap().collectives, 1);
+        reader.close().await.unwrap();
+        assert_eq!(listing(&path), before);
+        // And nothing stays locked.
+        for (path, ..) in before.iter().filter(|(path, ..)| path.is_file()) {
+            std::fs::File::open(path).unwrap().try_lock().unwrap();
+        }
+        set_mode(&path, 0o700, 0o600);
+    });
+}
+
+#[test]
+fn a_file_that_a_reader_has_mapped_is_not_recycled() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            segment_pool: 4,
+            ..quiet(SyncMode::Normal)
+        };
+        let writer = PulseDB::open(dir.path(), config.clone()).await.unwrap();
+        let team = writer.create_collective("team").await.unwrap();
+        let mut ids = Vec::new();
+        let draft = |number| new(team, format!("{number} {}", "y".repeat(3_000)));
+        for number in 0..100 {
+            ids.push(writer.record_experience(draft(number)).await.unwrap());
+        }
+        let reader = PulseDB::open_read_only(dir.path(), config).await.unwrap();
+        let snapshot = reader.snapshot().await.unwrap();
+        let was = held(&snapshot, team).await;
+        assert_eq!(was.len(), 100);
+        for id in ids {
+            writer.delete_experience(id).await.unwrap();
+        }
+        let report = writer.compact().await.unwrap();
+        assert!(report.segments_rewritten > 3);
+        // Every file that there is to be had is written to.
+        for number in 0..200 {
+            writer.record_experience(draft(number)).await.unwrap();
+        }
+        reader.look_at_files().await.unwrap();
+        assert_eq!(held(&snapshot, team).await, was);
+        assert_eq!(shown(&reader).await, shown(&writer).await);
+        assert_eq!(reader.health_check().await.unwrap().damaged, []);
+    });
+}
+
+#[test]
+fn damage_that_a_reader_meets_is_confined_to_its_record() {
+    run(async {
+        for header in [false, true] {
+            let world = World::with(quiet(SyncMode::Normal));
+            let writer = world.open().await;
+            let team = writer.create_collective("team").await.unwrap();
+            let reader = world.open_read_only().await;
+            let mut ids = Vec::new();
+            for number in 0..3 {
+                let one = writer.record_experience(new(team, number.to_string()));
+                ids.push(one.await.unwrap());
+            }
+            let entry = |page: pulsedb::LogPage| {
+                let mut records = page.items.into_iter().filter_map(|item| match item {
+                    pulsedb::LogItem::Record(entry) => Some(entry),
+                    pulsedb::LogItem::Damaged(_) => None,
+                });
+                records.find(|one| one.entity == Some(EntityId::Experience(ids[1])))
+            };
+            let log = writer.read_log(pulsedb::LogOptions::default()).await;
+            let entry = entry(log.unwrap()).unwrap();
+            let at = entry.offset + if header { 4 } else { 80 };
+            world.vfs.flip_bit(&entry.file, at, 3).unwrap();
+            // Bytes that another process is about to write are not damaged yet.
+            for _ in 0..4 {
+                reader.look_at_files().await.unwrap();
+            }
+            assert!(reader.get_experience(ids[0]).await.is_ok());
+            assert!(reader.get_experience(ids[1]).await.is_err());
+            assert!(reader.get_experience(ids[2]).await.is_ok());
+            let health = reader.health_check().await.unwrap();
+            assert_eq!(health.damaged.len(), 1, "{health:?}");
+            assert_eq!(health.damaged[0].1, entry.offset);
+            // It goes on.
+            let more = writer.record_experience(new(team, "more")).await.unwrap();
+            reader.look_at_files().await.unwrap();
+            assert!(reader.get_experience(more).await.is_ok());
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_tried_again() {
+    run(async {
+        let world = World::with(quiet(SyncMode::Normal));
+        let writer = world.open().await;
+        let team = writer.create_collective("team").await.unwrap();
+        let reader = world.open_read_only().await;
+        let one = writer.record_experience(new(team, "one")).await.unwrap();
+        let manifest = world.path.join("MANIFEST");
+        world.vfs.flip_bit(&manifest, 30, 2).unwrap();
+        reader.look_at_files().await.unwrap();
+        let health = reader.health_check().await.unwrap();
+        assert_eq!(health.status, HealthStatus::Degraded);
+        assert!(health.follow.unwrap().trouble.unwrap().contains("MANIFEST"));
+        // What is known to be durable is shown all the same.
+        assert!(reader.get_experience(one).await.is_ok());
+        world.vfs.flip_bit(&manifest, 30, 2).unwrap();
+        reader.look_at_files().await.unwrap();
+        let health = reader.health_check().await.unwrap();
+        assert_eq!(health.status, HealthStatus::Healthy);
+    });
+}
+
+/// Copies a directory as it is.
+fn copied(from: &std::path::Path, to: &std::path::Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir_all(to).unwrap();
+    for (path, ..) in listing(from) {
+        let target = to.join(path.strip_prefix(from).unwrap());
+        if path.is_dir() {
+            std::fs::create_dir_all(target).unwrap();
+        } else {
+            std::fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+/// As after a power cut in `Fast` mode on a server that the reader's machine is not.
+#[test]
+fn a_reader_forgets_what_the_log_has_lost() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, kept) = (dir.path().join("db"), dir.path().join("kept"));
+        let config = quiet(SyncMode::Fast);
+        let writer = PulseDB::open(&path, config.clone()).await.unwrap();
+        let team = writer.create_collective("team").await.unwrap();
+        let kept_id = writer.record_experience(new(team, "kept")).await.unwrap();
+        copied(&path, &kept);
+        let lost_id = writer.record_experience(new(team, "lost")).await.unwrap();
+        let reader = PulseDB::open_read_only(&path, config.clone())
+            .await
+            .unwrap();
+        let mut stream = reader.watch_experiences(team).await.unwrap();
+        assert!(reader.get_experience(lost_id).await.is_ok());
+        writer.close().await.unwrap();
+        drop(writer);
+        copied(&kept, &path);
+        let writer = PulseDB::open(&path, config).await.unwrap();
+        let new_id = writer.record_experience(new(team, "new")).await.unwrap();
+        reader.look_at_files().await.unwrap();
+        assert_eq!(shown(&reader).await, shown(&writer).await);
+        assert!(reader.get_experience(kept_id).await.is_ok());
+        assert!(reader.get_experience(lost_id).await.is_err());
+        assert!(reader.get_experience(new_id).await.is_ok());
+        assert_eq!(
+            reader.current_cursor().await.unwrap(),
+            writer.current_cursor().await.unwrap()
+        );
+        // Who was told of what is gone hears that not everything was told.
+        let told = tokio::time::timeout(SOON, stream.recv()).await.unwrap();
+        assert!(matches!(told, Some(Err(PulseDBError::Conflict { .. }))));
+    });
+}
+
+#[test]
+fn a_reader_uses_the_graphs_of_the_writer() {
+    run(async {
+        let mut world = World::with(quiet(SyncMode::Normal));
+        world.config.hnsw.first_graph_rows = 64;
+        world.config.hnsw.tail_rows = 64;
+        let writer = world.open().await;
+        let team = writer.create_collective("team").await.unwrap();
+        let reader = world.open_read_only().await;
+        let mut chance = Chance(7);
+        let search = async |db: &PulseDB| {
+            let found = db.search_similar(team, &[1.0, 0.5, 3.0, 2.0], 10).await;
+            let ids = found.unwrap().into_iter().map(|hit| hit.experience.id);
+            ids.collect::<Vec<_>>()
+        };
+        reader.look_at_files().await.unwrap();
+        search(&reader).await;
+        for _ in 0..300 {
+            let numbers = [0; 4].map(|_: i32| chance.below(100) as f32 - 50.5);
+            let draft = NewExperience {
+                embedding: Some(numbers.to_vec()),
+                ..new(team, "one")
+            };
+            writer.record_experience(draft).await.unwrap();
+        }
+        eventually(async || {
+            reader.look_at_files().await.unwrap();
+            let stats = reader.get_collective_stats(team).await.unwrap();
+            stats.graphs > 0 && stats.tail_rows < 200
+        })
+        .await;
+        assert_eq!(search(&reader).await, search(&writer).await);
+        // The files go, the maps stay.
+        writer.rebuild_index(team).await.unwrap();
+        assert_eq!(search(&reader).await, search(&writer).await);
+        let health = reader.health_check().await.unwrap();
+        assert_eq!(health.status, HealthStatus::Healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn rows_that_are_gone_are_no_damage_to_a_search() {
+    run(async {
+        let world = World::with(quiet(SyncMode::Normal));
+        let db = world.open().await;
+        let team = db.create_collective("team").await.unwrap();
+        let mut ids = Vec::new();
+        for number in 0..200 {
+            let one = db.record_experience(new(team, format!("{number} {}", "z".repeat(1_000))));
+            ids.push(one.await.unwrap());
+        }
+        for id in &ids[..50] {
+            db.delete_experience(*id).await.unwrap();
+        }
+        db.compact().await.unwrap();
+        let found = db.search_similar(team, &[1.0, 2.0, 3.0, 4.0], 5).await;
+        assert_eq!(found.unwrap().len(), 5);
+        assert_eq!(db.health_check().await.unwrap().damaged, []);
+    });
 }
