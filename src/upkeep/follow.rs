@@ -316,13 +316,33 @@ impl State {
         Ok(())
     }
 
+    /// Shows what is still to be read in the files that are mapped: the new ones may have lost it. Where a
+    /// segment begins behind the commit `previous`, that was committed, and everything before it.
+    fn read_to_the_end(&mut self, segments: &SegmentSet) -> Result<()> {
+        let previous = segments.segments().iter();
+        let previous = previous.map(|segment| segment.header().previous_lsn);
+        let ends = previous.filter(|lsn| *lsn > self.own.applied && self.reaches(*lsn));
+        if let Some(end) = ends.max() {
+            self.read_active(end)?;
+        }
+        let shown = self.parts.published.load();
+        if shown.is_some_and(|view| view.lsn() < self.own.applied) {
+            self.publish();
+        }
+        Ok(())
+    }
+
     /// Derives everything again, and shows it instead.
     fn rebuild(&mut self) -> Result<()> {
-        let parts = &mut self.parts;
+        let parts = &self.parts;
         let derived = derive::open(&parts.vfs, &parts.env, &parts.path, &parts.options, false)?;
         let Derived {
             recovered, applier, ..
         } = derived;
+        if recovered.instance_id == parts.instance {
+            self.read_to_the_end(&recovered.segments)?;
+        }
+        let parts = &mut self.parts;
         if recovered.instance_id != parts.instance {
             return Err(PulseDBError::conflict(
                 "the directory holds another database now",

@@ -423,6 +423,7 @@ fn a_reader_leaves_no_trace() {
             one.await.unwrap();
         }
         writer.close().await.unwrap();
+        drop(writer);
         // Who may not write anything does not need to.
         set_mode(&path, 0o500, 0o400);
         let before = listing(&path);
