@@ -158,11 +158,15 @@ pub struct WatchConfig {
     /// Bytes of the log that compaction spares for a subscriber that has to catch up. One that falls
     /// further behind is told so. A quarter of a gigabyte is some 100,000 experiences.
     pub max_lag_bytes: u64,
+    /// Milliseconds after which a handle that reads beside a writer looks at the files although the system
+    /// told of no change: over a network none is told. A look costs some microseconds.
+    pub poll_interval_ms: u64,
 }
 
 impl Default for WatchConfig {
     fn default() -> Self {
         Self {
+            poll_interval_ms: 100,
             buffer_size: 1000,
             max_lag_bytes: 256 * MIB,
         }
@@ -298,6 +302,8 @@ impl Config {
     pub const MAX_SEGMENT_POOL: usize = 64;
     /// Most threads of one pool.
     pub const MAX_THREADS: usize = 1024;
+    /// Upper bound of `watch_config.poll_interval_ms`, an hour: for those who rely on what the system tells.
+    pub const MAX_POLL_INTERVAL_MS: u64 = 3_600_000;
 
     /// Vectors come from the caller.
     #[must_use]
@@ -365,6 +371,12 @@ impl Config {
                 self.watch_config.buffer_size as u64,
                 1,
                 1 << 20,
+            ),
+            (
+                "watch_config.poll_interval_ms",
+                self.watch_config.poll_interval_ms,
+                1,
+                Self::MAX_POLL_INTERVAL_MS,
             ),
             ("hnsw.connectivity", self.hnsw.connectivity.into(), 4, 128),
             (

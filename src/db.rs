@@ -13,6 +13,7 @@ mod duplicates;
 pub(crate) mod engine;
 mod experiences;
 mod expiry;
+mod following;
 mod insights;
 mod relations;
 mod search;
@@ -42,8 +43,9 @@ use crate::{
     env::{Env, OsEnv},
     error::{PulseDBError, Result},
     format::FORMAT_VERSION,
-    model::{DatabaseMetadata, Health, HealthStatus, InstanceId},
+    model::{DatabaseMetadata, ExperienceId, Health, HealthStatus, InstanceId},
     read::{point::Point, reader::Reader},
+    upkeep::follow::Follower,
     vfs::{OsVfs, Vfs},
     write::{
         guard::Guard,
@@ -141,8 +143,38 @@ impl PulseDB {
         Self::open(path, config).await
     }
 
-    /// Opens an existing database for reading, also beside a writer; it shows what was durable
-    /// at the time of the open.
+    /// Opens an existing database for reading, also beside a writer in this process or another one, which
+    /// it follows: every commit shows some microseconds after it is durable, whole and in order, and
+    /// watches tell of it. A single call sees one snapshot. The handle writes nothing, and outlives the
+    /// writer; [`FollowHealth`](crate::FollowHealth) in its health says how far it has come. Activities
+    /// show those heartbeats that were logged.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use pulsedb::{Config, EmbeddingDimension, NewExperience, PulseDB};
+    ///
+    /// let config = Config::external(EmbeddingDimension::Custom(2));
+    /// let writer = PulseDB::open(dir.path(), config.clone()).await?;
+    /// let team = writer.create_collective("team").await?;
+    /// let reader = PulseDB::open_read_only(dir.path(), config).await?;
+    /// let mut events = reader.watch_experiences(team).await?;
+    /// let id = writer
+    ///     .record_experience(NewExperience {
+    ///         embedding: Some(vec![0.6, 0.8]),
+    ///         ..NewExperience::new(team, "agent-1", "Written by one, read by the other.")
+    ///     })
+    ///     .await?;
+    /// let event = events.recv().await.unwrap()?;
+    /// assert_eq!(event.experience.as_ref().unwrap().id, id);
+    /// assert_eq!(reader.get_experience(id).await?.content, "Written by one, read by the other.");
+    /// # reader.close().await?;
+    /// # writer.close().await
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PulseDBError::Io`] where there is no database.
@@ -194,6 +226,22 @@ impl PulseDB {
             Arc::new(env),
         )
         .await
+    }
+
+    /// Has a handle that only reads look at the files now, as it does by itself when they change. For tests
+    /// on a simulated file system, which tells nobody.
+    ///
+    /// # Errors
+    /// [`PulseDBError::Closed`].
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub async fn look_at_files(&self) -> Result<()> {
+        let engine = Arc::clone(self.engine());
+        let look = move || {
+            let follower = engine.follower.as_ref();
+            follower.is_some_and(|follower| follower.look(true))
+        };
+        self.engine().readers.run(look).await.map(drop)
     }
 
     async fn open_on(
@@ -311,6 +359,8 @@ impl PulseDB {
         let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
         let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
         let degraded = !found.is_empty() || !damaged.is_empty() || engine.report.torn.is_some();
+        let follow = engine.follower.as_ref().map(Follower::health);
+        let degraded = degraded || follow.as_ref().is_some_and(|one| one.trouble.is_some());
         let status = match (&poisoned, degraded) {
             (Some(_), _) => HealthStatus::ReadOnly,
             (None, true) => HealthStatus::Degraded,
@@ -322,6 +372,7 @@ impl PulseDB {
             recovery: engine.report.clone(),
             damaged,
             queued_bytes: engine.admission.used_bytes() as u64,
+            follow,
         })
     }
 }
@@ -401,10 +452,10 @@ impl PulseDB {
     }
 
     /// The same for a read of one experience, which only looks at it.
-    fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+    fn with_point<R>(&self, id: ExperienceId, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
         match &self.fixed {
             Some(reader) => Ok(look(&reader.point())),
-            None => self.engine().with_point(look),
+            None => self.engine().with_point(id, look),
         }
     }
 

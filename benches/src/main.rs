@@ -12,6 +12,7 @@
 
 #[cfg(feature = "embed")]
 mod embed;
+mod follow;
 mod ingest;
 mod machine;
 mod model;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         "embed" => embed::run(&settings),
         #[cfg(not(feature = "embed"))]
         "embed" => anyhow::bail!("this was built without its feature `embed`"),
+        "follow" => follow::run(&settings),
+        follow::FOLLOWED => follow::written(std::env::args().skip(2)),
         "ingest" => ingest::run(&settings),
         "model" => model::run(&settings),
         "scan" => scan::run(&settings),
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
         "watch" => watch::run(&settings),
         other => {
             anyhow::bail!(
-                "no bench is called {other:?}; there are: embed, ingest, model, scan, store, vector, watch"
+                "no bench is called {other:?}; there are: embed, follow, ingest, model, scan, store, vector, watch"
             )
         }
     });

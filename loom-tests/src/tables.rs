@@ -98,6 +98,7 @@ fn view(applier: &Applier, lsn: u64) -> View {
             lsn: Lsn::new(lsn),
         },
         tables: Arc::clone(applier.tables()),
+        ids: Arc::clone(applier.ids()),
         newest: applier.newest(),
         segments: (),
     }

@@ -84,8 +84,9 @@ impl PulseDB {
     pub async fn erase(&self, id: ExperienceId) -> Result<ErasureReport> {
         let engine = self.engine();
         let mut number = None;
-        let found =
-            self.with_point(|point| point.with_row(id, |table, _| number = Some(table.number)))?;
+        let found = self.with_point(id, |point| {
+            point.with_row(id, |table, _| number = Some(table.number))
+        })?;
         match found {
             Ok(()) | Err(PulseDBError::NotFound { .. }) => {}
             Err(error) => return Err(error),

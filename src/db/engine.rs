@@ -13,14 +13,14 @@ use std::{
 
 use crate::{
     config::{Config, RetentionConfig},
-    db::{expiry, tail::CommitterTail},
+    db::{expiry, following::ToldByFollower, tail::CommitterTail},
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
     error::{PulseDBError, Result},
-    log::{Frame, Replayed, SegmentSet},
+    log::SegmentSet,
     manifest::ManifestStore,
-    model::{Cursor, InstanceId, Lsn, RecoveryReport},
+    model::{Cursor, ExperienceId, InstanceId, Lsn, RecoveryReport},
     protocol::{
         commit::{Committer, Pipeline},
         publish::Published,
@@ -29,7 +29,7 @@ use crate::{
     },
     read::{point::Point, reader::Reader},
     state::{
-        Applier, IdIndex, KeyIndex, Mutation, Newest, replay,
+        KeyIndex, Newest,
         retention::{Note, Retention},
     },
     sync::{Arc, Weak, atomic::AtomicU64},
@@ -37,13 +37,16 @@ use crate::{
         background::{Background, Duties},
         checkpoint::{Checkpoints, Written},
         compaction::{self, Compactor},
+        derive::{self, Derived},
         expiry::Expiry,
+        follow::{self, Follower},
         indexing::Indexing,
         recover,
     },
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
+        bell::Bell,
         hub::{self, Hub},
         stream::{Offload, Reading},
     },
@@ -65,7 +68,6 @@ pub(crate) struct Engine {
     pub(crate) manifest: Arc<ManifestStore>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
-    pub(crate) ids: Arc<IdIndex>,
     pub(crate) keys: Arc<KeyIndex>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) hub: Arc<Hub>,
@@ -81,11 +83,14 @@ pub(crate) struct Engine {
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
     pub(super) expiry: Expiry,
+    /// Of a handle that only reads.
+    pub(crate) follower: Option<Follower>,
+    pub(super) bell: Arc<Bell>,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
     /// Opens when everything has ended, saying how.
-    ended: Arc<Latch<Result<()>>>,
+    pub(super) ended: Arc<Latch<Result<()>>>,
 }
 
 impl Engine {
@@ -98,9 +103,6 @@ impl Engine {
         env: Arc<dyn Env>,
     ) -> Result<Arc<Self>> {
         check(&config)?;
-        let mut applier = Applier::default();
-        let mut base = None;
-        let mut undecodable = Vec::new();
         let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
             read_only: config.read_only,
@@ -108,51 +110,13 @@ impl Engine {
             segment_bytes: config.segment_bytes,
             segment_pool: config.segment_pool,
         };
-        let recovered = recover::open(vfs, &env, path, &options, &mut |replayed| {
-            let (header, mutation) = match replayed {
-                Replayed::Checkpoint(checkpoint) => {
-                    applier = Applier::over(checkpoint);
-                    base = Some(Arc::clone(checkpoint));
-                    return Ok(());
-                }
-                Replayed::Frame(frame) => (
-                    frame.header,
-                    replay_frame(&frame, &applier, &mut undecodable),
-                ),
-                Replayed::Damaged {
-                    header: Some(header),
-                    place,
-                    ..
-                } => (header, replay::damaged_mutation(&header, place, &applier)),
-                // Nothing is known of the record; the report names the place.
-                Replayed::Damaged { header: None, .. } => return Ok(()),
-            };
-            applier.note(&header);
-            // Nobody holds a snapshot yet, so where no history is kept only the newest version is needed.
-            let horizon = if keeps_history { Lsn::ZERO } else { header.lsn };
-            applier.apply(header.lsn, mutation, horizon);
-            Ok(())
-        })?;
-        let trimmed = if keeps_history {
-            let begins = base
-                .as_ref()
-                .map_or(Lsn::ZERO, |base| base.header().horizon);
-            recovered.manifest.current().retained_from.max(begins)
-        } else {
-            applier.bury(Lsn::new(u64::MAX));
-            recovered.report.last_lsn
-        };
-        if base.is_none() {
-            applier.replayed();
-        }
-        let _ = applier.take_purges();
-        let mut report = recovered.report;
-        for error in undecodable {
-            if let PulseDBError::Corrupted { file, offset, what } = error {
-                report.damaged.push((file, offset, what));
-            }
-        }
-        let ids = Arc::clone(applier.ids());
+        let Derived {
+            recovered,
+            applier,
+            base,
+            trimmed,
+        } = derive::open(vfs, &env, path, &options, keeps_history)?;
+        let report = recovered.report;
         let keys = Arc::clone(applier.keys());
         let newest = Newest {
             time: recovered.last_time.max(applier.newest().time),
@@ -164,6 +128,7 @@ impl Engine {
                 lsn: report.last_lsn,
             },
             tables: Arc::clone(applier.tables()),
+            ids: Arc::clone(applier.ids()),
             newest,
             segments: Arc::clone(&recovered.segments),
         })));
@@ -195,14 +160,19 @@ impl Engine {
             config: config.compaction,
         }));
         let deaths = Arc::clone(applier.deaths());
+        let manifest = Arc::clone(&recovered.manifest);
         let background = Arc::new(Background::new(
-            Arc::clone(&ids),
+            Arc::clone(applier.ids()),
             recovered.pool,
             config.sync_mode,
             config.flush_interval,
             config.expiry_interval,
         ));
-        let committer = recovered.writer.map(|log| {
+        let mut applier = Some(applier);
+        let committer = recovered
+            .writer
+            .zip(applier.take_if(|_| !options.read_only));
+        let committer = committer.map(|(log, applier)| {
             let sequencer =
                 Sequencer::new(log.next_lsn(), newest.time, newest.id, Arc::clone(&env));
             Committer::new(WritePipeline::new(Parts {
@@ -241,6 +211,20 @@ impl Engine {
             recovered.instance_id,
             covered,
         );
+        let follower = applier.map(|applier| {
+            Follower::new(follow::Parts {
+                vfs: Arc::clone(vfs),
+                env: Arc::clone(&env),
+                path: path.to_owned(),
+                log_dir: path.join(recover::LOG_DIR),
+                options,
+                instance: recovered.instance_id,
+                manifest: Arc::clone(&manifest),
+                applier,
+                published: Arc::clone(&published),
+                audience: Box::new(ToldByFollower(Arc::clone(&hub))),
+            })
+        });
         let engine = Arc::new(Self {
             path: path.to_owned(),
             vfs: Arc::clone(vfs),
@@ -253,7 +237,6 @@ impl Engine {
             manifest: recovered.manifest,
             embedder,
             published,
-            ids,
             keys,
             checkpoints,
             hub,
@@ -265,6 +248,8 @@ impl Engine {
             indexing,
             index_room,
             expiry: Expiry::default(),
+            follower: follower.transpose()?,
+            bell: Arc::default(),
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
             ended: Arc::default(),
@@ -274,8 +259,8 @@ impl Engine {
     }
 
     fn start(self: &Arc<Self>, lock: Option<Box<dyn VfsLock>>) -> Result<()> {
-        if self.committer.is_none() {
-            return Ok(());
+        if self.follower.is_some() {
+            return self.start_following();
         }
         let background = Arc::clone(&self.background);
         let published = Arc::clone(&self.published);
@@ -330,11 +315,16 @@ impl Engine {
         self.checkpoints.end();
         block_on(self.indexing.ended());
         block_on(self.compaction.ended());
+        self.let_go();
+        drop(lock);
+        self.ended.open(outcome);
+    }
+
+    /// Lets go of the files, and of everybody who waits for more.
+    pub(super) fn let_go(&self) {
         self.compactor.end();
         self.hub.close();
         self.published.clear();
-        drop(lock);
-        self.ended.open(outcome);
     }
 
     /// Starts the end. Idempotent; waits for nothing.
@@ -349,12 +339,7 @@ impl Engine {
                 registry::announce_end(&self.path, Arc::clone(&self.ended));
                 committer.stop();
             }
-            None => {
-                self.compactor.end();
-                self.hub.close();
-                self.published.clear();
-                self.ended.open(Ok(()));
-            }
+            None => self.bell.end(),
         }
     }
 
@@ -375,9 +360,10 @@ impl Engine {
         if self.closing.load(Ordering::Acquire) {
             return Err(PulseDBError::Closed);
         }
+        let view = self.published.load().ok_or(PulseDBError::Closed)?;
         Ok(Reader {
-            view: self.published.load().ok_or(PulseDBError::Closed)?,
-            ids: Arc::clone(&self.ids),
+            ids: Arc::clone(&view.ids),
+            view,
             now: self.env.now(),
             instance: self.instance,
             fixed: false,
@@ -386,14 +372,20 @@ impl Engine {
     }
 
     /// The same for a read of one experience, which only looks at the snapshot.
-    pub(crate) fn with_point<R>(&self, look: impl FnOnce(&Point<'_>) -> R) -> Result<R> {
+    pub(crate) fn with_point<R>(
+        &self,
+        id: ExperienceId,
+        look: impl FnOnce(&Point<'_>) -> R,
+    ) -> Result<R> {
         if self.closing.load(Ordering::Acquire) {
             return Err(PulseDBError::Closed);
         }
         self.published.with(|view| {
+            let view = view.ok_or(PulseDBError::Closed)?;
+            view.ids.prefetch(id.as_u128());
             Ok(look(&Point {
-                view: view.ok_or(PulseDBError::Closed)?,
-                ids: &self.ids,
+                ids: &view.ids,
+                view,
                 now: self.env.now(),
                 instance: self.instance,
             }))
@@ -518,20 +510,6 @@ fn check(config: &Config) -> Result<()> {
             .map_err(|error| as_config(error, Some("default_collective"))),
         None => Ok(()),
     }
-}
-
-/// A record whose checksum is right but which this build cannot read is treated as damaged.
-fn replay_frame(
-    frame: &Frame<'_>,
-    applier: &Applier,
-    undecodable: &mut Vec<PulseDBError>,
-) -> Mutation {
-    // The replay has compared the payload with its checksum.
-    let decoded = replay::mutation(frame, frame.payload, applier);
-    decoded.unwrap_or_else(|error| {
-        undecodable.push(error);
-        replay::damaged_mutation(&frame.header, frame.place, applier)
-    })
 }
 
 /// How a caller is told that the queue takes nothing.

@@ -219,9 +219,10 @@ impl PulseDB {
 
     /// Reads one experience: at once where its body is in memory or the caller may wait.
     async fn read_one<T: Send + 'static>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
-        self.engine().ids.prefetch(id.as_u128());
         let mut answer = None;
-        self.with_point(|point| point.read_one(id, self.may_block, read, &mut answer))??;
+        self.with_point(id, |point| {
+            point.read_one(id, self.may_block, read, &mut answer)
+        })??;
         match answer {
             Some(answer) => answer,
             None => {
@@ -256,7 +257,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::NotFound`].
     pub async fn energy(&self, id: ExperienceId) -> Result<f32> {
-        self.with_point(|point| point.energy(id))?
+        self.with_point(id, |point| point.energy(id))?
     }
 
     /// How warm many experiences of one snapshot are now, in the order asked for; `None` for what does

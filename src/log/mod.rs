@@ -9,6 +9,7 @@
 mod build;
 mod damage;
 mod file;
+mod follow;
 mod pieces;
 mod place;
 mod pool;
@@ -28,6 +29,7 @@ mod writer;
 
 pub(crate) use build::SegmentBuilder;
 pub(crate) use file::{check_file, list, remove_orphans, segment_path};
+pub(crate) use follow::{Stretch, open_segment, reaches, read_on};
 pub(crate) use pieces::Pieces;
 pub(crate) use place::Place;
 pub(crate) use pool::SegmentPool;
@@ -38,6 +40,6 @@ pub(crate) use relocation::Relocation;
 pub(crate) use scan::{Terms, survey};
 pub(crate) use segment::{Frame, Mapped, Segment, SegmentMeta};
 pub(crate) use set::{Covered, SegmentSet};
-pub(crate) use tail::{TAIL_FILE, TailFile, is_tail_damaged, is_tail_file, read_tail};
+pub(crate) use tail::{TAIL_FILE, TailFile, TailReader, is_tail_damaged, is_tail_file, read_tail};
 pub(crate) use walk::{Step, Walk};
 pub(crate) use writer::{LogContext, LogWriter, OutFrame, SegmentCatalog, Unsynced};

@@ -436,7 +436,7 @@ fn terms_of(
 }
 
 /// Shows the visitor what counts, and says how many intact records that was.
-fn replay(
+pub(super) fn replay(
     segment: &Segment,
     terms: &Terms,
     found: &Survey,

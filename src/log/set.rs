@@ -74,6 +74,17 @@ impl SegmentSet {
         }
     }
 
+    /// This set with `more` behind its segments, and without the segment `without`, in which nothing is.
+    pub(crate) fn extended(&self, without: Option<u32>, more: Vec<Arc<Segment>>) -> Self {
+        let kept = self.segments.iter();
+        let kept = kept.filter(|segment| Some(segment.id()) != without);
+        Self {
+            moved: self.moved.clone(),
+            damage: Arc::clone(&self.damage),
+            ..Self::new(kept.cloned().chain(more).collect())
+        }
+    }
+
     /// This set with one segment in the place of some: `moved` leads from each of them to it. Where
     /// nothing was left of them there is none.
     pub(crate) fn rewritten(

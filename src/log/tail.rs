@@ -52,18 +52,44 @@ pub(crate) fn is_tail_file(name: &str) -> bool {
     name == TAIL_FILE
 }
 
-/// What `TAIL` in the database directory `db` says; `None` if there is nothing that can be believed.
-pub(crate) fn read_tail(vfs: &dyn Vfs, db: &Path) -> Option<Tail> {
-    // Another process overwrites it while it is read, so that one look may see half of each.
-    for _ in 0..3 {
-        let mut bytes = [0; TAIL_LEN];
-        let file = vfs.open(&db.join(TAIL_FILE), OpenMode::Read).ok()?;
-        file.read_exact_at(&mut bytes, 0).ok()?;
-        if let Ok(tail) = Tail::decode(&bytes) {
-            return Some(tail);
+/// The open file, for a reader that looks often.
+#[derive(Debug)]
+pub(crate) struct TailReader {
+    path: PathBuf,
+    file: Option<Arc<dyn VfsFile>>,
+}
+
+impl TailReader {
+    /// Of the database directory `db`; opens nothing yet.
+    pub(crate) fn new(db: &Path) -> Self {
+        Self {
+            path: db.join(TAIL_FILE),
+            file: None,
         }
     }
-    None
+
+    /// What it says; `None` if there is nothing that can be believed. `anew`: opens it again, since the
+    /// file of that name may be another one now.
+    pub(crate) fn read(&mut self, vfs: &dyn Vfs, anew: bool) -> Option<Tail> {
+        if anew || self.file.is_none() {
+            self.file = vfs.open(&self.path, OpenMode::Read).ok();
+        }
+        let file = self.file.as_ref()?;
+        // Another process overwrites it while it is read, so that one look may see half of each.
+        for _ in 0..3 {
+            let mut bytes = [0; TAIL_LEN];
+            file.read_exact_at(&mut bytes, 0).ok()?;
+            if let Ok(tail) = Tail::decode(&bytes) {
+                return Some(tail);
+            }
+        }
+        None
+    }
+}
+
+/// What `TAIL` in the database directory `db` says; `None` if there is nothing that can be believed.
+pub(crate) fn read_tail(vfs: &dyn Vfs, db: &Path) -> Option<Tail> {
+    TailReader::new(db).read(vfs, true)
 }
 
 /// Is there a `TAIL` that cannot be believed? Nothing is lost by that: readers wait for the next one.

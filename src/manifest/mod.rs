@@ -171,6 +171,20 @@ impl ManifestStore {
         id
     }
 
+    /// Reads again what another process may have replaced. For readers only: who makes changes knows.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupted`, `Version`: what was read before still stands.
+    pub(crate) fn reload(&self) -> Result<()> {
+        let path = self.dir.join(NAME);
+        let Some((manifest, stored)) = read(&*self.vfs, &path)? else {
+            let missing = io::Error::from(io::ErrorKind::NotFound);
+            return Err(PulseDBError::io("open", path)(missing));
+        };
+        *self.state.lock() = State { manifest, stored };
+        Ok(())
+    }
+
     /// Makes a change durable. Changes come one after the other, in the order of their calls.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         let mut state = self.state.lock();

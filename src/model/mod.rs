@@ -66,7 +66,9 @@ pub use relation::{
 };
 pub use salvage::SalvageReport;
 pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
-pub use stats::{CollectiveStats, DatabaseMetadata, Health, HealthStatus, RecoveryReport};
+pub use stats::{
+    CollectiveStats, DatabaseMetadata, FollowHealth, Health, HealthStatus, RecoveryReport,
+};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
 pub use transfer::{Existing, ExportCounts, ExportOptions, ImportOptions, ImportReport};

@@ -82,6 +82,19 @@ pub struct Health {
     pub damaged: Vec<(PathBuf, u64, String)>,
     /// Bytes of requests that wait for their commit.
     pub queued_bytes: u64,
+    /// Of a handle that follows what another process writes: how far it has come.
+    pub follow: Option<FollowHealth>,
+}
+
+/// How far a reader follows what another process writes, as of its last look at the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowHealth {
+    /// LSNs between what it shows and what is durable. A crash of the writer skips billions of them.
+    pub behind_lsns: u64,
+    /// For how long it has been behind, in milliseconds.
+    pub behind_ms: u64,
+    /// Why it could not go on, if it could not. It shows what it showed before, and tries again.
+    pub trouble: Option<String>,
 }
 
 /// What an open found in the log.

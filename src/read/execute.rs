@@ -309,7 +309,7 @@ impl<'a> Search<'a> {
 
     /// What a code is made of.
     fn row_vector(&self, row: u32) -> RowVector<'_> {
-        let Some(row) = self.rows.filled(row) else {
+        let Some(row) = self.rows.needed(row, self.table.horizon()) else {
             return RowVector::Gone;
         };
         match self.reader.vector(self.table, &row) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     format::RowKind,
     model::{Cursor, Lsn, Timestamp},
-    state::table::Table,
+    state::{ids::IdIndex, table::Table},
     sync::Arc,
 };
 
@@ -112,6 +112,9 @@ pub struct Snapshot<S> {
     pub cursor: Cursor,
     /// The collectives.
     pub tables: Arc<Tables>,
+    /// Rows by id; may point to rows that are not visible. Beside the tables that it leads to: where they
+    /// are derived anew, both are other ones.
+    pub ids: Arc<IdIndex>,
     /// Where times and ids go on.
     pub newest: Newest,
     /// Where the bodies are.

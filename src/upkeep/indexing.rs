@@ -12,6 +12,8 @@
 //! as reading them; whoever needs them first, a thread of these or a search, does it, and the others
 //! wait. A search that went on without them would read every vector of the log instead.
 
+mod adopt;
+
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},

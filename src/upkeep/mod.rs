@@ -3,9 +3,11 @@
 pub(crate) mod background;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
+pub(crate) mod derive;
 pub(crate) mod diagnose;
 pub(crate) mod dump;
 pub(crate) mod expiry;
+pub(crate) mod follow;
 pub(crate) mod indexing;
 pub(crate) mod recover;
 pub(crate) mod salvage;

@@ -335,6 +335,8 @@ fn open_for_reading(
         let missing = io::Error::from(io::ErrorKind::NotFound);
         return Err(PulseDBError::io("open for reading", path)(missing));
     }
+    // Before the manifest: what it speaks of was named by then.
+    let tail = log::read_tail(&**vfs, path);
     let Some(loaded) = manifest::load(Arc::clone(vfs), path)? else {
         return Err(not_a_database(path));
     };
@@ -346,7 +348,7 @@ fn open_for_reading(
     }
     let reach = if writer_lives(&**vfs, path)? {
         // A TAIL of another timeline may be ahead of what a crash left.
-        let tail = log::read_tail(&**vfs, path).filter(|tail| tail.timeline == found.timeline);
+        let tail = tail.filter(|tail| tail.timeline == found.timeline);
         Reach::Durable(tail.map_or(Lsn::ZERO, |tail| tail.lsn))
     } else {
         last_commit(&found, loaded.fallback.is_some())

@@ -140,6 +140,21 @@ impl VectorIndex {
         });
     }
 
+    /// Puts these graphs in the place of all there are. From then on the rows below `indexed` are in no
+    /// tail. For a reader, which builds none.
+    pub fn put(&self, graphs: Vec<Arc<IndexedGraph>>, indexed: u32) {
+        self.change(|state| {
+            state.graphs = graphs;
+            state.indexed = state.indexed.max(indexed);
+            state.tail = state.tail.without_below(state.indexed);
+        });
+    }
+
+    /// Begins with what another index of the same rows has.
+    pub fn adopt(&self, state: Arc<IndexState>) {
+        self.change(|own| *own = IndexState::clone(&state));
+    }
+
     fn change(&self, change: impl FnOnce(&mut IndexState)) -> Arc<IndexState> {
         let _changing = self.changing.lock();
         let mut state = IndexState::clone(&self.state());

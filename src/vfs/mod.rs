@@ -77,6 +77,11 @@ pub trait Vfs: Send + Sync + Debug {
     /// The names of the regular files in `dir`, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
+    /// Does the system tell of changes of these files, if it does at all?
+    fn tells_of_changes(&self) -> bool {
+        false
+    }
+
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 

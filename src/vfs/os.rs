@@ -1,6 +1,6 @@
 //! How does the operating system's file system answer [`Vfs`]?
 //!
-//! A thin layer over `std::fs`: no state, no caching, no retries other than after a signal. Every
+//! A thin layer over `std::fs`: no state, no caching, no retries other than after a signal and of a lock. Every
 //! error is the system's own, `ENOSPC` and `EIO` included.
 #![allow(
     clippy::disallowed_methods,
@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::{
@@ -93,6 +94,10 @@ impl Vfs for OsVfs {
         Ok(names)
     }
 
+    fn tells_of_changes(&self) -> bool {
+        true
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }
@@ -107,7 +112,7 @@ impl Vfs for OsVfs {
             .open(path)?;
         // flock belongs to the open file description, hence a second attempt of this process is
         // refused like anybody else's, and the kernel releases it whichever way the process dies.
-        match file.try_lock() {
+        match lock_patiently(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut note = [0; LOCK_NOTE_BYTES];
@@ -124,6 +129,20 @@ impl Vfs for OsVfs {
         file.set_len(note.len() as u64)?;
         Ok(Box::new(OsLock { _file: file }))
     }
+}
+
+/// Takes the exclusive lock, unless somebody holds one for longer than it takes a reader to ask whether a
+/// writer lives: that takes a shared lock and gives it back at once.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    const ATTEMPTS: u32 = 4;
+    const PAUSE: Duration = Duration::from_millis(1);
+    for _ in 1..ATTEMPTS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
 }
 
 /// Where the last stretch ends that the file system has data of: what was only reserved is a hole. Moves

@@ -119,6 +119,16 @@ impl Channels {
             }
         }
     }
+
+    /// Tells everybody that the log has more than will be told, up to what `view` shows.
+    fn have_look(&mut self, view: &View) {
+        for channel in self.of.values_mut().chain(&mut self.all) {
+            channel.send(None, view.lsn());
+        }
+        // Nothing will happen any more in a collective that is gone.
+        self.of
+            .retain(|number, _| view.tables.get(*number).is_some());
+    }
 }
 
 /// Where a holder of a cursor can go on from.
@@ -331,14 +341,19 @@ impl Hub {
             }
             Err(error) => {
                 tracing::error!(%error, "a commit could not be told to watchers");
-                for channel in channels.of.values_mut().chain(&mut channels.all) {
-                    channel.send(None, view.lsn());
-                }
-                let there = |number: &u32, _: &mut Channel| view.tables.get(*number).is_some();
-                channels.of.retain(there);
+                channels.have_look(view);
             }
         }
         self.open.store(channels.len(), Ordering::SeqCst);
+    }
+
+    /// Has every watcher look for itself what became of the log: `view` does not tell all of it.
+    pub fn lost(&self, view: &View) {
+        let mut channels = self.channels.lock();
+        if let Some(channels) = channels.as_mut() {
+            channels.have_look(view);
+            self.open.store(channels.len(), Ordering::SeqCst);
+        }
     }
 
     /// Ends all streams, once they have delivered what they hold.

@@ -5,6 +5,7 @@
 //! channels. A [`stream`] that falls behind is caught up from the log, which knows the same records:
 //! a slow subscriber slows no writer and loses nothing. A [`feed`] hands out whole commits of the log.
 
+pub mod bell;
 pub mod event;
 pub mod experience;
 pub mod feed;

@@ -178,6 +178,7 @@ impl WritePipeline {
                 lsn,
             },
             tables: self.parts.applier.tables_at(lsn),
+            ids: Arc::clone(&newest.ids),
             newest: newest.newest,
             segments: Arc::clone(&newest.segments),
         });
@@ -357,6 +358,7 @@ impl Pipeline for WritePipeline {
                     lsn: last,
                 },
                 tables: Arc::clone(self.parts.applier.tables()),
+                ids: Arc::clone(self.parts.applier.ids()),
                 newest: self.parts.applier.newest(),
                 segments: Arc::clone(self.parts.log.segments()),
             });

@@ -327,6 +327,7 @@ fn subscribers_that_lag_keep_history_up_to_the_limit() {
                 watch_config: WatchConfig {
                     buffer_size: 8,
                     max_lag_bytes: limit,
+                    ..WatchConfig::default()
                 },
                 ..by_call()
             });

@@ -22,6 +22,7 @@ mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
 mod expiry;
+mod following;
 mod fuzz;
 mod history;
 mod index;

@@ -236,6 +236,7 @@ fn view_of(applier: &Applier, lsn: u64) -> View {
             lsn: Lsn::new(lsn),
         },
         tables: Arc::clone(applier.tables()),
+        ids: Arc::clone(applier.ids()),
         newest: applier.newest(),
         segments: Arc::new(SegmentSet::new(Vec::new())),
     }

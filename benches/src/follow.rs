@@ -1,0 +1,199 @@
+//! How long until another process has heard of a commit?
+//!
+//! A writer in a process of its own, which this program starts from itself, records an experience every
+//! millisecond in `Fast` mode; the moment in front of the call is in its content. A reader here watches.
+//! Beside it, in the same round: a process that overwrites 16 bytes of a file, and a thread here that a bare
+//! inotify wakes. Ours is the whole way, from the call to record to the event in the hands of the
+//! watcher; theirs is the wake-up alone.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader},
+    mem::MaybeUninit,
+    os::unix::fs::FileExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use pulsedb::{Config, EmbeddingDimension, NewExperience, SyncMode, blocking::PulseDB};
+use rustix::{
+    fs::inotify,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::{
+    report::{Report, Target, median},
+    rounds::{Contender, interleave},
+    settings::Settings,
+    workdir::WorkDir,
+};
+
+/// The argument that makes this program be the process that writes.
+pub(crate) const FOLLOWED: &str = "follow-write";
+
+/// Pause between two commits.
+const PACE: Duration = Duration::from_millis(1);
+const DIMENSION: usize = 16;
+
+const OURS: &str = "PulseDB";
+const BARE: &str = "bare inotify";
+
+pub(crate) fn run(settings: &Settings) -> Result<()> {
+    let header = vec![format!(
+        "microseconds from the call in one process to the event in another; a commit every {} ms",
+        PACE.as_millis()
+    )];
+    let mut report = Report::new("follow", settings, header);
+    let work = WorkDir::new(&settings.dir)?;
+    let measured = interleave(
+        "follow",
+        settings.rounds,
+        vec![
+            Contender::new(OURS, || work.with(|dir| ours(dir, settings))),
+            Contender::new(BARE, || work.with(|dir| bare(dir, settings))),
+        ],
+    )?;
+    for (name, part, target) in [("p50", 50, Some(Target::AtMost(3.0))), ("p99", 99, None)] {
+        let of = |contender| -> Result<Vec<f64>> {
+            let rounds = measured.of(contender)?.iter();
+            Ok(rounds.map(|waits| percentile(waits, part)).collect())
+        };
+        report.compare(name, "µs", &of(OURS)?, (BARE, &of(BARE)?), target);
+    }
+    report.finish()
+}
+
+/// The life of the process that writes: `bare DIR` or `db DIR`, until it is killed.
+pub(crate) fn written(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let (Some(what), Some(dir)) = (arguments.next(), arguments.next()) else {
+        bail!("{FOLLOWED} wants `bare` or `db`, and a folder");
+    };
+    let dir = Path::new(&dir);
+    if what == "bare" {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(dir.join("file"))?;
+        file.write_all_at(&[0; 16], 0)?;
+        println!("ready");
+        loop {
+            thread::sleep(PACE);
+            file.write_all_at(&now().to_le_bytes(), 0)?;
+        }
+    }
+    let db = PulseDB::open(dir, config())?;
+    let team = db.create_collective("team")?;
+    println!("ready");
+    loop {
+        thread::sleep(PACE);
+        db.record_experience(NewExperience {
+            embedding: Some(vec![0.5; DIMENSION]),
+            ..NewExperience::new(team, "writer", now().to_string())
+        })?;
+    }
+}
+
+fn config() -> Config {
+    Config {
+        sync_mode: SyncMode::Fast,
+        ..Config::external(EmbeddingDimension::Custom(DIMENSION))
+    }
+}
+
+fn ours(dir: &Path, settings: &Settings) -> Result<Vec<f64>> {
+    let mut writer = Writer::start("db", dir)?;
+    let reader = PulseDB::open_read_only(dir, config())?;
+    let team = reader.list_collectives()?.pop().context("no collective")?;
+    let mut events = reader.watch_experiences(team.id)?;
+    let waits = timed(settings, || {
+        let event = events.recv().context("the stream ended")??;
+        let one = event.experience.as_ref().context("no experience")?;
+        Ok(one.content.parse()?)
+    });
+    writer.end()?;
+    reader.close()?;
+    waits
+}
+
+fn bare(dir: &Path, settings: &Settings) -> Result<Vec<f64>> {
+    let mut writer = Writer::start("bare", dir)?;
+    let file = File::open(dir.join("file"))?;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, dir.join("file"), inotify::WatchFlags::MODIFY)?;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let waits = timed(settings, || {
+        events.next()?;
+        let mut moment = [0; 16];
+        file.read_exact_at(&mut moment, 0)?;
+        Ok(u128::from_le_bytes(moment))
+    });
+    writer.end()?;
+    waits
+}
+
+/// Microseconds since each moment that `next` hands out, after a while to warm up.
+fn timed(settings: &Settings, mut next: impl FnMut() -> Result<u128>) -> Result<Vec<f64>> {
+    let started = Instant::now();
+    let mut waits = Vec::new();
+    while started.elapsed() < settings.warm_up() + settings.measure {
+        let moment = next()?;
+        let wait = now().saturating_sub(moment);
+        if started.elapsed() > settings.warm_up() {
+            waits.push(wait as f64 / 1e3);
+        }
+    }
+    Ok(waits)
+}
+
+/// Nanoseconds of a clock that all processes share.
+fn now() -> u128 {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32).as_nanos()
+}
+
+fn percentile(waits: &[f64], part: usize) -> f64 {
+    if part == 50 {
+        return median(waits);
+    }
+    let mut sorted = waits.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() * part / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+struct Writer(Child);
+
+impl Writer {
+    fn start(what: &str, dir: &Path) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([FOLLOWED, what])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let told = child.stdout.take().context("no pipe")?;
+        let mut line = String::new();
+        BufReader::new(told).read_line(&mut line)?;
+        if line != "ready\n" {
+            bail!("the writer said {line:?}");
+        }
+        Ok(Self(child))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // After an error of the bench nobody else would.
+        let _ = self.end();
+    }
+}
