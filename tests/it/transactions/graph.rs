@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use pulsedb::{
-    CollectiveId, Existing, ExperienceId, ExperienceUpdate, ImportOptions, InsightFilter,
-    InsightId, InsightType, NewInsight, NewRelation, Page, PulseDB, PulseDBError,
-    RelationDirection, RelationFilter, RelationId, RelationType, Transaction,
+    CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceUpdate, ImportOptions,
+    InsightFilter, InsightId, InsightType, NewInsight, NewRelation, Page, PulseDB, PulseDBError,
+    RecallWeights, RelationDirection, RelationFilter, RelationId, RelationType, Transaction,
 };
 
 use super::{Pair, VECTOR, conflict, write};
@@ -97,6 +97,8 @@ fn it_sees_its_own_and_nobody_else_does() {
         }
         let left = tx.list_relations(*team, Page::default()).await.unwrap();
         assert_eq!(left.items.len(), 1);
+        let left = tx.get_relations(*y, RelationFilter::default()).await;
+        assert_eq!(left.unwrap().len(), 1);
         let orphan = tx.get_insight(graph.insight).await.unwrap().unwrap();
         assert!(orphan.source_experience_ids.is_empty());
         tx.delete_insight(graph.insight).await.unwrap();
@@ -122,6 +124,59 @@ fn it_sees_its_own_and_nobody_else_does() {
         let db = graph.pair.world.open().await;
         assert_eq!(db.get_relation(succession).await.unwrap(), Some(after));
         assert_eq!(db.get_insight(derived.id).await.unwrap(), Some(derived));
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
+fn all_of_it_is_gone_with_its_collective() {
+    run(async {
+        let graph = Graph::new().await;
+        let Pair { db, team, x, y, .. } = &graph.pair;
+        let mut tx = graph.pair.begin().await;
+        let stored = NewRelation::new(*y, *x, KIND);
+        let stored = tx.store_relation(stored).await.unwrap();
+        let derived = tx.store_insight(insight(*team, "own", &[*x])).await;
+        let derived = derived.unwrap();
+        tx.delete_collective(*team).await.unwrap();
+        for id in [graph.relation, stored] {
+            assert!(tx.get_relation(id).await.unwrap().is_none());
+            assert!(tx.delete_relation(id).await.is_err());
+        }
+        for id in [graph.insight, derived] {
+            assert!(tx.get_insight(id).await.unwrap().is_none());
+            assert!(tx.delete_insight(id).await.is_err());
+        }
+        assert!(tx.list_insights(*team, Page::default()).await.is_err());
+        tx.commit().await.unwrap();
+        assert!(db.get_insight(graph.insight).await.unwrap().is_none());
+        db.close().await.unwrap();
+    });
+}
+
+/// Insights do not fade, whatever their collective says of experiences.
+#[test]
+fn weights_of_the_collective_are_those_of_experiences() {
+    run(async {
+        let graph = Graph::new().await;
+        let Pair { db, team, x, .. } = &graph.pair;
+        let newer = NewInsight {
+            embedding: Some(vec![1.0, 2.0, 3.0, -4.0]),
+            ..insight(*team, "newer", &[*x])
+        };
+        db.store_insight(newer).await.unwrap();
+        let mut tx = graph.pair.begin().await;
+        let by_energy = DecayConfig {
+            half_life_ms: 1,
+            default_recall_weights: Some(RecallWeights {
+                similarity: 0.0,
+                energy: 1.0,
+            }),
+            ..DecayConfig::default()
+        };
+        tx.set_decay_config(*team, by_energy).await.unwrap();
+        let best = tx.get_insights(*team, &VECTOR, 1).await.unwrap();
+        assert_eq!(best[0].insight.id, graph.insight);
         db.close().await.unwrap();
     });
 }
