@@ -31,9 +31,9 @@ use std::{
 };
 
 use pulsedb::{
-    CollectiveId, CompactionConfig, Config, EmbeddingDimension, EntityId, Experience, ExperienceId,
-    LogItem, LogOptions, Lsn, NewExperience, Page, PulseDBError, SyncMode, blocking::PulseDB,
-    model::LogEntry,
+    CollectiveId, CompactionConfig, Config, Cursor, EmbeddingDimension, EntityId, EntityKind,
+    Experience, ExperienceId, LogItem, LogOptions, Lsn, NewExperience, Page, PulseDBError,
+    SyncMode, Timeline, WatchItem, WatchOptions, blocking::PulseDB, model::LogEntry,
 };
 
 /// Tells the child where its database is, and which round it plays in.
@@ -289,9 +289,13 @@ fn cursor_file(path: &Path) -> std::path::PathBuf {
 }
 
 /// Up to where the reader has told everything, as far as it remembers.
-fn stored_cursor(path: &Path) -> u64 {
+fn stored_cursor(path: &Path) -> Cursor {
     let stored = std::fs::read_to_string(cursor_file(path));
-    stored.map_or(0, |text| text.trim().parse().unwrap())
+    let beginning = Cursor {
+        timeline: Timeline::FIRST,
+        lsn: Lsn::ZERO,
+    };
+    stored.map_or(beginning, |text| serde_json::from_str(&text).unwrap())
 }
 
 /// Records of experiences from this LSN on.
@@ -313,7 +317,7 @@ fn reading_child(path: &Path) {
             .await
             .unwrap();
         let cursor = stored_cursor(path);
-        tell(&format!("\nready\nfrom {cursor}\n"));
+        tell(&format!("\nready\nfrom {}\n", cursor.lsn));
         // The first writer may not have come that far.
         let team = loop {
             let mut found = db.list_collectives().await.unwrap().into_iter();
@@ -322,41 +326,32 @@ fn reading_child(path: &Path) {
             }
             thread::sleep(Duration::from_millis(1));
         };
-        let heard = async |lsn: Lsn, id: ExperienceId| {
+        let options = WatchOptions {
+            collective: Some(team),
+            entities: vec![EntityKind::Experience],
+            from: Some(cursor),
+            ..WatchOptions::default()
+        };
+        let mut items = db.watch(options).await.unwrap();
+        while let Some(item) = items.recv().await {
+            let event = match item.unwrap() {
+                WatchItem::Event(event) => event,
+                WatchItem::Live(_) => continue,
+                gap @ WatchItem::Gap { .. } => panic!("{gap:?}"),
+            };
+            let EntityId::Experience(id) = event.entity else {
+                panic!("{event:?}");
+            };
             // What one hears of is there to be read.
             let one = db.get_experience(id).await.unwrap();
             let label = one.content.split(' ').next().unwrap();
             assert_eq!(one.content, content(label));
             assert_eq!(one.embedding, embedding(label));
-            tell(&format!("e {lsn}\n"));
+            tell(&format!("e {}\n", event.lsn));
             let unfinished = path.with_extension("unfinished");
-            std::fs::write(&unfinished, lsn.to_string()).unwrap();
+            let cursor = serde_json::to_string(&items.cursor()).unwrap();
+            std::fs::write(&unfinished, cursor).unwrap();
             std::fs::rename(&unfinished, cursor_file(path)).unwrap();
-        };
-        let mut live = db.watch_experiences(team).await.unwrap();
-        let seen = live.position();
-        let mut from = Some(Lsn::new(cursor + 1));
-        while let Some(at) = from {
-            let options = LogOptions {
-                from: at,
-                ..LogOptions::default()
-            };
-            let (entries, next) = experiences_from(db.read_log(options).await.unwrap());
-            for one in entries.into_iter().filter(|one| one.lsn <= seen) {
-                let Some(EntityId::Experience(id)) = one.entity else {
-                    continue;
-                };
-                heard(one.lsn, id).await;
-            }
-            from = next.filter(|next| *next <= seen);
-        }
-        while let Some(event) = live.recv().await {
-            let event = event.unwrap();
-            if let EntityId::Experience(id) = event.entity
-                && event.lsn.get() > cursor
-            {
-                heard(event.lsn, id).await;
-            }
         }
     });
 }
