@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::{
+    Receiver,
+    error::{RecvError, TryRecvError},
+};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -135,6 +138,13 @@ impl ChangeFeed {
 
     /// Starts to read on; `None` where there is nothing more by now.
     fn read_on(&mut self) -> Result<Option<State>> {
+        // What was told up to here, what is loaded behind it shows.
+        if let Some(receiver) = &mut self.receiver {
+            while !matches!(
+                receiver.try_recv(),
+                Err(TryRecvError::Empty | TryRecvError::Closed)
+            ) {}
+        }
         let asked = Cursor {
             lsn: self.read,
             ..self.cursor
