@@ -22,6 +22,7 @@
     )
 )]
 
+mod backup;
 pub mod blocking;
 mod config;
 mod db;
@@ -72,19 +73,21 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use memory_store::{MemoryStore, StoreFuture};
 pub use model::{
-    Activity, AgentId, Collective, CollectiveId, CollectiveStats, CompactionProgress,
-    CompactionReport, ContextCandidates, ContextExperience, ContextInsight, ContextQuery,
-    ContextRequest, ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight,
-    Diagnosis, Direction, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport,
-    EventType, Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation,
-    ExperienceType, ExperienceUpdate, ExportOptions, Fragmentation, Health, HealthStatus,
-    ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InsightType, InstanceId,
-    LogItem, LogOptions, LogPage, Lsn, Neighbour, NewActivity, NewExperience, NewInsight,
-    NewRelation, OrderBy, Page, PageCursor, PageResult, RecallWeights, RecordAction, RecordOptions,
-    RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
-    RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
-    SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timestamp,
-    UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+    Activity, AgentId, BackupCompression, BackupId, BackupInfo, BackupList, BackupOptions,
+    BackupProgress, BackupReport, BackupRetention, Collective, CollectiveId, CollectiveStats,
+    CompactionProgress, CompactionReport, ContextCandidates, ContextExperience, ContextInsight,
+    ContextQuery, ContextRequest, ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig,
+    DerivedInsight, Diagnosis, Direction, Duplicate, DuplicatePolicy, EntityId, EntityKind,
+    ErasureReport, EventType, Existing, Experience, ExperienceId, ExperienceKind,
+    ExperienceRelation, ExperienceType, ExperienceUpdate, ExportOptions, Fragmentation, Health,
+    HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InsightType,
+    InstanceId, LogItem, LogOptions, LogPage, Lsn, Neighbour, NewActivity, NewExperience,
+    NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult, PruneReport, RecallWeights,
+    RecordAction, RecordOptions, RecordOutcome, RecoveryReport, RelatedExperience,
+    RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
+    RestoreReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+    SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timestamp, UserId,
+    VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::WatchStream;

@@ -17,11 +17,11 @@ use crate::{
     error::{PulseDBError, Result},
     format::{FrameHeader, Record},
     model::{Damage, InstanceId, Lsn, SalvageReport, VerifyProgress, VerifyReport},
-    vfs::{LockError, OpenMode, Vfs, VfsFile, lock_holder},
+    vfs::{LockError, OpenMode, Vfs, VfsFile, create_dir, lock_holder},
 };
 
 use super::{
-    recover::{LOCK, LOG_DIR, create_dir, new_instance_id, not_a_database},
+    recover::{LOCK, LOG_DIR, new_instance_id, not_a_database},
     verify::entity_of,
 };
 use census::{Census, Fate};
