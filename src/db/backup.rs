@@ -9,13 +9,13 @@ use super::{PulseDB, engine::Engine};
 use crate::{
     backup::{self, Medium, Repository, Source, Waiter},
     edge::{pool, registry},
-    env::{Env, OsEnv},
+    env::OsEnv,
     error::{PulseDBError, Result},
     model::{
         BackupId, BackupInfo, BackupList, BackupOptions, BackupProgress, BackupReport,
         BackupRetention, PruneReport, RestoreOptions, RestorePoint, RestoreReport,
     },
-    vfs::{OsVfs, Vfs},
+    vfs::OsVfs,
 };
 
 /// Backups.

@@ -26,6 +26,7 @@ const TARGETS: &[Target] = &[
     ("frame", fuzzing::frame),
     ("record", fuzzing::record),
     ("manifest", fuzzing::manifest),
+    ("backup_manifest", fuzzing::backup_manifest),
     ("graph_header", fuzzing::graph_header),
     ("tail", fuzzing::tail),
     ("segment", fuzzing::segment),
@@ -178,6 +179,9 @@ fn make_the_corpus() {
         "twice",
         &[&whole[..], &[12, 0, 255, 12, 3, 255]].concat(),
     );
+    for (number, lines) in crate::backup::manifests().iter().enumerate() {
+        keep("backup_manifest", &format!("lines-{number}"), lines);
+    }
     keep("operations", "empty", &[]);
     for seed in 1..4_u8 {
         let bytes: Vec<u8> = (0..64).map(|n: u8| n.wrapping_mul(37) ^ seed).collect();

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Opens for reading: nothing is changed, and a writer may be at work.
-fn open(path: &Path) -> Result<PulseDB, Failure> {
+pub(crate) fn open(path: &Path) -> Result<PulseDB, Failure> {
     // Reading asks neither for vectors nor for their dimension.
     let config = Config {
         read_threads: 1,
