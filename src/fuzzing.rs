@@ -13,9 +13,9 @@
 
 use crate::{
     format::{
-        ActivityRecord, BackupManifest, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest, Record, RecordKind,
-        SEGMENT_HEADER_LEN, SegmentHeader, Sha256Digest, Tail, Traits, Vitals, decode_activity_end,
-        encode_activity_end, implied_seed, payload_crc, verify_frame,
+        ActivityRecord, BackupManifest, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest,
+        Record, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, Sha256Digest, Tail, Traits, Vitals,
+        decode_activity_end, encode_activity_end, implied_seed, payload_crc, verify_frame,
     },
     log::{Step, Terms, Walk, survey},
     model::{Lsn, Timestamp},

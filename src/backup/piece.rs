@@ -202,6 +202,12 @@ pub(super) fn read_piece(
             Err(error) => return Err(refused(error)),
         }
     }
+    // What ends a compressed stream is part of it.
+    let ends = piece.compression == BackupCompression::None
+        || matches!(source.read(chunk.get_mut(..1).unwrap_or_default()), Ok(0));
+    if !ends {
+        return Err(damaged("it does not end where it should".to_owned()));
+    }
     let found = Sha256Digest(hasher.finalize().into());
     if found == piece.sha256 {
         return Ok(());

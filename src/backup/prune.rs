@@ -60,5 +60,5 @@ fn is_older(manifest: &BackupManifest, days: u32, now: Timestamp) -> bool {
     let age = now
         .as_millis()
         .saturating_sub(manifest.info.created_at.as_millis());
-    age > i64::from(days).saturating_mul(DAY_MS)
+    days == 0 || age > i64::from(days).saturating_mul(DAY_MS)
 }

@@ -124,9 +124,9 @@ impl BackupReport {
 /// Which backups stay: those that either of both keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRetention {
-    /// So many of the newest; together with the days not 0.
+    /// So many of the newest; 0 keeps none by number.
     pub keep_last: u32,
-    /// Those that are not older than so many days.
+    /// Those that are not older than so many days; 0 keeps none by age. Not both are 0.
     pub keep_days: u32,
 }
 
@@ -161,7 +161,9 @@ pub enum RestorePoint {
 pub struct RestoreOptions {
     /// Leave out what was committed later; `None` restores everything.
     pub until: Option<RestorePoint>,
-    /// Make another database of it, with an id of its own, for use beside the original.
+    /// Make another database of it, with an id of its own, for use beside the original. Applications that
+    /// the original counted become those of the fork: an import of the fork's export into the original
+    /// would count them twice.
     pub as_fork: bool,
 }
 

@@ -225,7 +225,10 @@ fn a_restored_database_is_the_one_that_was_backed_up() {
             assert_eq!(info.stored_bytes < info.bytes / 2, !plain, "{info:?}");
             assert_eq!(backups.list().await, [info.clone()]);
             assert_eq!(backups.damaged(info.id).await, [] as [PathBuf; 0]);
-            assert_eq!(backups.restored(info.id, &number.to_string()).await, before);
+            assert_same(
+                &backups.restored(info.id, &number.to_string()).await,
+                &before,
+            );
         }
         db.close().await.unwrap();
     });
@@ -285,7 +288,7 @@ fn it_goes_on_in_a_history_of_its_own_and_a_fork_is_another_database() {
                 assert!(next.new_bytes < next.bytes / 2, "{next:?}");
                 let shown = everything(&again).await;
                 let target = format!("{name}-again");
-                assert_eq!(backups.restored(next.id, &target).await, shown);
+                assert_same(&backups.restored(next.id, &target).await, &shown);
             }
             again.close().await.unwrap();
             // Nothing is restored over a database.
@@ -361,7 +364,7 @@ fn an_incremental_backup_costs_what_is_new_and_needs_no_other() {
                 }
                 let shown = everything(&db).await;
                 let restored = backups.restored(before.id, &format!("r{round}")).await;
-                assert_eq!(restored, shown);
+                assert_same(&restored, &shown);
                 if round % 4 == 3 {
                     let keep = BackupRetention {
                         keep_last: 1,
@@ -583,7 +586,7 @@ fn what_compaction_has_cut_off_is_out_of_reach_and_said_so() {
         let to = backups.target("middle");
         backups.restore(late.id, &to, until(middle)).await.unwrap();
         let restored = backups.open(&to).await.unwrap();
-        assert_eq!(everything(&restored).await, in_the_middle);
+        assert_same(&everything(&restored).await, &in_the_middle);
         restored.close().await.unwrap();
         // The first backup that reaches a point is found.
         for (lsn, from) in [
@@ -619,9 +622,11 @@ fn damage_is_found_and_never_restored() {
         }
         let whole = db.backup(&backups.dir, BackupOptions::default()).await;
         let whole = whole.unwrap();
+        let shown = everything(&db).await;
         let pieces = backups.dir.join("pieces");
+        let names = file_names(&world, &pieces);
         let mut chance = Chance(3);
-        for (number, name) in file_names(&world, &pieces).iter().enumerate() {
+        for (number, name) in names.iter().enumerate() {
             let path = pieces.join(name);
             let len = world.vfs.files().unwrap().into_iter();
             let key = path.strip_prefix("/").unwrap().to_owned();
@@ -634,20 +639,29 @@ fn damage_is_found_and_never_restored() {
             for _ in 0..8 {
                 let at = chance.below(len) as u64;
                 world.vfs.flip_bit(&path, at, 3).unwrap();
-                assert_eq!(backups.damaged(whole.id).await, [path.clone()], "byte {at}");
-                let to = backups.target(&format!("damaged-{number}"));
+                let damaged = backups.damaged(whole.id).await;
+                let to = backups.target(&format!("damaged-{number}-{at}"));
                 let options = RestoreOptions::default();
                 match backups.restore(whole.id, &to, options).await {
-                    Err(PulseDBError::Corrupted { file, .. }) => assert_eq!(file, path),
-                    other => panic!("{other:?}"),
+                    Err(PulseDBError::Corrupted { file, .. }) => {
+                        assert_eq!((&file, &damaged[..]), (&path, &[path.clone()][..]));
+                        assert_eq!(file_names(&world, &to.join("log")), [] as [String; 0]);
+                    }
+                    // A bit of a compressed file that means nothing.
+                    Ok(_) if name.ends_with("lz4") && damaged.is_empty() => {
+                        let db = backups.open(&to).await.unwrap();
+                        assert_same(&everything(&db).await, &shown);
+                        db.close().await.unwrap();
+                    }
+                    other => panic!("byte {at}: {other:?}"),
                 }
-                assert_eq!(file_names(&world, &to.join("log")), [] as [String; 0]);
                 world.vfs.flip_bit(&path, at, 3).unwrap();
             }
-            // What the medium does not give is damage, too.
-            world.vfs.read_fault(&path, 0..1).unwrap();
-            assert_eq!(backups.damaged(whole.id).await, [path.clone()]);
         }
+        // What the medium does not give is damage, too.
+        let path = pieces.join(&names[0]);
+        world.vfs.read_fault(&path, 0..1).unwrap();
+        assert_eq!(backups.damaged(whole.id).await, [path.clone()]);
         // A full backup replaces what is damaged.
         let full = BackupOptions {
             full: true,
@@ -709,7 +723,7 @@ fn shared_files_are_never_recycled() {
                 db.record_experience(new(team, content)).await.unwrap();
             }
             assert_eq!(backups.damaged(info.id).await, [] as [PathBuf; 0]);
-            assert_eq!(backups.restored(info.id, "after").await, before);
+            assert_same(&backups.restored(info.id, "after").await, &before);
             db.close().await.unwrap();
         }
     });
@@ -814,6 +828,7 @@ fn backups_under_load_are_the_database_at_their_commits() {
     let repository = dir.path().join("backups");
     let config = Config {
         segment_bytes: 1024 * 1024,
+        max_commit_bytes: 256 * 1024,
         ..keeping_history()
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -887,13 +902,23 @@ fn backups_under_load_are_the_database_at_their_commits() {
                 .export(team, ExportOptions::default())
                 .await
                 .unwrap();
-            assert_eq!(body(found.collect().await), expected);
+            assert_same(&body(found.collect().await), &expected);
             assert!(expected.len() > 100, "{info:?}");
             assert!(restored.verify().await.unwrap().is_clean());
             restored.close().await.unwrap();
         }
         db.close().await.unwrap();
     });
+}
+
+/// Whether two databases show the same; where not, the first line that differs is told.
+#[track_caller]
+pub fn assert_same(found: &[String], expected: &[String]) {
+    let differs = |(one, other): &(&String, &String)| one != other;
+    if let Some((one, other)) = found.iter().zip(expected).find(differs) {
+        panic!("found    {one}\nexpected {other}");
+    }
+    assert_eq!(found.len(), expected.len());
 }
 
 /// An export without header and end, which name the instance.

@@ -10,7 +10,7 @@ use pulsedb::{
 };
 
 use crate::{
-    backup::{Backups, everything, fill},
+    backup::{Backups, assert_same, everything, fill},
     support::{World, config, new, run},
 };
 
@@ -123,15 +123,15 @@ impl Scene {
                 true => &self.at_first,
                 false => &self.now,
             };
-            assert_eq!(&shown, expected);
+            assert_same(&shown, expected);
         }
         // The database is as it was.
         let db = world.open().await;
-        assert_eq!(everything(&db).await, self.now);
+        assert_same(&everything(&db).await, &self.now);
         assert!(db.verify().await.unwrap().is_clean());
         let next = db.backup(&backups.dir, BackupOptions::default()).await;
         let next = next.unwrap();
-        assert_eq!(backups.restored(next.id, "next").await, self.now);
+        assert_same(&backups.restored(next.id, "next").await, &self.now);
         db.close().await.unwrap();
         backups.prune(KEEP_ONE).await.unwrap();
         // Nothing is left over.
@@ -152,6 +152,15 @@ async fn back_up(world: &World, options: BackupOptions) -> Result<BackupInfo> {
     // After a crash the end cannot be written, which is not what this is about.
     let _ = db.close().await;
     done
+}
+
+/// Everything in a database that may be a fork, whose counts of applications bear its own name.
+async fn as_original(db: &PulseDB, scene: &Scene) -> Vec<String> {
+    let (own, original) = (db.instance_id(), scene.first.instance_id);
+    let lines = everything(db).await.into_iter();
+    lines
+        .map(|line| line.replace(&own.to_string(), &original.to_string()))
+        .collect()
 }
 
 /// Runs `act` with a fault at each of its operations and hands what is left to `check`.
@@ -247,7 +256,7 @@ fn faults_while_an_old_backup_is_removed() {
         let before = scene.world.vfs.op_count();
         let report = Backups::of(&scene.world).prune(KEEP_ONE).await.unwrap();
         assert_eq!(report.removed, [scene.first.id]);
-        assert!(report.pieces_removed > 2);
+        assert!(report.pieces_removed > 1);
         for op in 0..scene.world.vfs.op_count() - before {
             for fault in FAULTS {
                 let _context = Context(format!("{fault:?} at operation {op}"));
@@ -294,7 +303,7 @@ fn faults_while_a_backup_is_restored() {
                 let is_there = match found {
                     Ok(db) => {
                         // It is all there, whatever the restoration answered.
-                        assert_eq!(everything(&db).await, scene.at_first);
+                        assert_same(&as_original(&db, scene).await, &scene.at_first);
                         db.close().await.unwrap();
                         true
                     }
@@ -308,7 +317,7 @@ fn faults_while_a_backup_is_restored() {
                     backups.restore(scene.first.id, &to, options).await.unwrap();
                 }
                 let db = backups.open(&to).await.unwrap();
-                assert_eq!(everything(&db).await, scene.at_first);
+                assert_same(&as_original(&db, scene).await, &scene.at_first);
                 assert!(db.verify().await.unwrap().damage.is_empty());
                 db.close().await.unwrap();
                 scene.check(&world, Some(scene.first.id)).await;
