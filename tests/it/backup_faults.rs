@@ -5,7 +5,7 @@
 
 use pulsedb::{
     BackupCompression, BackupId, BackupInfo, BackupOptions, BackupRetention, Config, PulseDB,
-    PulseDBError, RestoreOptions, Result,
+    PulseDBError, RestoreOptions, RestorePoint, Result,
     sim::{FaultKind, SimVfs, Survival},
 };
 
@@ -63,13 +63,15 @@ impl Drop for Context {
 struct Scene {
     world: World,
     first: BackupInfo,
+    /// Of everything, where the scene has one.
+    second: Option<BackupInfo>,
     at_first: Vec<String>,
     now: Vec<String>,
 }
 
 impl Scene {
     /// The same one each time.
-    async fn new(share: bool) -> Self {
+    async fn new(share: bool, has_second: bool) -> Self {
         let world = World::with(Config {
             segment_bytes: 64 * 1024,
             max_commit_bytes: 16 * 1024,
@@ -77,22 +79,32 @@ impl Scene {
         });
         let backups = Backups::of(&world);
         let db = world.open().await;
-        let (team, _) = fill(&db, "team", 100).await;
+        let (team, _) = fill(&db, "team", 160).await;
         let options = BackupOptions {
             share,
             ..BackupOptions::default()
         };
         let first = db.backup(&backups.dir, options).await.unwrap();
+        // One is sealed.
+        assert_eq!(first.segments, 2);
+        assert_eq!(first.shared_bytes > 0, share);
         let at_first = everything(&db).await;
-        for number in 0..60 {
-            let content = format!("{number} {}", "more ".repeat(80));
-            db.record_experience(new(team, content)).await.unwrap();
+        // Another one is, before the next backup.
+        for number in 0..12 {
+            let content = |part| format!("{number}.{part} {}", "more ".repeat(80));
+            let batch = (0..15).map(|part| new(team, content(part))).collect();
+            db.record_experiences(batch).await.unwrap();
         }
         let now = everything(&db).await;
+        let second = match has_second {
+            true => Some(db.backup(&backups.dir, options).await.unwrap()),
+            false => None,
+        };
         db.close().await.unwrap();
         Self {
             world,
             first,
+            second,
             at_first,
             now,
         }
@@ -164,13 +176,13 @@ async fn as_original(db: &PulseDB, scene: &Scene) -> Vec<String> {
 }
 
 /// Runs `act` with a fault at each of its operations and hands what is left to `check`.
-async fn everywhere<T, A, C>(share: bool, stride: u64, act: A, check: C)
+async fn everywhere<T, A, C>(share: bool, has_second: bool, stride: u64, act: A, check: C)
 where
     A: AsyncFn(&Scene) -> Result<T>,
     C: AsyncFn(&Scene, World, Result<T>),
     T: Clone,
 {
-    let scene = Scene::new(share).await;
+    let scene = Scene::new(share, has_second).await;
     let before = scene.world.vfs.op_count();
     assert!(act(&scene).await.is_ok());
     let count = scene.world.vfs.op_count() - before;
@@ -178,7 +190,7 @@ where
     for op in (0..count).step_by(stride as usize) {
         for fault in FAULTS {
             let _context = Context(format!("{fault:?} at operation {op} of {count}"));
-            let scene = Scene::new(share).await;
+            let scene = Scene::new(share, has_second).await;
             fault.plan(&scene.world.vfs, scene.world.vfs.op_count() + op);
             let done = act(&scene).await;
             faults += 1;
@@ -200,7 +212,7 @@ where
             }
         }
     }
-    println!("{faults} faults at {count} operations");
+    assert_eq!(faults, FAULTS.len() as u64 * count.div_ceil(stride));
 }
 
 #[test]
@@ -216,6 +228,7 @@ fn faults_while_a_backup_is_made() {
         };
         run(everywhere(
             share,
+            false,
             stride,
             async |scene: &Scene| back_up(&scene.world, options).await,
             async |scene: &Scene, world: World, done: Result<BackupInfo>| {
@@ -230,11 +243,9 @@ fn faults_while_a_backup_is_made() {
 fn faults_while_backups_are_removed() {
     run(everywhere(
         true,
+        false,
         1,
-        async |scene: &Scene| {
-            // In front of the fault: it counts operations of what follows alone.
-            Backups::of(&scene.world).prune(KEEP_ONE).await.map(|_| ())
-        },
+        async |scene: &Scene| Backups::of(&scene.world).prune(KEEP_ONE).await.map(|_| ()),
         async |scene: &Scene, world: World, _| scene.check(&world, Some(scene.first.id)).await,
     ));
 }
@@ -243,7 +254,7 @@ fn faults_while_backups_are_removed() {
 fn faults_while_an_old_backup_is_removed() {
     run(async {
         let prepared = async || {
-            let scene = Scene::new(false).await;
+            let scene = Scene::new(false, false).await;
             let options = BackupOptions {
                 full: true,
                 compression: BackupCompression::Zstd,
@@ -277,19 +288,18 @@ fn faults_while_a_backup_is_restored() {
     for until in [false, true] {
         run(everywhere(
             false,
-            1 + u64::from(until),
+            until,
+            1,
             async |scene: &Scene| {
                 let backups = Backups::of(&scene.world);
+                // Where there is a second one, what came after the first is cut off.
+                let from = scene.second.as_ref().unwrap_or(&scene.first);
                 let options = RestoreOptions {
-                    // The last commit: nothing is cut off, but it is looked for.
-                    until: until.then_some(pulsedb::RestorePoint::Lsn(scene.first.cursor.lsn)),
+                    until: until.then_some(RestorePoint::Lsn(scene.first.cursor.lsn)),
                     as_fork: until,
                 };
                 let to = backups.target("to");
-                backups
-                    .restore(scene.first.id, &to, options)
-                    .await
-                    .map(|_| ())
+                backups.restore(from.id, &to, options).await.map(|_| ())
             },
             async |scene: &Scene, world: World, done: Result<()>| {
                 let backups = Backups::of(&world);
