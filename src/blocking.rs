@@ -22,16 +22,17 @@ use crate::{
     embed::Embedder,
     error::Result,
     model::{
-        Activity, AgentId, Change, Changes, Collective, CollectiveId, CollectiveStats,
+        Activity, AgentId, BackupId, BackupInfo, BackupList, BackupOptions, BackupProgress,
+        BackupReport, BackupRetention, Change, Changes, Collective, CollectiveId, CollectiveStats,
         CompactionProgress, CompactionReport, ContextCandidates, ContextRequest, Cursor,
         DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis, ErasureReport, Experience,
         ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
         ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
         LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult,
-        RecordOptions, RecordOutcome, RelatedExperience, RelationDirection, RelationFilter,
-        RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
-        SearchOptions, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
-        WatchItem, WatchOptions,
+        PruneReport, RecordOptions, RecordOutcome, RelatedExperience, RelationDirection,
+        RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport,
+        SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp,
+        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -201,6 +202,81 @@ impl PulseDB {
         tell: impl FnMut(VerifyProgress) + Send + 'static,
     ) -> Result<SalvageReport> {
         block_on(db::PulseDB::salvage_with(source, dest, tell))
+    }
+
+    /// See [`crate::PulseDB::list_backups`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn list_backups(dir: impl AsRef<Path>) -> Result<BackupList> {
+        block_on(db::PulseDB::list_backups(dir))
+    }
+
+    /// See [`crate::PulseDB::verify_backup`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_backup(dir: impl AsRef<Path>, id: BackupId) -> Result<BackupReport> {
+        block_on(db::PulseDB::verify_backup(dir, id))
+    }
+
+    /// See [`crate::PulseDB::verify_backup_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_backup_with(
+        dir: impl AsRef<Path>,
+        id: BackupId,
+        tell: impl FnMut(BackupProgress) + Send + 'static,
+    ) -> Result<BackupReport> {
+        block_on(db::PulseDB::verify_backup_with(dir, id, tell))
+    }
+
+    /// See [`crate::PulseDB::prune_backups`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prune_backups(dir: impl AsRef<Path>, retention: BackupRetention) -> Result<PruneReport> {
+        block_on(db::PulseDB::prune_backups(dir, retention))
+    }
+
+    /// See [`crate::PulseDB::restore`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore(
+        dir: impl AsRef<Path>,
+        id: BackupId,
+        to: impl AsRef<Path>,
+        options: RestoreOptions,
+    ) -> Result<RestoreReport> {
+        block_on(db::PulseDB::restore(dir, id, to, options))
+    }
+
+    /// See [`crate::PulseDB::restore_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_with(
+        dir: impl AsRef<Path>,
+        id: BackupId,
+        to: impl AsRef<Path>,
+        options: RestoreOptions,
+        tell: impl FnMut(BackupProgress) + Send + 'static,
+    ) -> Result<RestoreReport> {
+        block_on(db::PulseDB::restore_with(dir, id, to, options, tell))
+    }
+
+    /// See [`crate::PulseDB::restore_until`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_until(
+        dir: impl AsRef<Path>,
+        point: RestorePoint,
+        to: impl AsRef<Path>,
+    ) -> Result<RestoreReport> {
+        block_on(db::PulseDB::restore_until(dir, point, to))
     }
 
     /// The configuration it was opened with.
@@ -423,6 +499,12 @@ waiting! {
         filter: InsightFilter
     ) -> Vec<InsightHit>;
 
+    backup(dir: impl AsRef<Path>, options: BackupOptions) -> BackupInfo;
+    backup_with(
+        dir: impl AsRef<Path>,
+        options: BackupOptions,
+        tell: impl FnMut(BackupProgress) + Send + 'static
+    ) -> BackupInfo;
     compact() -> CompactionReport;
     compact_with(observe: impl Fn(CompactionProgress) + Send + 'static) -> CompactionReport;
     fragmentation() -> Fragmentation;

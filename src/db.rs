@@ -5,6 +5,7 @@
 //! `read/`, a subscription into `watch/`; [`engine`] shows what an open database consists of.
 
 mod activities;
+mod backup;
 mod checkpoint;
 mod collectives;
 mod compaction;

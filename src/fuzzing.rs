@@ -13,9 +13,10 @@
 
 use crate::{
     format::{
-        ActivityRecord, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest, Record, RecordKind,
-        SEGMENT_HEADER_LEN, SegmentHeader, Tail, Traits, Vitals, decode_activity_end,
-        decode_change, encode_activity_end, encode_change, implied_seed, payload_crc, verify_frame,
+        ActivityRecord, BackupManifest, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest,
+        Record, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, Sha256Digest, Tail, Traits, Vitals,
+        decode_activity_end, decode_change, encode_activity_end, encode_change, implied_seed,
+        payload_crc, verify_frame,
     },
     log::{Step, Terms, Walk, survey},
     model::{Lsn, Timestamp},
@@ -105,6 +106,23 @@ pub fn manifest(data: &[u8]) {
     let file = checked_file(b"PULSEMAN", data);
     if let Ok(manifest) = Manifest::decode(&file) {
         assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+    }
+}
+
+/// The lines of a backup's manifest before its end, with an end that fits them; and any bytes.
+pub fn backup_manifest(data: &[u8]) {
+    let _ = BackupManifest::decode(data);
+    let mut file = data.to_vec();
+    let segments = data.iter().filter(|byte| **byte == b'\n').count();
+    let sha256 = Sha256Digest::of(data);
+    let end = format!(
+        "{{\"end\":{{\"segments\":{},\"sha256\":\"{sha256}\"}}}}\n",
+        segments.saturating_sub(1)
+    );
+    file.extend_from_slice(end.as_bytes());
+    if let Ok(manifest) = BackupManifest::decode(&file) {
+        let again = manifest.encode().expect("what was read can be written");
+        assert_eq!(BackupManifest::decode(again.as_bytes()), Ok(manifest));
     }
 }
 

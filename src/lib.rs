@@ -22,6 +22,7 @@
     )
 )]
 
+mod backup;
 pub mod blocking;
 mod config;
 mod db;
@@ -72,20 +73,22 @@ pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use memory_store::{MemoryStore, StoreFuture};
 pub use model::{
-    Activity, AgentId, Change, ChangeCommit, ChangeRecord, Changes, Collective, CollectiveId,
-    CollectiveStats, CompactionProgress, CompactionReport, ContextCandidates, ContextExperience,
-    ContextInsight, ContextQuery, ContextRequest, ContextScore, Cursor, Damage, DatabaseMetadata,
-    DecayConfig, DerivedInsight, Diagnosis, Direction, Duplicate, DuplicatePolicy, EntityId,
-    EntityKind, ErasureReport, EventType, Existing, Experience, ExperienceId, ExperienceKind,
-    ExperienceRelation, ExperienceType, ExperienceUpdate, ExportOptions, FollowHealth,
-    Fragmentation, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
-    InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour,
-    NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult,
-    RecallWeights, RecordAction, RecordOptions, RecordOutcome, RecoveryReport, RelatedExperience,
-    RelationDirection, RelationFilter, RelationId, RelationType, SalvageReport, SearchExplanation,
-    SearchFilter, SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode,
-    TaskId, Timeline, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
-    WatchItem, WatchOptions,
+    Activity, AgentId, BackupCompression, BackupId, BackupInfo, BackupList, BackupOptions,
+    BackupProgress, BackupReport, BackupRetention, Change, ChangeCommit, ChangeRecord, Changes,
+    Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
+    ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
+    ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis,
+    Direction, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport, EventType,
+    Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation, ExperienceType,
+    ExperienceUpdate, ExportOptions, FollowHealth, Fragmentation, Health, HealthStatus,
+    ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InsightType, InstanceId,
+    LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour, NewActivity, NewExperience,
+    NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult, PruneReport, RecallWeights,
+    RecordAction, RecordOptions, RecordOutcome, RecoveryReport, RelatedExperience,
+    RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
+    RestoreReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+    SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UserId,
+    VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::{ChangeFeed, WatchItems, WatchStream};

@@ -9,7 +9,7 @@
 //! | `PULSEDB_MODEL_DIR` | `embed`: folder with all-MiniLM-L6-v2; `cargo xtask bench embed` sets it | – |
 //! | `PULSEDB_BENCH_TASKS` | `ingest`: numbers of tasks, comma-separated; 0 stands for the batches in `Fast` mode | 1,8,32,128,1024,0 |
 //! | `PULSEDB_BENCH_ROWS` | `scan` and the case `exact` of `vector`: numbers of rows, comma-separated; the other cases of `vector`, and `model`, take the largest | 10000,100000; `store` 200000 |
-//! | `PULSEDB_BENCH_CASES` | `vector`, `store`: which cases, comma-separated | all: graph,exact,filter,delete,mixed,open,ingest; written,get,open,deleted,compacting |
+//! | `PULSEDB_BENCH_CASES` | `vector`, `store`: which cases, comma-separated | all: graph,exact,filter,delete,mixed,open,ingest; written,get,open,deleted,compacting,backup |
 //! | `PULSEDB_BENCH_MILLION` | `vector`, case `open`: 1 adds a database of 1 M rows, a larger number one of so many | – |
 //!
 //! A run with less than the default time or rounds only shows that the bench works; its header says so.

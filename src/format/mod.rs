@@ -11,6 +11,7 @@
 //! Whoever needs bytes calls this: the log, the manifest and the flows. It names `model` only.
 
 pub mod activity;
+pub mod backup;
 pub mod body;
 pub mod change;
 pub mod checkpoint;
@@ -49,6 +50,7 @@ mod graph_tests;
 mod record_property_tests;
 
 pub use activity::{ActivityRecord, decode_activity_end, encode_activity_end};
+pub use backup::{BackupFault, BackupManifest, BackupPiece, BackupSegment, Sha256Digest};
 #[cfg(test)]
 pub use body::Body;
 pub use body::{BodyFields, BodyParts, BodyView, encode_body};

@@ -182,6 +182,20 @@ impl Segment {
         &self.mapped.file
     }
 
+    /// The open file, for whoever copies it; what is in it below the end is read there as it is here.
+    pub(crate) fn handle(&self) -> Arc<dyn VfsFile> {
+        Arc::clone(self.file())
+    }
+
+    /// Where the frames up to `lsn` end, among those that are written now.
+    pub(crate) fn end_of(&self, lsn: Lsn) -> u64 {
+        let end = self.end();
+        let newer = |frame: &Frame<'_>| frame.header.lsn > lsn;
+        let first_newer = self.frames_near(lsn.get()).flatten().find(newer);
+        // Frames that arrived since begin at that end.
+        first_newer.map_or(end, |frame| frame.place.offset().min(end))
+    }
+
     /// Admits readers to the frames that were written up to `end`; `index` are new entries of the
     /// sparse index. Only the writer calls this, after its write returned.
     pub(super) fn grow(&self, index: &[(u64, u32)], end: u64) {

@@ -72,6 +72,8 @@ uuid_id! {
     InsightId,
     /// Names one database, for ever.
     InstanceId,
+    /// Names a backup. Those of one repository sort in the order in which they were made.
+    BackupId,
 }
 
 macro_rules! string_id {

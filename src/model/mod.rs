@@ -5,6 +5,7 @@
 //! them is the business of `write::validate`.
 
 mod activity;
+mod backup;
 mod change;
 mod collective;
 mod compaction;
@@ -33,6 +34,10 @@ mod transfer;
 mod verify;
 
 pub use activity::{Activity, NewActivity};
+pub use backup::{
+    BackupCompression, BackupInfo, BackupList, BackupOptions, BackupProgress, BackupReport,
+    BackupRetention, PruneReport, RestoreOptions, RestorePoint, RestoreReport,
+};
 pub use change::{Change, ChangeCommit, ChangeRecord};
 pub use collective::{Collective, DecayConfig, EmbedderIdentity};
 pub use compaction::{
@@ -53,7 +58,8 @@ pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
 pub use filter::SearchFilter;
 pub use id::{
-    AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
+    AgentId, BackupId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId,
+    UserId,
 };
 pub use insight::{DerivedInsight, InsightFilter, InsightHit, InsightType, NewInsight};
 pub use log_entry::{

@@ -29,11 +29,11 @@ use crate::{
     manifest::{self, ManifestStore},
     model::{InstanceId, Lsn, RecoveryReport, SyncMode, Timeline, Timestamp},
     upkeep::checkpoint,
-    vfs::{LockError, OpenMode, Vfs, VfsLock},
+    vfs::{LockError, OpenMode, Vfs, VfsLock, create_dir},
 };
 
 use create::{create, refuse_foreign_files};
-pub(super) use create::{create_dir, new_instance_id, not_a_database};
+pub(super) use create::{new_instance_id, not_a_database};
 
 /// The writer lease, in the database's directory.
 pub(crate) const LOCK: &str = "LOCK";

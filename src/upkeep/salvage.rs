@@ -17,10 +17,10 @@ use crate::{
     error::{PulseDBError, Result},
     format::{FrameHeader, Record, entity_of},
     model::{Damage, InstanceId, Lsn, SalvageReport, VerifyProgress, VerifyReport},
-    vfs::{LockError, OpenMode, Vfs, VfsFile, lock_holder},
+    vfs::{LockError, OpenMode, Vfs, VfsFile, create_dir, lock_holder},
 };
 
-use super::recover::{LOCK, LOG_DIR, create_dir, new_instance_id, not_a_database};
+use super::recover::{LOCK, LOG_DIR, new_instance_id, not_a_database};
 use census::{Census, Fate};
 use copy::Copy;
 use sources::{Item, Items, Part, Sources};

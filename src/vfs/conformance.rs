@@ -23,6 +23,7 @@ fn the_simulation_conforms() {
 fn conformance(vfs: &dyn Vfs, root: &Path) {
     directories(vfs, root);
     names(vfs, root);
+    sharing(vfs, root);
     content(vfs, root);
     allocation(vfs, root);
     written(vfs, root);
@@ -102,6 +103,32 @@ fn names(vfs: &dyn Vfs, root: &Path) {
     assert!(!vfs.exists(&two).unwrap());
     assert_eq!(kind(vfs.remove(&two)), ErrorKind::NotFound);
     assert_eq!(read(&*renamed, 0, 5).unwrap(), b"first", "still open");
+}
+
+fn sharing(vfs: &dyn Vfs, root: &Path) {
+    let (one, two) = (root.join("sharing/one"), root.join("shared/two"));
+    for path in [&one, &two] {
+        vfs.create_dir_all(path.parent().unwrap()).unwrap();
+    }
+    assert_eq!(kind(vfs.share(&one, &two)), ErrorKind::NotFound);
+    let file = vfs.open(&one, OpenMode::CreateNew).unwrap();
+    file.write_all_at(b"shared", 0).unwrap();
+    file.sync_all().unwrap();
+    assert!(vfs.is_unshared(&one).unwrap());
+    let nowhere = root.join("none/two");
+    assert_eq!(kind(vfs.share(&one, &nowhere)), ErrorKind::NotFound);
+    vfs.share(&one, &two).unwrap();
+    assert_eq!(kind(vfs.share(&one, &two)), ErrorKind::AlreadyExists);
+    let shared = vfs.open(&two, OpenMode::Read).unwrap();
+    assert_eq!(read(&*shared, 0, 6).unwrap(), b"shared");
+    // What says of itself that it is unshared may be written over, and then nobody else notices.
+    if vfs.is_unshared(&one).unwrap() {
+        file.write_all_at(b"!", 0).unwrap();
+        assert_eq!(read(&*shared, 0, 6).unwrap(), b"shared");
+    }
+    vfs.remove(&one).unwrap();
+    assert_eq!(read(&*shared, 0, 6).unwrap(), b"shared");
+    assert!(vfs.is_unshared(&two).unwrap());
 }
 
 fn content(vfs: &dyn Vfs, root: &Path) {

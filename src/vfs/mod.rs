@@ -19,11 +19,13 @@ use std::{fmt::Debug, io, path::Path, sync::Arc};
 
 #[cfg(test)]
 mod conformance;
+mod dirs;
 mod mmap;
 mod os;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
 
+pub(crate) use dirs::create_dir;
 pub use mmap::Map;
 pub use os::OsVfs;
 #[cfg(any(test, feature = "sim"))]
@@ -64,6 +66,14 @@ pub trait Vfs: Send + Sync + Debug {
 
     /// Gives `from` the name `to` in the same directory, in one step; a file of that name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives `to`, a name that must not exist yet, the bytes of `from` without copying them: as a clone
+    /// that shares its blocks until one of both is written, or as a second name. `from` is durable and
+    /// written no more; then the bytes of `to` are as durable.
+    ///
+    /// # Errors
+    /// What the file system answers where it can do neither, as between two of them.
+    fn share(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Open handles and maps of it stay usable.
     fn remove(&self, path: &Path) -> io::Result<()>;

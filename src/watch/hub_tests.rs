@@ -25,6 +25,7 @@ fn hub(begins: u64, follows: bool) -> Arc<Hub> {
     let published = Published::new(Arc::new(Snapshot {
         cursor: at(3, 100),
         tables: Arc::default(),
+        ids: Arc::default(),
         newest: Newest::default(),
         segments: Arc::new(SegmentSet::default()),
     }));

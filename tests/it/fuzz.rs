@@ -29,6 +29,7 @@ const TARGETS: &[Target] = &[
     ("frame", fuzzing::frame),
     ("record", fuzzing::record),
     ("manifest", fuzzing::manifest),
+    ("backup_manifest", fuzzing::backup_manifest),
     ("graph_header", fuzzing::graph_header),
     ("tail", fuzzing::tail),
     ("segment", fuzzing::segment),
@@ -198,6 +199,9 @@ fn make_the_corpus() {
     );
     for (change, number) in changes().iter().zip(0..) {
         keep("change", &format!("{number}"), &change.to_bytes()[8..]);
+    }
+    for (number, lines) in crate::backup::manifests().iter().enumerate() {
+        keep("backup_manifest", &format!("lines-{number}"), lines);
     }
     keep("operations", "empty", &[]);
     for seed in 1..4_u8 {

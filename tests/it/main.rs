@@ -8,10 +8,14 @@
 )]
 
 mod activities;
+mod backup;
+mod backup_faults;
 mod bad_input;
 mod checkpoint;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
+mod cli_backup;
 mod compaction;
 mod compat;
 mod concurrency;

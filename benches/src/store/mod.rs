@@ -3,6 +3,7 @@
 //! The engines beside ours keep the same records as bytes that somebody else encoded, under the same ids.
 //! `PULSEDB_BENCH_CASES` selects the cases; all of them take the largest of `PULSEDB_BENCH_ROWS`.
 
+mod backup;
 mod files;
 mod get;
 mod open;
@@ -33,6 +34,7 @@ const CASES: &[(&str, Case)] = &[
     ("open", open::run),
     ("deleted", space::deleted),
     ("compacting", space::compacting),
+    ("backup", backup::run),
 ];
 
 /// What all cases share.

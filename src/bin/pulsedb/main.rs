@@ -1,6 +1,6 @@
 //! What can somebody at a terminal do with a database?
 //!
-//! Look at it, check it, dump it, save what is left of it. Each command is a thin layer over the same
+//! Look at it, check it, dump it, back it up, save what is left of it. Each command is a thin layer over the same
 //! methods that applications have. Results go to standard output, as text or as JSON; progress and
 //! errors to standard error. How it ended is in the exit code, see [`exit::Exit`].
 
@@ -11,6 +11,7 @@
 )]
 
 mod arguments;
+mod backups;
 mod commands;
 mod exit;
 mod output;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Compact { db } => commands::compact(db, &output),
         Command::Dump(dump) => commands::dump(dump, &output),
         Command::Tail(arguments) => tail::tail(arguments, &output),
+        Command::Backup(command) => backups::run(command, &output),
     };
     let exit = done.unwrap_or_else(|failure| {
         let exit = failure.exit();

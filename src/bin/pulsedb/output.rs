@@ -78,8 +78,13 @@ pub(crate) struct Progress(Arc<ProgressBar>);
 impl Progress {
     /// Shows it.
     pub(crate) fn show(&self, progress: VerifyProgress) {
-        self.0.set_length(progress.total_bytes);
-        self.0.set_position(progress.bytes);
+        self.show_bytes(progress.bytes, progress.total_bytes);
+    }
+
+    /// Shows so many of all.
+    pub(crate) fn show_bytes(&self, bytes: u64, total_bytes: u64) {
+        self.0.set_length(total_bytes);
+        self.0.set_position(bytes);
     }
 }
 

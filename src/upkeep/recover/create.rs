@@ -117,36 +117,6 @@ pub(in crate::upkeep) fn not_a_database(path: &Path) -> PulseDBError {
     )
 }
 
-/// Makes a directory and the parents it lacks, durably.
-pub(in crate::upkeep) fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    let mut missing = Vec::new();
-    for ancestor in dir.ancestors() {
-        let exists = ancestor.as_os_str().is_empty()
-            || vfs
-                .exists(ancestor)
-                .map_err(PulseDBError::io("look for", ancestor))?;
-        if exists {
-            break;
-        }
-        missing.push(ancestor);
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    vfs.create_dir_all(dir)
-        .map_err(PulseDBError::io("create", dir))?;
-    for parent in missing.into_iter().filter_map(Path::parent) {
-        let parent = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        vfs.sync_dir(parent)
-            .map_err(PulseDBError::io("sync", parent))?;
-    }
-    Ok(())
-}
-
 /// Makes the name of a new database durable. The directory may have been made by somebody who did
 /// not, or by an open that came to its end in between.
 fn sync_name(vfs: &dyn Vfs, path: &Path) -> Result<()> {

@@ -7,12 +7,12 @@
 //! or a change of length acts on the volatile image and is listed as unsynced. A successful sync
 //! of the file applies the list to the durable image. `sync_data` and `sync_all` do the same.
 //!
-//! **Names.** Creating a directory, creating, renaming and removing a file are volatile until the
+//! **Names.** Creating a directory, creating, sharing (a second name), renaming and removing a file are volatile until the
 //! directory that holds the name is synced. A synced file without a synced name can vanish, and so
 //! can everything in a directory whose own name was never synced. Renames stay in one directory.
 //!
 //! **Operations.** Every call that changes or syncs something is one operation: create (each
-//! directory made is one), write, allocate, sync, rename, remove, directory sync, lock. They are
+//! directory made is one), write, allocate, sync, rename, share, remove, directory sync, lock. They are
 //! numbered from 0 in the order of the calls.
 //!
 //! **Crash.** From the operation given to [`SimVfs::crash_at`] on, every call fails. That operation
@@ -205,6 +205,10 @@ impl Vfs for SimVfs {
         world(&self.world).rename(from, to)
     }
 
+    fn share(&self, from: &Path, to: &Path) -> io::Result<()> {
+        world(&self.world).share(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         world(&self.world).remove(path)
     }
@@ -214,7 +218,7 @@ impl Vfs for SimVfs {
     }
 
     fn is_unshared(&self, path: &Path) -> io::Result<bool> {
-        world(&self.world).is_unlocked(path)
+        world(&self.world).is_unshared(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -103,6 +103,22 @@ impl World {
         })
     }
 
+    pub(super) fn share(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (key(from), key(to));
+        let what = format!("share {} as {}", from.display(), to.display());
+        self.change(what, |world| {
+            let id = world.file_id(&from)?;
+            if !world.names.is_dir(parent(&to)) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            if world.names.get(&to).is_some() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            world.names.add(to, Entry::File(id));
+            Ok(())
+        })
+    }
+
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let path = key(path);
         self.change(format!("remove {}", path.display()), |world| {
@@ -117,14 +133,15 @@ impl World {
         Ok(self.names.get(&key(path)).is_some())
     }
 
-    /// No file here has two names.
-    pub(super) fn is_unlocked(&mut self, path: &Path) -> io::Result<bool> {
+    pub(super) fn is_unshared(&mut self, path: &Path) -> io::Result<bool> {
         self.faults.alive()?;
         let Some(Entry::File(id)) = self.names.get(&key(path)) else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        let names = self.names.visible_paths();
+        let has_one_name = names.iter().filter(|(_, other)| *other == id).count() == 1;
         let inode = self.inode(id)?;
-        Ok(!inode.exclusive_lock && inode.shared_locks == 0)
+        Ok(has_one_name && !inode.exclusive_lock && inode.shared_locks == 0)
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
