@@ -12,11 +12,11 @@ pub enum Fusion {
     /// Each kind of score is stretched over \[0, 1\] from the worst to the best candidate: .694 and .778.
     #[default]
     MinMax,
-    /// Each kind of score in standard deviations from its mean over the candidates: .695 and .779. A word that only
+    /// Each kind of score in standard deviations from its mean over the candidates: .695 and .777. A word that only
     /// one candidate holds counts without bound, and the sum is not in \[0, 1\].
     ZScore,
     /// Only the places in both rankings count: `(constant + 1) / (constant + place)`. For scores whose distances say
-    /// nothing. With 10: .671 and .759.
+    /// nothing. With 10: .669 and .758.
     ReciprocalRank {
         /// The larger, the less the first places stand out.
         constant: u32,

@@ -1,8 +1,9 @@
 //! Which of the candidates are the best, once those next to them in their task have been heard?
 //!
 //! Pure but for what it asks of [`Surroundings`]. The walk: the candidates of both indexes are ranked ([`fuse`]) → the best of them look
-//! around → the rows found there join the ranking → each of these rows is lifted by its own neighbours → everything is ranked
-//! again. What is asked is bounded: at most [`focus`] rows look around, each has at most four neighbours, and each of those four more.
+//! around → the rows found there join the ranking → the best and those beside them are lifted, each by its own neighbours →
+//! everything is ranked again. What is asked is bounded: at most [`focus`] rows look around, each has at most four neighbours,
+//! and each of those four more.
 //!
 //! A neighbour lends `κ` of what it has: of similarity, what is above the mean of the candidates; of words, what it has of each
 //! query word, as far as that is more than the row has itself. The best neighbour counts, so that a long quiet passage lifts nobody.
@@ -12,7 +13,7 @@
     expect(dead_code, reason = "the search by words will call it")
 )]
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
 
 use crate::{
     error::Result,
@@ -72,11 +73,11 @@ pub trait Surroundings {
     /// What kept them from being read.
     fn near(&mut self, row: u32) -> Result<Vec<Near>>;
 
-    /// Both scores of a row.
+    /// Both scores of these rows, which ascend, in their order.
     ///
     /// # Errors
-    /// What kept it from being read.
-    fn sight(&mut self, row: u32) -> Result<Sight>;
+    /// What kept them from being read.
+    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>>;
 }
 
 /// How to rank.
@@ -119,108 +120,102 @@ pub fn rank(
     if how.evidence == NeighbourEvidence::NONE {
         return Ok(ranked(&candidates, &channels, &first));
     }
-    let mut ground = Ground {
-        surroundings,
-        sights: HashMap::new(),
-        usual: mean(&candidates),
+    let usual = mean(&candidates);
+    let best = first.iter().take(how.focus);
+    let best = best.filter_map(|fused| Some(candidates.get(fused.index)?.row));
+    let around = look_around(best.collect(), surroundings)?;
+    let rows: BTreeSet<u32> = around
+        .iter()
+        .flat_map(|(row, near)| near.iter().map(|near| near.row).chain([*row]))
+        .collect();
+    let rows: Vec<u32> = rows.into_iter().collect();
+    let sights: HashMap<u32, Sight> = match rows.is_empty() {
+        true => HashMap::new(),
+        false => rows
+            .iter()
+            .copied()
+            .zip(surroundings.sights(&rows)?)
+            .collect(),
     };
-    let mut lifted: Vec<(usize, Vec<Near>)> = Vec::new();
-    let mut known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
-    let mut joining: Vec<u32> = Vec::new();
-    for place in first.iter().take(how.focus) {
-        let Some(candidate) = candidates.get(place.index) else {
-            continue;
-        };
-        let near = ground.surroundings.near(candidate.row)?;
-        let new = near.iter().map(|near| near.row);
-        joining.extend(new.filter(|row| known.insert(*row)));
-        lifted.push((place.index, near));
-    }
-    for row in joining {
-        let near = ground.surroundings.near(row)?;
-        ground.look(row)?;
-        let Some(sight) = ground.sights.get(&row) else {
-            continue;
-        };
-        lifted.push((candidates.len(), near));
-        candidates.push(Candidate {
-            row,
-            id: sight.id,
-            dense: sight.dense,
-            lexical: total(&sight.words),
-        });
-    }
-    let mut channels: Vec<Channels> = candidates.iter().map(own).collect();
-    for (index, near) in lifted {
-        if let (Some(candidate), Some(channels)) = (candidates.get(index), channels.get_mut(index))
-            && !near.is_empty()
-        {
-            *channels = ground.lift(candidate, &near, &how.evidence)?;
-        }
-    }
+    let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
+    let joining = around.keys().filter(|row| !known.contains(row));
+    candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(row)?))));
+    let lift = |candidate: &Candidate| match around.get(&candidate.row) {
+        Some(near) => lifted(candidate, near, &sights, usual, &how.evidence),
+        None => own(candidate),
+    };
+    let channels: Vec<Channels> = candidates.iter().map(lift).collect();
     let second = fuse(&channels, how.fusion, &how.weights);
     Ok(ranked(&candidates, &channels, &second))
 }
 
-/// The rows looked at, each once.
-struct Ground<'a, S> {
-    surroundings: &'a mut S,
-    sights: HashMap<u32, Sight>,
-    /// The candidates' mean similarity: what is above it speaks for a row.
-    usual: f32,
+/// The neighbours of the best rows and of their neighbours, where there are any.
+fn look_around(
+    best: Vec<u32>,
+    surroundings: &mut impl Surroundings,
+) -> Result<BTreeMap<u32, Vec<Near>>> {
+    let mut around = BTreeMap::new();
+    for row in best {
+        around.insert(row, surroundings.near(row)?);
+    }
+    let beside: BTreeSet<u32> = around.values().flatten().map(|near| near.row).collect();
+    for row in beside {
+        if let Entry::Vacant(new) = around.entry(row) {
+            new.insert(surroundings.near(row)?);
+        }
+    }
+    around.retain(|_, near| !near.is_empty());
+    Ok(around)
 }
 
-impl<S: Surroundings> Ground<'_, S> {
-    /// Looks at a row, unless it was looked at before.
-    fn look(&mut self, row: u32) -> Result<()> {
-        if let Entry::Vacant(new) = self.sights.entry(row) {
-            new.insert(self.surroundings.sight(row)?);
-        }
-        Ok(())
-    }
-
-    /// The scores of a row with what its neighbours lend.
-    fn lift(
-        &mut self,
-        candidate: &Candidate,
-        near: &[Near],
-        evidence: &NeighbourEvidence,
-    ) -> Result<Channels> {
-        self.look(candidate.row)?;
-        for near in near {
-            self.look(near.row)?;
-        }
-        let mut words = match self.sights.get(&candidate.row) {
-            Some(sight) => sight.words.clone(),
-            None => Vec::new(),
+/// The scores of a row with what its neighbours lend; `usual` is the candidates' mean similarity.
+fn lifted(
+    candidate: &Candidate,
+    near: &[Near],
+    sights: &HashMap<u32, Sight>,
+    usual: f32,
+    evidence: &NeighbourEvidence,
+) -> Channels {
+    let mut words = match sights.get(&candidate.row) {
+        Some(sight) => sight.words.clone(),
+        None => Vec::new(),
+    };
+    let (mut dense_lent, mut lexical_lent) = (0.0_f32, 0.0_f32);
+    for near in near {
+        let Some(sight) = sights.get(&near.row) else {
+            continue;
         };
-        let (mut dense_lent, mut lexical_lent) = (0.0_f32, 0.0_f32);
-        for near in near {
-            let Some(sight) = self.sights.get(&near.row) else {
-                continue;
-            };
-            let part = if near.second {
-                evidence.second
-            } else {
-                evidence.direct
-            };
-            if let Some(dense) = sight.dense {
-                dense_lent = dense_lent.max(part * (dense - self.usual));
-            }
-            for (word, theirs) in words.iter_mut().zip(&sight.words) {
-                let lent = part * theirs;
-                if lent > *word {
-                    lexical_lent += lent - *word;
-                    *word = lent;
-                }
+        let part = if near.second {
+            evidence.second
+        } else {
+            evidence.direct
+        };
+        if let Some(dense) = sight.dense {
+            dense_lent = dense_lent.max(part * (dense - usual));
+        }
+        for (word, theirs) in words.iter_mut().zip(&sight.words) {
+            let lent = part * theirs;
+            if lent > *word {
+                lexical_lent += lent - *word;
+                *word = lent;
             }
         }
-        let lexical = candidate.lexical.unwrap_or(0.0) + lexical_lent;
-        Ok(Channels {
-            id: candidate.id,
-            dense: candidate.dense.map(|dense| dense + dense_lent),
-            lexical: Some(lexical).filter(|lexical| *lexical > 0.0),
-        })
+    }
+    let lexical = candidate.lexical.unwrap_or(0.0) + lexical_lent;
+    Channels {
+        id: candidate.id,
+        dense: candidate.dense.map(|dense| dense + dense_lent),
+        lexical: Some(lexical).filter(|lexical| *lexical > 0.0),
+    }
+}
+
+/// A row that no index proposed.
+fn seen(row: u32, sight: &Sight) -> Candidate {
+    Candidate {
+        row,
+        id: sight.id,
+        dense: sight.dense,
+        lexical: Some(sight.words.iter().sum()).filter(|sum: &f32| *sum > 0.0),
     }
 }
 
@@ -230,10 +225,6 @@ fn own(candidate: &Candidate) -> Channels {
         dense: candidate.dense,
         lexical: candidate.lexical,
     }
-}
-
-fn total(words: &[f32]) -> Option<f32> {
-    Some(words.iter().sum()).filter(|sum: &f32| *sum > 0.0)
 }
 
 fn mean(candidates: &[Candidate]) -> f32 {

@@ -36,7 +36,7 @@ impl Line {
                     row: *row,
                     id: u128::from(*row),
                     dense: Some(*dense),
-                    lexical: total(words),
+                    lexical: Some(words.iter().sum()).filter(|sum: &f32| *sum > 0.0),
                 }
             })
             .collect()
@@ -63,14 +63,18 @@ impl Surroundings for Line {
         .collect())
     }
 
-    fn sight(&mut self, row: u32) -> Result<Sight> {
-        *self.looked.entry(row).or_default() += 1;
-        let (dense, words) = self.rows[row as usize].clone();
-        Ok(Sight {
-            id: u128::from(row),
-            dense: Some(dense),
-            words,
-        })
+    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>> {
+        assert!(rows.is_sorted_by(|a, b| a < b));
+        let sight = |row: &u32| {
+            *self.looked.entry(*row).or_default() += 1;
+            let (dense, words) = self.rows[*row as usize].clone();
+            Sight {
+                id: u128::from(*row),
+                dense: Some(dense),
+                words,
+            }
+        };
+        Ok(rows.iter().map(sight).collect())
     }
 }
 
@@ -206,6 +210,27 @@ fn each_row_is_asked_once_and_only_around_the_best() {
 }
 
 #[test]
+fn who_stands_beside_the_best_is_lifted_wherever_it_came_from() {
+    // Row 30 is a candidate that is not among the best; row 31 is the best of all.
+    let mut rows: Vec<(f32, Vec<f32>)> = (0..40_u8).map(|row| (f32::from(row), vec![])).collect();
+    rows[30].0 = 0.0;
+    rows[31].0 = 100.0;
+    let mut line = Line::new(rows, &[0]);
+    let all: Vec<u32> = (0..40).collect();
+    let mut how = how(NeighbourEvidence::default());
+    how.focus = 1;
+    let ranked = rank(line.candidates(&all), &how, &mut line).unwrap();
+    let place = ranked.iter().position(|ranked| ranked.row == 30).unwrap();
+    assert!(ranked[place].parts.dense.unwrap().lent > 20.0);
+    let lent = ranked
+        .iter()
+        .filter(|ranked| ranked.parts.dense.unwrap().lent > 0.0);
+    let mut lent: Vec<u32> = lent.map(|ranked| ranked.row).collect();
+    lent.sort_unstable();
+    assert_eq!(lent, [29, 30, 31, 32, 33]);
+}
+
+#[test]
 fn without_neighbours_evidence_changes_nothing() {
     let alone: Vec<u32> = (0..40).collect();
     let mut line = Line::new(
@@ -236,7 +261,7 @@ fn what_cannot_be_read_is_told() {
                 second: false,
             }])
         }
-        fn sight(&mut self, _: u32) -> Result<Sight> {
+        fn sights(&mut self, _: &[u32]) -> Result<Vec<Sight>> {
             Err(crate::PulseDBError::Closed)
         }
     }
