@@ -73,11 +73,11 @@ pub trait Surroundings {
     /// What kept them from being read.
     fn near(&mut self, row: u32) -> Result<Vec<Near>>;
 
-    /// Both scores of these rows, which ascend, in their order.
+    /// Both scores of a row. Rows are asked for once each, ascending.
     ///
     /// # Errors
-    /// What kept them from being read.
-    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>>;
+    /// What kept it from being read.
+    fn sight(&mut self, row: u32) -> Result<Sight>;
 }
 
 /// How to rank.
@@ -128,15 +128,10 @@ pub fn rank(
         .iter()
         .flat_map(|(row, near)| near.iter().map(|near| near.row).chain([*row]))
         .collect();
-    let rows: Vec<u32> = rows.into_iter().collect();
-    let sights: HashMap<u32, Sight> = match rows.is_empty() {
-        true => HashMap::new(),
-        false => rows
-            .iter()
-            .copied()
-            .zip(surroundings.sights(&rows)?)
-            .collect(),
-    };
+    let mut sights = HashMap::with_capacity(rows.len());
+    for row in rows {
+        sights.insert(row, surroundings.sight(row)?);
+    }
     let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
     let joining = around.keys().filter(|row| !known.contains(row));
     candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(row)?))));

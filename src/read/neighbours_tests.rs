@@ -63,18 +63,19 @@ impl Surroundings for Line {
         .collect())
     }
 
-    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>> {
-        assert!(rows.is_sorted_by(|a, b| a < b));
-        let sight = |row: &u32| {
-            *self.looked.entry(*row).or_default() += 1;
-            let (dense, words) = self.rows[*row as usize].clone();
-            Sight {
-                id: u128::from(*row),
-                dense: Some(dense),
-                words,
-            }
-        };
-        Ok(rows.iter().map(sight).collect())
+    fn sight(&mut self, row: u32) -> Result<Sight> {
+        assert!(
+            self.looked
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < row)
+        );
+        *self.looked.entry(row).or_default() += 1;
+        let (dense, words) = self.rows[row as usize].clone();
+        Ok(Sight {
+            id: u128::from(row),
+            dense: Some(dense),
+            words,
+        })
     }
 }
 
@@ -261,7 +262,7 @@ fn what_cannot_be_read_is_told() {
                 second: false,
             }])
         }
-        fn sights(&mut self, _: &[u32]) -> Result<Vec<Sight>> {
+        fn sight(&mut self, _: u32) -> Result<Sight> {
             Err(crate::PulseDBError::Closed)
         }
     }
