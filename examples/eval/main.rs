@@ -4,7 +4,7 @@
 //! `jsonl.rs`) → its documents become experiences and its questions are asked, by each method (`store.rs`, `measure.rs`) → the
 //! answers are judged (`metrics.rs`) → a table, a JSON file and a plot are written (`report.rs`, `plot.rs`).
 //!
-//! No collection comes with the project. Built without the feature `embed` it only asks by words.
+//! No collection comes with the project. Built without the feature `embed` it needs a file of vectors (`vectors.rs`).
 
 #![allow(
     clippy::print_stdout,
@@ -36,6 +36,7 @@ mod plot;
 mod report;
 mod store;
 mod trec;
+mod vectors;
 
 use std::{error::Error, process::ExitCode};
 
@@ -69,6 +70,6 @@ async fn evaluate(options: &Options) -> Outcome<()> {
         Format::Jsonl(files) => jsonl::load(files)?,
     };
     println!("{}", collection.summary());
-    let measured = measure::run(&collection).await?;
+    let measured = measure::run(&collection, options.vectors.as_deref()).await?;
     report::write(&options.name, &collection, &measured)
 }

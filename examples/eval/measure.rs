@@ -3,7 +3,7 @@
 //! Each group becomes a collective. Every question is asked once before it is measured, so that no method pays for loading the
 //! model or for embedding what another one then finds embedded.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use crate::{
     Outcome,
@@ -36,9 +36,10 @@ struct Judged<'a> {
     milliseconds: f64,
 }
 
-pub(crate) async fn run(collection: &Collection) -> Outcome<Vec<Measured>> {
+/// With vectors from a file, or by the model.
+pub(crate) async fn run(collection: &Collection, vectors: Option<&Path>) -> Outcome<Vec<Measured>> {
     let home = tempfile::tempdir()?;
-    let store = Store::create(&home.path().join("eval")).await?;
+    let store = Store::create(&home.path().join("eval"), vectors).await?;
     let mut judged: Vec<Vec<Judged<'_>>> = Method::ALL.iter().map(|_| Vec::new()).collect();
     for (number, group) in (1..).zip(&collection.groups) {
         let began = Instant::now();

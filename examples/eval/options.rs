@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use crate::Outcome;
 
 pub(crate) const HELP: &str = "\
-cargo xtask eval locomo FILE [--name NAME]
-cargo xtask eval trec   DOCS QUERIES QRELS [--name NAME]
-cargo xtask eval jsonl  DOCS QUERIES QRELS [--name NAME]
+cargo xtask eval locomo FILE
+cargo xtask eval trec   DOCS QUERIES QRELS
+cargo xtask eval jsonl  DOCS QUERIES QRELS
+    [--name NAME] [--vectors FILE]
 
 Fills a database with a collection of documents, asks it questions whose answers are known, by meaning
 (dense), by words (lexical), by both (hybrid) and with neighbouring documents (hybrid_neighbours), and prints
@@ -20,6 +21,8 @@ recall@k, nDCG@k, MRR and times. Writes target/eval/NAME.json and target/eval/NA
   jsonl   documents {\"id\", \"text\", \"title\"?, \"task\"?}, queries {\"id\", \"text\", \"category\"?},
           qrels {\"query_id\", \"doc_id\", \"relevance\"?} or columns (query, document, grade)
   --name  of the files that are written (otherwise: the name of the format)
+  --vectors  of another model than the built-in one, as lines {\"text\", \"vector\"}, one for each document and
+          query, in the words that they are recorded and asked in
 
 LoCoMo and Cranfield do not come with the project; mind their licences.";
 
@@ -41,6 +44,7 @@ pub(crate) enum Format {
 pub(crate) struct Options {
     pub(crate) format: Format,
     pub(crate) name: String,
+    pub(crate) vectors: Option<PathBuf>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -51,6 +55,7 @@ pub(crate) enum Mode {
 
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Mode> {
     let mut name = None;
+    let mut vectors = None;
     let mut words: Vec<String> = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -64,6 +69,10 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Mode
                     .into());
                 }
                 name = Some(given);
+            }
+            "--vectors" => {
+                let given = arguments.next().ok_or("--vectors takes a file")?;
+                vectors = Some(given.into());
             }
             flag if flag.starts_with("--") => {
                 return Err(format!("there is no option `{flag}`\n\n{HELP}").into());
@@ -85,7 +94,11 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Mode
         _ => return Err(format!("that is no collection\n\n{HELP}").into()),
     };
     let name = name.unwrap_or_else(|| (*kind).to_owned());
-    Ok(Mode::Evaluate(Options { format, name }))
+    Ok(Mode::Evaluate(Options {
+        format,
+        name,
+        vectors,
+    }))
 }
 
 /// Nothing that could lead out of the directory.
@@ -108,13 +121,18 @@ mod tests {
             let expected = Options {
                 format: Format::Locomo("a.json".into()),
                 name: "dev".into(),
+                vectors: None,
             };
             assert_eq!(of(line).unwrap(), Mode::Evaluate(expected));
         }
         let Mode::Evaluate(options) = of("trec d q r").unwrap() else {
             panic!("that was no call for help");
         };
-        assert_eq!(options.name, "trec");
+        assert_eq!((options.name.as_str(), options.vectors), ("trec", None));
+        let Mode::Evaluate(options) = of("locomo a --vectors v").unwrap() else {
+            panic!("that was no call for help");
+        };
+        assert_eq!(options.vectors, Some("v".into()));
         assert_eq!(of("").unwrap(), Mode::Help);
         assert_eq!(of("jsonl --help").unwrap(), Mode::Help);
     }
@@ -129,6 +147,7 @@ mod tests {
             "locomo a --fast",
             "locomo a --name ../x",
             "locomo a --name",
+            "locomo a --vectors",
         ] {
             assert!(of(line).is_err(), "{line}");
         }

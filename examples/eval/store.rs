@@ -1,10 +1,13 @@
 //! Everything that the evaluation asks of PulseDB.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
-use pulsedb::{CollectiveId, Config, ExperienceId, NewExperience, PulseDB, SearchOptions};
+use pulsedb::{
+    CollectiveId, Config, Embedder, EmbeddingDimension, ExperienceId, NewExperience, PulseDB,
+    SearchOptions,
+};
 
-use crate::{Outcome, collection::Document};
+use crate::{Outcome, collection::Document, vectors::Known};
 
 /// Documents of one durable commit.
 const BATCH: usize = 64;
@@ -40,9 +43,20 @@ pub(crate) struct Shelf {
 }
 
 impl Store {
-    /// A new database that embeds texts by itself.
-    pub(crate) async fn create(path: &Path) -> Outcome<Self> {
-        let db = PulseDB::open(path, Config::default()).await?;
+    /// A new database that embeds texts by itself, or with vectors from a file.
+    pub(crate) async fn create(path: &Path, vectors: Option<&Path>) -> Outcome<Self> {
+        let db = match vectors {
+            Some(file) => {
+                let known = Known::load(file)?;
+                let config = Config {
+                    embedding_dimension: EmbeddingDimension::Custom(known.dimension()),
+                    ..Config::default()
+                };
+                PulseDB::open_with_embedder(path, config, Arc::new(known)).await?
+            }
+            None if cfg!(feature = "embed") => PulseDB::open(path, Config::default()).await?,
+            None => return Err("this was built without the model: it needs --vectors".into()),
+        };
         Ok(Self { db })
     }
 
