@@ -165,7 +165,11 @@ mod tests {
             "query-id\tcorpus-id\tscore\nq\td\t2\n",
             "q 0 d 2\n",
         ] {
-            assert_eq!(judgements(text).unwrap(), [expected.clone()], "{text}");
+            assert_eq!(
+                judgements(text).unwrap(),
+                std::slice::from_ref(&expected),
+                "{text}"
+            );
         }
         let one = judgements("{\"query-id\": \"q\", \"corpus-id\": \"d\"}").unwrap();
         assert_eq!(one[0].grade, 1);
