@@ -1,7 +1,8 @@
 //! What do the methods find in a collection, and how long does it take?
 //!
-//! Each group becomes a collective. Every question is asked once before it is measured, so that no method pays for loading the
-//! model or for embedding what another one then finds embedded.
+//! Each group becomes a collective. Every question is asked twice: for many results, and then for a few, whose time is told; so no
+//! method pays for loading the model or for making an index. Each metric is of the answer that is just long enough for it, since
+//! how many are wanted may change which are the first.
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
@@ -14,8 +15,10 @@ use crate::{
 
 /// Ranks that are judged.
 const CUTS: [usize; 4] = [5, 10, 20, 50];
-/// Results that are asked for; further down is the same as not found.
-const DEPTH: usize = 50;
+/// Results of the long answer; further down is the same as not found.
+const MANY: usize = 50;
+/// Results of the short one.
+const FEW: usize = 10;
 
 /// Metrics by name.
 pub(crate) type Metrics = BTreeMap<String, f64>;
@@ -52,18 +55,14 @@ pub(crate) async fn run(collection: &Collection, vectors: Option<&Path>) -> Outc
             group.questions.len()
         );
         for question in &group.questions {
-            for method in Method::ALL {
-                store.ask(&shelf, *method, &question.text, 1).await?;
-            }
-        }
-        for question in &group.questions {
             for (method, judged) in Method::ALL.iter().zip(&mut judged) {
+                let many = store.ask(&shelf, *method, &question.text, MANY).await?;
                 let began = Instant::now();
-                let ranking = store.ask(&shelf, *method, &question.text, DEPTH).await?;
+                let few = store.ask(&shelf, *method, &question.text, FEW).await?;
                 judged.push(Judged {
                     category: question.category.as_deref(),
                     milliseconds: began.elapsed().as_secs_f64() * 1e3,
-                    metrics: judge(&ranking, question),
+                    metrics: judge(&few, &many, question),
                 });
             }
         }
@@ -73,14 +72,15 @@ pub(crate) async fn run(collection: &Collection, vectors: Option<&Path>) -> Outc
     Ok(Method::ALL.iter().zip(judged).map(summed).collect())
 }
 
-fn judge(ranking: &[usize], question: &Question) -> Metrics {
+fn judge(few: &[usize], many: &[usize], question: &Question) -> Metrics {
     let relevant = &question.relevant;
     let mut metrics = Metrics::new();
     for k in CUTS {
+        let ranking = if k <= FEW { few } else { many };
         metrics.insert(format!("recall@{k}"), recall(ranking, relevant, k));
         metrics.insert(format!("ndcg@{k}"), ndcg(ranking, relevant, k));
     }
-    metrics.insert("mrr".into(), reciprocal_rank(ranking, relevant));
+    metrics.insert("mrr".into(), reciprocal_rank(many, relevant));
     metrics
 }
 
@@ -137,7 +137,7 @@ mod tests {
             };
             Judged {
                 category,
-                metrics: judge(ranking, &question),
+                metrics: judge(ranking, ranking, &question),
                 milliseconds,
             }
         };
