@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 /// How the scores of meaning (similarity of vectors) and of words (BM25) become one.
 ///
 /// The numbers are mean shares of the evidence among the first ten, for questions about long conversations
-/// (the development half of `LoCoMo`), without and with neighbours; similarity alone finds .513, words alone .641.
+/// (the development half of `LoCoMo`), without and with neighbours; similarity alone finds .513, words alone .642.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fusion {
-    /// Each kind of score is stretched over \[0, 1\] from the worst to the best candidate: .694 and .778.
+    /// Each kind of score is stretched over \[0, 1\] from the worst to the best candidate: .693 and .778.
     #[default]
     MinMax,
     /// Each kind of score in standard deviations from its mean over the candidates: .695 and .777. A word that only
