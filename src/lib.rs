@@ -42,6 +42,7 @@ mod simd;
 #[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;
+mod text;
 mod upkeep;
 mod vector;
 mod vfs;
@@ -63,7 +64,7 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, VectorElement, WatchConfig,
+    RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot, Transaction};
 #[cfg(feature = "embed")]
