@@ -17,6 +17,7 @@ mod event;
 mod experience;
 mod experience_type;
 mod filter;
+mod fusion;
 mod id;
 mod insight;
 pub mod limits;
@@ -48,6 +49,7 @@ pub(crate) use experience::holds_at;
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
 pub use filter::SearchFilter;
+pub use fusion::{Diversity, Fusion, FusionWeights, NeighbourEvidence, ScorePart, ScoreParts};
 pub use id::{
     AgentId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId, UserId,
 };
