@@ -82,7 +82,7 @@ pub use model::{
     FusionWeights, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
     InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, Lsn, Neighbour,
     NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, RecallWeights, RecordAction, RecordOptions, RecordOutcome,
+    PageCursor, PageResult, Query, RecallWeights, RecordAction, RecordOptions, RecordOutcome,
     RecoveryReport, RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
     SalvageReport, ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit,
     SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timestamp,

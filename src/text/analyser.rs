@@ -42,8 +42,6 @@ pub struct Analyser {
 pub struct Form<'a> {
     /// The word without case.
     pub text: &'a str,
-    /// Parts before it.
-    pub position: u32,
     /// Whether it is made of parts that were shown, too.
     pub whole: bool,
 }
@@ -77,7 +75,6 @@ impl Analyser {
             if !form.is_empty() {
                 see(Form {
                     text: &form,
-                    position: word.position,
                     whole: word.whole,
                 });
             }
@@ -116,7 +113,11 @@ impl Analyser {
             Cow::Owned(stem) => Cow::Owned(fold(&stem).into_owned()),
         };
         // A stem of nothing is no term; the form is.
-        if term.is_empty() { Some(Cow::Borrowed(form)) } else { Some(term) }
+        if term.is_empty() {
+            Some(Cow::Borrowed(form))
+        } else {
+            Some(term)
+        }
     }
 }
 
@@ -214,8 +215,14 @@ mod tests {
     #[test]
     fn case_accents_and_endings_do_not_count() {
         let expected = ["cafe", "deploy", "naiv"];
-        assert_eq!(terms(TextLanguage::English, "The CAFÉ's deployments: naïve"), expected);
-        assert_eq!(terms(TextLanguage::English, "cafe deployed the NAÏVE"), expected);
+        assert_eq!(
+            terms(TextLanguage::English, "The CAFÉ's deployments: naïve"),
+            expected
+        );
+        assert_eq!(
+            terms(TextLanguage::English, "cafe deployed the NAÏVE"),
+            expected
+        );
         // Composed and decomposed, printed and typed.
         assert_eq!(
             terms(TextLanguage::English, "cafe\u{301}’s"),
@@ -228,21 +235,36 @@ mod tests {
         let terms = terms(TextLanguage::English, "MAX_RETRIES in configs/deploy.yaml");
         assert_eq!(
             terms,
-            ["max", "retri", "max_retries", "config", "deploy", "yaml", "deploy.yaml", "configs/deploy.yaml"]
+            [
+                "max",
+                "retri",
+                "max_retries",
+                "config",
+                "deploy",
+                "yaml",
+                "deploy.yaml",
+                "configs/deploy.yaml"
+            ]
         );
     }
 
     #[test]
     fn every_language_knows_its_stop_words_and_forms() {
+        let mut wrong = Vec::new();
         for (language, one, other, stop) in [
             (TextLanguage::Arabic, "الكتاب", "كتاب", "من"),
-            (TextLanguage::Basque, "etxeak", "etxea", "eta"),
+            (TextLanguage::Basque, "etxeak", "etxe", "eta"),
             (TextLanguage::Catalan, "cançons", "cançó", "amb"),
             (TextLanguage::Danish, "husene", "huset", "og"),
             (TextLanguage::Dutch, "lopend", "lopende", "een"),
             (TextLanguage::English, "running", "runs", "the"),
             (TextLanguage::Finnish, "talossa", "talosta", "ja"),
-            (TextLanguage::French, "continuellement", "continuelle", "avec"),
+            (
+                TextLanguage::French,
+                "continuellement",
+                "continuelle",
+                "avec",
+            ),
             (TextLanguage::German, "häuser", "Häusern", "und"),
             (TextLanguage::Greek, "δρόμος", "δρόμο", "και"),
             (TextLanguage::Hungarian, "házak", "házat", "és"),
@@ -259,9 +281,11 @@ mod tests {
             (TextLanguage::Turkish, "evler", "evlerin", "ve"),
         ] {
             let forms = terms(language, &format!("{one} {stop} {other}"));
-            assert_eq!(forms.len(), 2, "{language:?}: {forms:?}");
-            assert_eq!(forms[0], forms[1], "{language:?}");
+            if forms.len() != 2 || forms[0] != forms[1] {
+                wrong.push((language, forms));
+            }
         }
+        assert!(wrong.is_empty(), "{wrong:?}");
         assert_eq!(terms(TextLanguage::Any, "The Running"), ["the", "running"]);
     }
 
@@ -281,8 +305,18 @@ mod tests {
         assert_eq!(terms(TextLanguage::English, &long), ["x".repeat(64)]);
         let zalgo = format!("z{}o", "\u{335}\u{36f}\u{489}".repeat(10_000));
         assert!(!terms(TextLanguage::German, &zalgo).is_empty());
-        assert_eq!(terms(TextLanguage::German, &format!("a{}b", "\u{301}".repeat(10_000))), ["ab"]);
-        assert_eq!(terms(TextLanguage::English, "\u{0}\u{0}a\u{0}").len(), 0, "a is a stop word");
+        assert_eq!(
+            terms(
+                TextLanguage::German,
+                &format!("a{}b", "\u{301}".repeat(10_000))
+            ),
+            ["ab"]
+        );
+        assert_eq!(
+            terms(TextLanguage::English, "\u{0}\u{0}a\u{0}").len(),
+            0,
+            "a is a stop word"
+        );
         assert_eq!(terms(TextLanguage::English, "🚀\u{200d}🔥 שָׁלוֹם"), ["שלום"]);
     }
 

@@ -107,9 +107,14 @@ impl<'a> RunBuilder<'a> {
         }
         let forms = self.forms.iter().filter(|(_, number)| **number != STOP);
         let forms = forms.map(|(form, number)| (fold(form), place(*number)));
-        let is_own_term =
-            |form: &str, place: u32| terms.get(place as usize).is_some_and(|(term, _)| *term == form);
-        let mut forms: Vec<_> = forms.filter(|(form, place)| !is_own_term(form, *place)).collect();
+        let is_own_term = |form: &str, place: u32| {
+            terms
+                .get(place as usize)
+                .is_some_and(|(term, _)| *term == form)
+        };
+        let mut forms: Vec<_> = forms
+            .filter(|(form, place)| !is_own_term(form, *place))
+            .collect();
         forms.sort_unstable();
         forms.dedup();
         for (form, term) in &forms {

@@ -103,12 +103,6 @@ impl TextIndex {
         self.state.load().unwrap_or_default()
     }
 
-    /// The rules that its words go by.
-    #[must_use]
-    pub fn analyser(&self) -> &Arc<Analyser> {
-        &self.analyser
-    }
-
     /// Sees to it that the rows below `end` are covered.
     pub fn cover(&self, end: u32, texts: &dyn Texts) -> Arc<IndexState> {
         loop {

@@ -93,43 +93,53 @@ pub fn merge(runs: &[&Run], keep: impl Fn(u32) -> bool) -> Run {
     let mut numbers: Vec<Vec<Option<u32>>> =
         runs.iter().map(|run| vec![None; run.terms.len()]).collect();
     let mut list: Vec<Posting> = Vec::new();
-    each_key(runs, |run| &run.terms, |term, places| {
-        list.clear();
-        for (number, at) in places {
-            let Some(run) = runs.get(*number) else { continue };
-            let before = run.rows().start - first;
-            if let Some(postings) = run.list_at(*at) {
-                postings.each(|posting| {
-                    let row = before + posting.row;
-                    if writer.length(row) > 0 {
-                        list.push(Posting { row, ..posting });
-                    }
-                });
-            }
-        }
-        if !list.is_empty() {
-            let new = writer.push_term(term, &list);
+    each_key(
+        runs,
+        |run| &run.terms,
+        |term, places| {
+            list.clear();
             for (number, at) in places {
-                if let Some(slot) = numbers.get_mut(*number).and_then(|run| run.get_mut(*at)) {
-                    *slot = Some(new);
+                let Some(run) = runs.get(*number) else {
+                    continue;
+                };
+                let before = run.rows().start - first;
+                if let Some(postings) = run.list_at(*at) {
+                    postings.each(|posting| {
+                        let row = before + posting.row;
+                        if writer.length(row) > 0 {
+                            list.push(Posting { row, ..posting });
+                        }
+                    });
                 }
             }
-        }
-    });
+            if !list.is_empty() {
+                let new = writer.push_term(term, &list);
+                for (number, at) in places {
+                    if let Some(slot) = numbers.get_mut(*number).and_then(|run| run.get_mut(*at)) {
+                        *slot = Some(new);
+                    }
+                }
+            }
+        },
+    );
     let mut targets = Vec::new();
-    each_key(runs, |run| &run.forms, |form, places| {
-        let new = places.iter().filter_map(|(number, at)| {
-            let old = *runs.get(*number)?.targets.get(*at)?;
-            *numbers.get(*number)?.get(old as usize)?
-        });
-        targets.clear();
-        targets.extend(new);
-        targets.sort_unstable();
-        targets.dedup();
-        for target in &targets {
-            writer.push_form(form, *target);
-        }
-    });
+    each_key(
+        runs,
+        |run| &run.forms,
+        |form, places| {
+            let new = places.iter().filter_map(|(number, at)| {
+                let old = *runs.get(*number)?.targets.get(*at)?;
+                *numbers.get(*number)?.get(old as usize)?
+            });
+            targets.clear();
+            targets.extend(new);
+            targets.sort_unstable();
+            targets.dedup();
+            for target in &targets {
+                writer.push_form(form, *target);
+            }
+        },
+    );
     writer.finish()
 }
 
@@ -142,7 +152,10 @@ fn each_key<'r>(
     let mut next = vec![0; runs.len()];
     let mut places = Vec::with_capacity(runs.len());
     loop {
-        let ahead = runs.iter().zip(&next).filter_map(|(run, at)| keys(run).get(*at));
+        let ahead = runs
+            .iter()
+            .zip(&next)
+            .filter_map(|(run, at)| keys(run).get(*at));
         let Some(least) = ahead.min() else { return };
         places.clear();
         for (number, (run, at)) in runs.iter().zip(&mut next).enumerate() {

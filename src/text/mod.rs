@@ -1,8 +1,8 @@
 //! How are texts found by the words in them?
 //!
-//! An [`Analyser`] turns a text into terms: words without their case, accents and endings. A [`Run`] is the
+//! An [`Analyser`] turns a text into terms: words without their case, accents and endings. A [`Run`](run::Run) is the
 //! frozen index of a range of rows: which term is in which row, and how often. Runs are made by a
-//! [`RunBuilder`], merged like those of an LSM tree ([`merge`]), and together are the [`TextIndex`] of a
+//! [`RunBuilder`](builder::RunBuilder), merged like those of an LSM tree ([`merge`]), and together are the [`TextIndex`] of a
 //! table. A [`Question`] is what somebody asks in words; [`search`] answers it with the rows of the highest
 //! BM25 scores ([`score`]), without looking at rows that cannot be among them.
 //!
@@ -28,6 +28,3 @@ mod words;
 pub use analyser::Analyser;
 pub use index::TextIndex;
 pub use question::Question;
-pub use builder::RunBuilder;
-pub use run::Run;
-pub use score::Bm25;

@@ -63,7 +63,10 @@ pub fn write(postings: &[Posting], length: impl Fn(u32) -> u16, out: &mut Vec<u8
                 .chain(end.to_le_bytes())
                 .chain((max_tf.min(u16::MAX.into()) as u16).to_le_bytes())
                 .chain(min_length.unwrap_or(0).to_le_bytes());
-            entry.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+            entry
+                .iter_mut()
+                .zip(fields)
+                .for_each(|(to, from)| *to = from);
             let at = table + number * ENTRY_BYTES;
             if let Some(place) = out.get_mut(at..at + ENTRY_BYTES) {
                 place.copy_from_slice(&entry);
@@ -89,7 +92,11 @@ impl<'a> List<'a> {
         let blocks = count.div_ceil(BLOCK);
         let table = if blocks > 1 { blocks * ENTRY_BYTES } else { 0 };
         let (table, payload) = rest.split_at_checked(table).unwrap_or((&[], &[]));
-        Self { count, table, payload }
+        Self {
+            count,
+            table,
+            payload,
+        }
     }
 
     /// Rows that have the term.
@@ -123,7 +130,11 @@ impl<'a> List<'a> {
         Some(Head {
             last: u32::from_le_bytes([l0, l1, l2, l3]),
             // What did not fit may be anything.
-            max_tf: if max_tf == u16::MAX { u32::MAX } else { max_tf.into() },
+            max_tf: if max_tf == u16::MAX {
+                u32::MAX
+            } else {
+                max_tf.into()
+            },
             min_length: u16::from_le_bytes([m0, m1]),
             start,
             end: u32::from_le_bytes([e0, e1, e2, e3]) as usize,
@@ -146,7 +157,11 @@ impl<'a> List<'a> {
         into.extend((0..count).map(|_| {
             let value = read_varint(&mut bytes);
             row = row.wrapping_add((value >> 1) as u32).wrapping_add(1);
-            let tf = if value & 1 == 1 { 1 } else { read_varint(&mut bytes) as u32 };
+            let tf = if value & 1 == 1 {
+                1
+            } else {
+                read_varint(&mut bytes) as u32
+            };
             Posting { row, tf }
         }));
     }

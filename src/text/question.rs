@@ -139,7 +139,10 @@ impl<'a> Asked<'a> {
             let Some(term) = analyser.term(form.text) else {
                 return;
             };
-            if let Some((_, times)) = places.get(&*term).and_then(|at| question.terms.get_mut(*at)) {
+            if let Some((_, times)) = places
+                .get(&*term)
+                .and_then(|at| question.terms.get_mut(*at))
+            {
                 *times = times.saturating_add(1);
             } else if question.terms.len() < MAX_TERMS {
                 places.insert(term.as_ref().into(), question.terms.len());
@@ -205,13 +208,24 @@ fn items(text: &str) -> Vec<Item<'_>> {
         let quoted = body.strip_prefix('"').and_then(|body| body.split_once('"'));
         let item;
         (item, rest) = match quoted {
-            Some((text, behind)) => (Item { sign, kind: Kind::Phrase, text }, behind),
+            Some((text, behind)) => (
+                Item {
+                    sign,
+                    kind: Kind::Phrase,
+                    text,
+                },
+                behind,
+            ),
             None => {
                 let end = body.find(char::is_whitespace).unwrap_or(body.len());
                 let (word, behind) = body.split_at(end);
                 let stem = word.strip_suffix('*');
                 let stem = stem.filter(|stem| stem.ends_with(char::is_alphanumeric));
-                let kind = if stem.is_some() { Kind::Prefix } else { Kind::Word };
+                let kind = if stem.is_some() {
+                    Kind::Prefix
+                } else {
+                    Kind::Word
+                };
                 let text = stem.unwrap_or(word);
                 (Item { sign, kind, text }, behind)
             }
@@ -239,7 +253,11 @@ mod tests {
     }
 
     fn terms(question: &Question) -> Vec<(&str, u32)> {
-        question.terms.iter().map(|(term, times)| (&**term, *times)).collect()
+        question
+            .terms
+            .iter()
+            .map(|(term, times)| (&**term, *times))
+            .collect()
     }
 
     fn term(text: &str) -> Part {
@@ -251,12 +269,18 @@ mod tests {
         let question = asked("deploy  +retries -canary \"the blue green\" conf* deploying");
         let expected = [("deploy", 2), ("retri", 1), ("blue", 1), ("green", 1)];
         assert_eq!(terms(&question), expected);
-        assert_eq!(question.meaning, "deploy retries the blue green conf deploying");
+        assert_eq!(
+            question.meaning,
+            "deploy retries the blue green conf deploying"
+        );
         let phrase = |parts: &[Part]| Pattern::Phrase(parts.to_vec());
         let expected = [
             (phrase(&[term("retri")]), false),
             (phrase(&[term("canari")]), true),
-            (phrase(&[Part::Stop("the".into()), term("blue"), term("green")]), false),
+            (
+                phrase(&[Part::Stop("the".into()), term("blue"), term("green")]),
+                false,
+            ),
             (Pattern::Prefix("conf".into()), false),
         ];
         let found = question.constraints.into_iter();
@@ -269,8 +293,14 @@ mod tests {
         let question = asked("-snake_case src/read/mod.r*");
         let parts = Pattern::Phrase(vec![term("snake"), term("case")]);
         let expected = [
-            Constraint { pattern: parts, excluded: true },
-            Constraint { pattern: Pattern::Prefix("src/read/mod.r".into()), excluded: false },
+            Constraint {
+                pattern: parts,
+                excluded: true,
+            },
+            Constraint {
+                pattern: Pattern::Prefix("src/read/mod.r".into()),
+                excluded: false,
+            },
         ];
         assert_eq!(question.constraints, expected);
         assert_eq!(terms(&question), []);
@@ -279,7 +309,17 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_left_out() {
-        for text in ["", " ", "\"", "- +", "+\"", "\"\"", "-- + * **", "\"...\"", "the"] {
+        for text in [
+            "",
+            " ",
+            "\"",
+            "- +",
+            "+\"",
+            "\"\"",
+            "-- + * **",
+            "\"...\"",
+            "the",
+        ] {
             let question = asked(text);
             assert!(question.is_empty(), "{text:?}: {question:?}");
             assert_eq!(question.constraints, [], "{text:?}");
@@ -295,7 +335,10 @@ mod tests {
         let analyser = Analyser::new(TextLanguage::English);
         let question = Question::plain("+say \"good night\" -moon*", &analyser);
         assert_eq!(question.constraints, []);
-        assert_eq!(terms(&question), [("say", 1), ("good", 1), ("night", 1), ("moon", 1)]);
+        assert_eq!(
+            terms(&question),
+            [("say", 1), ("good", 1), ("night", 1), ("moon", 1)]
+        );
     }
 
     #[test]

@@ -78,7 +78,10 @@ mod tests {
         let score = as_f32(BM25.weight(10, 1).score(2, 30));
         let idf = (1.0 + 990.5_f64 / 10.5).ln();
         let expected = idf * 2.0 * 1.9 / (2.0 + 0.9 * (0.6 + 0.4 * 30.0 / 50.0));
-        assert!((f64::from(score) - expected).abs() < 1e-4, "{score}, {expected}");
+        assert!(
+            (f64::from(score) - expected).abs() < 1e-4,
+            "{score}, {expected}"
+        );
     }
 
     #[test]
@@ -96,8 +99,16 @@ mod tests {
 
     #[test]
     fn nothing_overflows() {
-        let extreme = Bm25 { k1: 100.0, b: 1.0, rows: u64::MAX, words: 0 };
+        let extreme = Bm25 {
+            k1: 100.0,
+            b: 1.0,
+            rows: u64::MAX,
+            words: 0,
+        };
         assert_eq!(extreme.weight(1, u32::MAX).score(u32::MAX, 0), u32::MAX);
-        assert_eq!(BM25.weight(5000, 1).score(1, u16::MAX), BM25.weight(5000, 1).score(1, u16::MAX));
+        assert_eq!(
+            BM25.weight(5000, 1).score(1, u16::MAX),
+            BM25.weight(5000, 1).score(1, u16::MAX)
+        );
     }
 }

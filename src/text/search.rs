@@ -15,6 +15,8 @@ use super::{
 };
 use crate::sync::Arc;
 
+pub use super::score::as_f32;
+
 /// Rows that are looked at together: their scores stay in the first-level cache.
 const WINDOW_ROWS: u32 = 2048;
 
@@ -57,7 +59,10 @@ impl<'a> Scorer<'a> {
     /// The `k` best of the rows that have a term of the question and are `accepted`, best first. Only rows that
     /// may be among the best are asked for.
     pub fn best(&self, k: usize, mut accepted: impl FnMut(u32) -> bool) -> Vec<Scored> {
-        let mut best = Best { k, heap: BinaryHeap::with_capacity(k + 1) };
+        let mut best = Best {
+            k,
+            heap: BinaryHeap::with_capacity(k + 1),
+        };
         let mut window = Window::default();
         for run in self.runs.iter().filter(|_| k > 0) {
             let mut cursors: Vec<Cursor<'_>> = self
@@ -76,29 +81,48 @@ impl<'a> Scorer<'a> {
             .collect()
     }
 
-    /// What each term of the question adds to the score of each of these rows, which are sorted.
+    /// What rates rows one by one.
     #[must_use]
-    pub fn parts(&self, rows: &[u32]) -> Vec<Vec<u32>> {
-        let mut parts = vec![vec![0; self.terms.len()]; rows.len()];
-        for run in self.runs {
-            let covered = run.rows();
-            let from = rows.partition_point(|row| *row < covered.start);
-            let to = rows.partition_point(|row| *row < covered.end);
-            if from == to {
-                continue;
-            }
-            for (number, (term, weight)) in self.terms.iter().enumerate() {
-                let cursor = run.list(term).and_then(|list| Cursor::new(run, list, *weight));
-                let Some(mut cursor) = cursor else { continue };
-                let asked = rows.iter().zip(&mut parts).take(to).skip(from);
-                for (row, parts) in asked {
-                    if let Some(part) = parts.get_mut(number) {
-                        *part = cursor.score_of(*row - covered.start);
-                    }
-                }
+    pub fn rater(&self) -> Rater<'a> {
+        let lists = |run: &'a Arc<Run>| {
+            let list = |(number, (term, weight)): (usize, &(&'a str, Weight))| {
+                let cursor = Cursor::new(run, run.list(term)?, *weight)?;
+                Some((number, cursor))
+            };
+            (
+                &**run,
+                self.terms.iter().enumerate().filter_map(list).collect(),
+            )
+        };
+        Rater {
+            runs: self.runs.iter().map(lists).collect(),
+        }
+    }
+}
+
+/// The terms of a run that a question has, each with its number there.
+type Lists<'a> = Vec<(usize, Cursor<'a>)>;
+
+/// Rates rows one by one; rows near each other cost little.
+pub struct Rater<'a> {
+    runs: Vec<(&'a Run, Lists<'a>)>,
+}
+
+impl Rater<'_> {
+    /// Puts what each term of the question adds to the score of this row into its place in `parts`.
+    pub fn rate(&mut self, row: u32, parts: &mut [u32]) {
+        let run = self.runs.partition_point(|(run, _)| run.rows().end <= row);
+        let Some((run, lists)) = self.runs.get_mut(run) else {
+            return;
+        };
+        let Some(row) = row.checked_sub(run.rows().start) else {
+            return;
+        };
+        for (number, cursor) in lists {
+            if let Some(part) = parts.get_mut(*number) {
+                *part = cursor.score_anywhere(row);
             }
         }
-        parts
     }
 }
 
@@ -181,7 +205,11 @@ impl<'a> Cursor<'a> {
         let blocks = self.list.blocks();
         if blocks > 1 {
             let before = self.block;
-            while self.list.head(self.block).is_some_and(|head| head.last < row) {
+            while self
+                .list
+                .head(self.block)
+                .is_some_and(|head| head.last < row)
+            {
                 self.block += 1;
             }
             self.read &= self.block == before;
@@ -203,7 +231,9 @@ impl<'a> Cursor<'a> {
         }
         let mut most = 0;
         for block in self.block.. {
-            let Some(head) = self.list.head(block) else { break };
+            let Some(head) = self.list.head(block) else {
+                break;
+            };
             most = most.max(self.weight.score(head.max_tf, head.min_length));
             if head.last >= to.saturating_sub(1) {
                 break;
@@ -222,7 +252,10 @@ impl<'a> Cursor<'a> {
             let inside = behind.get(skipped..).unwrap_or_default();
             let seen = inside.iter().take_while(|posting| posting.row < to);
             let seen = seen.map(|posting| {
-                see(posting.row, weight.score(posting.tf, run.length(posting.row)));
+                see(
+                    posting.row,
+                    weight.score(posting.tf, run.length(posting.row)),
+                );
             });
             self.at += skipped + seen.count();
             if self.at < self.postings.len() || self.block + 1 >= self.list.blocks() {
@@ -231,6 +264,44 @@ impl<'a> Cursor<'a> {
             self.block += 1;
             self.read = false;
         }
+    }
+
+    /// The score of any row.
+    fn score_anywhere(&mut self, row: u32) -> u32 {
+        let head = |block: usize| self.list.head(block);
+        let is_here = match head(self.block) {
+            Some(head) => {
+                let before = self
+                    .block
+                    .checked_sub(1)
+                    .and_then(|before| self.list.head(before));
+                row <= head.last && before.is_none_or(|before| row > before.last)
+            }
+            // A list of one block, or behind the last one.
+            None => self.list.blocks() <= 1,
+        };
+        if !is_here {
+            let (mut from, mut to) = (0, self.list.blocks());
+            while from < to {
+                let middle = from.midpoint(to);
+                if head(middle).is_some_and(|head| head.last < row) {
+                    from = middle + 1;
+                } else {
+                    to = middle;
+                }
+            }
+            self.block = from;
+            self.read = false;
+        }
+        if self.block >= self.list.blocks() {
+            return 0;
+        }
+        self.read();
+        let found = self
+            .postings
+            .binary_search_by_key(&row, |posting| posting.row);
+        let posting = found.ok().and_then(|at| self.postings.get(at));
+        posting.map_or(0, |posting| self.score(*posting))
     }
 
     /// The score of a row that is not before those asked for so far.
@@ -339,7 +410,9 @@ fn completed(
         if best.in_vain(score.saturating_add(*left)) {
             return None;
         }
-        let added = cursors.get_mut(*number).map_or(0, |cursor| cursor.score_of(row));
+        let added = cursors
+            .get_mut(*number)
+            .map_or(0, |cursor| cursor.score_of(row));
         score = score.saturating_add(added);
     }
     (!best.in_vain(score)).then_some(score)

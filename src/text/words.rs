@@ -2,7 +2,7 @@
 //!
 //! Pure, and total: every text has words, or none. Words are those of Unicode (UAX #29); an identifier or a
 //! path is split further (`snake_case`, `CamelCase`, `a/b.rs`), and is there as a whole beside its parts.
-//! Only parts have positions of their own: a whole stands where its first part does.
+//! Parts come in their order, a whole behind its last part.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -11,8 +11,6 @@ use unicode_segmentation::UnicodeSegmentation;
 pub struct Word<'a> {
     /// The word.
     pub text: &'a str,
-    /// Parts before it.
-    pub position: u32,
     /// Whether it is made of parts that were shown, too.
     pub whole: bool,
 }
@@ -22,7 +20,6 @@ const MAX_WHOLE_BYTES: usize = 128;
 
 /// Shows the words of a text. Where words are `elided` before an apostrophe, it ends a word.
 pub fn each<'a>(text: &'a str, elided: bool, mut see: impl FnMut(Word<'a>)) {
-    let mut position = 0;
     let mut compound: Option<Compound> = None;
     for (start, word) in text.unicode_word_indices() {
         let joined = compound
@@ -32,19 +29,15 @@ pub fn each<'a>(text: &'a str, elided: bool, mut see: impl FnMut(Word<'a>)) {
         if !joined && let Some(before) = compound.take() {
             before.show(text, &mut see);
         }
-        let first = position;
         let split = each_part(word, elided, |part| {
             see(Word {
                 text: part,
-                position,
                 whole: false,
             });
-            position = position.saturating_add(1);
         });
         if split && word.len() <= MAX_WHOLE_BYTES {
             see(Word {
                 text: word,
-                position: first,
                 whole: true,
             });
         }
@@ -58,7 +51,6 @@ pub fn each<'a>(text: &'a str, elided: bool, mut see: impl FnMut(Word<'a>)) {
                 compound = Some(Compound {
                     start,
                     end,
-                    position: first,
                     words: 1,
                 });
             }
@@ -73,7 +65,6 @@ pub fn each<'a>(text: &'a str, elided: bool, mut see: impl FnMut(Word<'a>)) {
 struct Compound {
     start: usize,
     end: usize,
-    position: u32,
     words: u32,
 }
 
@@ -83,11 +74,7 @@ impl Compound {
             && self.end - self.start <= MAX_WHOLE_BYTES
             && let Some(text) = text.get(self.start..self.end)
         {
-            see(Word {
-                text,
-                position: self.position,
-                whole: true,
-            });
+            see(Word { text, whole: true });
         }
     }
 }
@@ -179,9 +166,9 @@ impl Case {
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Vec<(&str, u32)> {
+    fn words(text: &str) -> Vec<&str> {
         let mut words = Vec::new();
-        each(text, false, |word| words.push((word.text, word.position)));
+        each(text, false, |word| words.push(word.text));
         words
     }
 
@@ -190,67 +177,48 @@ mod tests {
         assert_eq!(
             words("The quick (\"brown\") fox can't jump 32.3 feet, right?"),
             [
-                ("The", 0),
-                ("quick", 1),
-                ("brown", 2),
-                ("fox", 3),
-                ("can't", 4),
-                ("jump", 5),
-                ("32", 6),
-                ("3", 7),
-                ("32.3", 6),
-                ("feet", 8),
-                ("right", 9),
+                "The", "quick", "brown", "fox", "can't", "jump", "32", "3", "32.3", "feet",
+                "right",
             ]
         );
-        assert_eq!(words("東京 ΑΒΓ"), [("東", 0), ("京", 1), ("ΑΒΓ", 2)]);
-        assert_eq!(words(" \u{0}\n🚀 -- …"), []);
+        assert_eq!(words("東京 ΑΒΓ"), ["東", "京", "ΑΒΓ"]);
+        assert_eq!(words(" \u{0}\n🚀 -- …"), [""; 0]);
     }
 
     #[test]
     fn names_are_there_in_parts_and_whole() {
-        assert_eq!(
-            words("snake_case"),
-            [("snake", 0), ("case", 1), ("snake_case", 0)]
-        );
+        assert_eq!(words("snake_case"), ["snake", "case", "snake_case"]);
         assert_eq!(
             words("HTTPServer parseUtf8Text"),
             [
-                ("HTTP", 0),
-                ("Server", 1),
-                ("HTTPServer", 0),
-                ("parse", 2),
-                ("Utf8", 3),
-                ("Text", 4),
-                ("parseUtf8Text", 2),
+                "HTTP",
+                "Server",
+                "HTTPServer",
+                "parse",
+                "Utf8",
+                "Text",
+                "parseUtf8Text",
             ]
         );
         assert_eq!(
             words("in src/read/fuse.rs: fn"),
             [
-                ("in", 0),
-                ("src", 1),
-                ("read", 2),
-                ("fuse", 3),
-                ("rs", 4),
-                ("fuse.rs", 3),
-                ("src/read/fuse.rs", 1),
-                ("fn", 5),
+                "in",
+                "src",
+                "read",
+                "fuse",
+                "rs",
+                "fuse.rs",
+                "src/read/fuse.rs",
+                "fn",
             ]
         );
         assert_eq!(
             words("std::fs a-b"),
-            [
-                ("std", 0),
-                ("fs", 1),
-                ("std::fs", 0),
-                ("a", 2),
-                ("b", 3),
-                ("a-b", 2)
-            ]
+            ["std", "fs", "std::fs", "a", "b", "a-b"]
         );
-        assert_eq!(words("_private"), [("private", 0)]);
-        assert_eq!(words("no. Yes"), [("no", 0), ("Yes", 1)]);
+        assert_eq!(words("_private"), ["private"]);
+        assert_eq!(words("no. Yes"), ["no", "Yes"]);
     }
 
     #[test]
@@ -262,7 +230,7 @@ mod tests {
     #[test]
     fn elided_words_are_words() {
         let mut found = Vec::new();
-        each("l'homme d’été", true, |word| found.push((word.text, word.position)));
-        assert_eq!(found, [("l", 0), ("homme", 1), ("d", 2), ("été", 3)]);
+        each("l'homme d’été", true, |word| found.push(word.text));
+        assert_eq!(found, ["l", "homme", "d", "été"]);
     }
 }
