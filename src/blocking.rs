@@ -16,7 +16,7 @@ use futures_core::Stream;
 
 use crate::{
     config::Config,
-    db,
+    db::{self, Reranker},
     edge::block_on::block_on,
     embed::Embedder,
     error::Result,
@@ -337,6 +337,12 @@ waiting! {
         query: &[f32],
         options: SearchOptions
     ) -> SearchExplanation;
+    search_reranked(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions,
+        reranker: Arc<dyn Reranker>
+    ) -> Vec<SearchHit>;
     rebuild_index(collective: CollectiveId) -> ();
     store_relation(new: NewRelation) -> RelationId;
     delete_relation(id: RelationId) -> ();

@@ -66,7 +66,7 @@ pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
     RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
 };
-pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot, Transaction};
+pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};

@@ -198,7 +198,7 @@ impl Hybrid<'_> {
         self.hits(ranked)
     }
 
-    /// The best by their words; where the question only says what must be there, the first of these.
+    /// The best by their words and, if these are too few, the first that fulfil what the question asks for.
     fn by_words(&self, pool: usize) -> Result<RoaringBitmap> {
         let mut failed = Ok(());
         let mut accepted = |row| match self.is_candidate(row) {
@@ -209,17 +209,21 @@ impl Hybrid<'_> {
             }
         };
         let question = self.asked.question;
-        let rows = match &self.allowed {
-            Some(allowed) if question.terms.is_empty() && !question.is_empty() => allowed
+        let best = self.scorer.best(pool, &mut accepted);
+        let mut rows: RoaringBitmap = best.into_iter().map(|scored| scored.row).collect();
+        // What must be there may be all that a row has of the question.
+        if let Some(allowed) = self
+            .allowed
+            .as_ref()
+            .filter(|_| question.asks_for_something())
+        {
+            let left = pool.saturating_sub(rows.len() as usize);
+            let others = allowed
                 .iter()
-                .filter(|row| accepted(*row))
-                .take(pool)
-                .collect(),
-            _ => {
-                let best = self.scorer.best(pool, accepted);
-                best.into_iter().map(|scored| scored.row).collect()
-            }
-        };
+                .filter(|row| !rows.contains(*row) && accepted(*row));
+            let others: Vec<u32> = others.take(left).collect();
+            rows.extend(others);
+        }
         failed.map(|()| rows)
     }
 

@@ -17,6 +17,9 @@ use crate::{
     text::{Analyser, Question, TextIndex, index::IndexState, matching},
 };
 
+/// Runs of which a search merges some before it goes on: some 40 come together beside a thread that merges.
+const MANY_RUNS: usize = 128;
+
 /// The words of a database.
 #[derive(Clone, Debug)]
 pub struct Words {
@@ -30,7 +33,12 @@ pub struct Words {
 pub fn covering(reader: &Reader, table: &Table, words: &Words) -> Arc<IndexState> {
     let texts = TableTexts::new(&reader.view.segments, table, reader.lsn());
     let end = table.end_at(reader.lsn());
-    let state = table.text_index(&words.analyser).cover(end, &texts);
+    let index = table.text_index(&words.analyser);
+    let mut state = index.cover(end, &texts);
+    // Where nobody in the background merges, or not in time, searches do.
+    if state.runs.len() > MANY_RUNS && index.tidy(&texts) {
+        state = index.cover(end, &texts);
+    }
     if reader.lsn() >= state.horizon {
         return state;
     }

@@ -81,10 +81,10 @@ impl Question {
         asked.question
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there is something that every row must have.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.terms.is_empty() && self.constraints.iter().all(|one| one.excluded)
+    pub fn asks_for_something(&self) -> bool {
+        self.constraints.iter().any(|one| !one.excluded)
     }
 }
 
@@ -304,7 +304,7 @@ mod tests {
         ];
         assert_eq!(question.constraints, expected);
         assert_eq!(terms(&question), []);
-        assert!(!question.is_empty());
+        assert!(question.asks_for_something());
     }
 
     #[test]
@@ -321,13 +321,13 @@ mod tests {
             "the",
         ] {
             let question = asked(text);
-            assert!(question.is_empty(), "{text:?}: {question:?}");
+            assert_eq!(question.terms, [], "{text:?}");
             assert_eq!(question.constraints, [], "{text:?}");
         }
         // Options of commands, lists, and quotes that do not end.
         let question = asked("cargo --release - item 5\" a-b \"open end");
         assert_eq!(question.constraints, []);
-        assert!(asked("-word").is_empty());
+        assert!(!asked("-word").asks_for_something());
     }
 
     #[test]

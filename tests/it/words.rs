@@ -312,6 +312,9 @@ fn filters_are_answered_in_full() {
             found.sort_unstable();
             assert_eq!(found, wanted);
         }
+        let few = db.search(team, "text29* text297", k(20)).await.unwrap();
+        assert_eq!(few.len(), 11, "text29, and text290 to text299");
+        assert_eq!(few[0].experience.content, "filtered text297");
         let excluded = Query::from("-text0 -text50").with_vector([1.0, 2.0, 3.0, 4.0]);
         let mut found = ids(&db.search(team, excluded, options).await.unwrap());
         found.sort_unstable();
