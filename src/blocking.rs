@@ -16,7 +16,7 @@ use futures_core::Stream;
 
 use crate::{
     config::Config,
-    db,
+    db::{self, Reranker},
     edge::block_on::block_on,
     embed::Embedder,
     error::Result,
@@ -26,10 +26,10 @@ use crate::{
         DerivedInsight, Diagnosis, ErasureReport, Experience, ExperienceId, ExperienceRelation,
         ExperienceUpdate, ExportOptions, Fragmentation, Health, ImportOptions, ImportReport,
         InsightFilter, InsightHit, InsightId, InstanceId, LogOptions, LogPage, Neighbour,
-        NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, RecordOptions,
-        RecordOutcome, RelatedExperience, RelationDirection, RelationFilter, RelationId,
-        RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, Query,
+        RecordOptions, RecordOutcome, RelatedExperience, RelationDirection, RelationFilter,
+        RelationId, RelationType, SalvageReport, SearchExplanation, SearchFilter, SearchHit,
+        SearchOptions, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -321,7 +321,11 @@ waiting! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],
@@ -333,6 +337,12 @@ waiting! {
         query: &[f32],
         options: SearchOptions
     ) -> SearchExplanation;
+    search_reranked(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions,
+        reranker: Arc<dyn Reranker>
+    ) -> Vec<SearchHit>;
     rebuild_index(collective: CollectiveId) -> ();
     store_relation(new: NewRelation) -> RelationId;
     delete_relation(id: RelationId) -> ();

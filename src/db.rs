@@ -15,6 +15,7 @@ mod experiences;
 mod expiry;
 mod insights;
 mod relations;
+mod reranking;
 mod search;
 mod snapshot;
 mod streaming;
@@ -25,6 +26,7 @@ mod upkeep;
 mod vectors;
 mod watching;
 
+pub use reranking::Reranker;
 pub use snapshot::Snapshot;
 pub use streaming::ExperienceStream;
 pub use transaction::Transaction;

@@ -42,6 +42,7 @@ mod simd;
 #[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;
+mod text;
 mod upkeep;
 mod vector;
 mod vfs;
@@ -63,9 +64,9 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, VectorElement, WatchConfig,
+    RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
 };
-pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot, Transaction};
+pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
@@ -81,7 +82,7 @@ pub use model::{
     FusionWeights, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
     InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, Lsn, Neighbour,
     NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, RecallWeights, RecordAction, RecordOptions, RecordOutcome,
+    PageCursor, PageResult, Query, RecallWeights, RecordAction, RecordOptions, RecordOutcome,
     RecoveryReport, RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
     SalvageReport, ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit,
     SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timestamp,

@@ -7,7 +7,8 @@ use crate::{
     error::Result,
     model::{
         Collective, CollectiveId, Cursor, DecayConfig, Experience, ExperienceId, ExperienceUpdate,
-        NewExperience, Page, PageResult, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
+        NewExperience, Page, PageResult, Query, SearchFilter, SearchHit, SearchOptions, Timestamp,
+        UserId,
     },
 };
 
@@ -122,7 +123,11 @@ waiting! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],

@@ -33,6 +33,7 @@ use crate::{
         retention::{Note, Retention},
     },
     sync::{Arc, Weak, atomic::AtomicU64},
+    text::Analyser,
     upkeep::{
         background::{Background, Duties},
         checkpoint::{Checkpoints, Written},
@@ -40,6 +41,7 @@ use crate::{
         expiry::Expiry,
         indexing::Indexing,
         recover,
+        wording::Wording,
     },
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
@@ -78,6 +80,7 @@ pub(crate) struct Engine {
     compaction: Arc<compaction::Worker>,
     pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
+    pub(crate) wording: Arc<Wording>,
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
     pub(super) expiry: Expiry,
@@ -176,6 +179,10 @@ impl Engine {
             !config.read_only,
             Box::new(move || told.changed()),
         ));
+        let wording = Arc::new(Wording::new(
+            Arc::new(Analyser::new(config.text.language)),
+            config.text.indexing,
+        ));
         let hub = Arc::new(Hub::new(
             config.watch_config.buffer_size,
             recovered.instance_id,
@@ -260,6 +267,7 @@ impl Engine {
             compactor,
             deaths,
             indexing,
+            wording,
             index_room,
             expiry: Expiry::default(),
             closing: AtomicBool::new(false),
@@ -290,6 +298,15 @@ impl Engine {
             self.compaction.not_started();
             self.end_beside();
         })?;
+        let wording = Arc::clone(&self.wording);
+        let published = Arc::clone(&self.published);
+        wording.add_thread();
+        pool::spawn_beside("words", move || wording.run(|| published.load())).inspect_err(
+            |_| {
+                self.wording.not_started();
+                self.end_beside();
+            },
+        )?;
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
             let published = Arc::clone(&self.published);
@@ -326,6 +343,7 @@ impl Engine {
         block_on(self.background.ended());
         self.checkpoints.end();
         block_on(self.indexing.ended());
+        block_on(self.wording.ended());
         block_on(self.compaction.ended());
         self.compactor.end();
         self.hub.close();
@@ -359,6 +377,7 @@ impl Engine {
     fn end_beside(&self) {
         self.background.end();
         self.indexing.end();
+        self.wording.end();
         self.compaction.end();
     }
 

@@ -23,6 +23,7 @@ mod insight;
 pub mod limits;
 mod log_entry;
 mod page;
+mod query;
 mod relation;
 mod salvage;
 mod search;
@@ -58,6 +59,7 @@ pub use log_entry::{
     LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
+pub use query::Query;
 pub use relation::{
     ExperienceRelation, Neighbour, NewRelation, RelatedExperience, RelationDirection,
     RelationFilter, RelationType,

@@ -3,11 +3,6 @@
 //! Pure. Maximal marginal relevance: each next result is the one whose score, less its likeness to the nearest result before
 //! it, is highest. The first one is always the best; ties go to the better one. `n·k` likenesses are asked for.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the search by words will call it")
-)]
-
 use crate::model::Diversity;
 
 /// The places of the `k` chosen among candidates that come best first, with scores in \[0, 1\], in the order of

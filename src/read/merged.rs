@@ -10,7 +10,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{
         Collective, CollectiveId, Direction, EntityKind, Experience, ExperienceId, OrderBy, Page,
-        PageCursor, PageResult, SearchHit, SearchOptions,
+        PageCursor, PageResult, ScoreParts, SearchHit, SearchOptions,
     },
     read::{
         filter::admits,
@@ -214,6 +214,7 @@ pub fn hits(
         hits.push(SearchHit {
             score: scoring.score(similarity, energy),
             similarity,
+            parts: ScoreParts::default(),
             experience: whole,
         });
         if hits.len() > options.k.saturating_mul(2) {

@@ -8,11 +8,6 @@
 //! A neighbour lends `κ` of what it has: of similarity, what is above the mean of the candidates; of words, what it has of each
 //! query word, as far as that is more than the row has itself. The best neighbour counts, so that a long quiet passage lifts nobody.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the search by words will call it")
-)]
-
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
 
 use crate::{

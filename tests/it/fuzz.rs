@@ -29,6 +29,7 @@ const TARGETS: &[Target] = &[
     ("graph_header", fuzzing::graph_header),
     ("tail", fuzzing::tail),
     ("segment", fuzzing::segment),
+    ("question", fuzzing::question),
 ];
 
 /// Says which input it was when a target panics.

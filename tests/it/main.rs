@@ -36,3 +36,4 @@ mod transactions;
 mod transfer;
 mod verify;
 mod watching;
+mod words;

@@ -6,7 +6,7 @@ use super::{SEEN_BYTES, Transaction};
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        Collective, CollectiveId, Experience, ExperienceId, Page, PageResult, SearchFilter,
+        Collective, CollectiveId, Experience, ExperienceId, Page, PageResult, Query, SearchFilter,
         SearchHit, SearchOptions, UserId, limits::MAX_GET_IDS,
     },
     read::{merged, overlay::Overlay},
@@ -144,7 +144,11 @@ seeing! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],

@@ -218,6 +218,7 @@ fn questions() -> impl Strategy<Value = Questions> {
                 weights,
                 exact,
                 ef: None,
+                ..SearchOptions::default()
             };
             (query, options)
         });
