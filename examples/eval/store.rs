@@ -3,8 +3,8 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use pulsedb::{
-    CollectiveId, Config, Embedder, EmbeddingDimension, ExperienceId, NewExperience, PulseDB,
-    SearchOptions,
+    CollectiveId, Config, Embedder, EmbeddingDimension, ExperienceId, NeighbourEvidence,
+    NewExperience, PulseDB, Query, SearchHit, SearchOptions,
 };
 
 use crate::{Outcome, collection::Document, vectors::Known};
@@ -17,15 +17,28 @@ const BATCH: usize = 64;
 pub(crate) enum Method {
     /// By meaning: the similarity of vectors.
     Dense,
+    /// By words: BM25.
+    Lexical,
+    /// By both.
+    Hybrid,
+    /// By both, and what stands beside a document in its task.
+    HybridNeighbours,
 }
 
 impl Method {
-    /// Those that this build can ask by.
-    pub(crate) const ALL: &[Self] = &[Self::Dense];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Dense,
+        Self::Lexical,
+        Self::Hybrid,
+        Self::HybridNeighbours,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dense => "dense",
+            Self::Lexical => "lexical",
+            Self::Hybrid => "hybrid",
+            Self::HybridNeighbours => "hybrid_neighbours",
         }
     }
 }
@@ -40,6 +53,13 @@ pub(crate) struct Shelf {
     collective: CollectiveId,
     /// Where each stands in its group.
     places: HashMap<ExperienceId, usize>,
+}
+
+impl Shelf {
+    fn places(&self, hits: &[SearchHit]) -> Vec<usize> {
+        let place = |hit: &SearchHit| self.places.get(&hit.experience.id).copied();
+        hits.iter().filter_map(place).collect()
+    }
 }
 
 impl Store {
@@ -96,18 +116,33 @@ impl Store {
             k,
             ..SearchOptions::default()
         };
-        let hits = match method {
+        let both = Query::plain(question);
+        let (query, options) = match method {
             Method::Dense => {
-                self.db
+                let hits = self
+                    .db
                     .search_text(shelf.collective, question, options)
-                    .await?
+                    .await?;
+                return Ok(shelf.places(&hits));
             }
+            Method::Lexical => {
+                let words = Query {
+                    words_only: true,
+                    ..both
+                };
+                (words, options)
+            }
+            Method::Hybrid => {
+                let alone = SearchOptions {
+                    neighbours: Some(NeighbourEvidence::NONE),
+                    ..options
+                };
+                (both, alone)
+            }
+            Method::HybridNeighbours => (both, options),
         };
-        let place = |id| shelf.places.get(id).copied();
-        Ok(hits
-            .iter()
-            .filter_map(|hit| place(&hit.experience.id))
-            .collect())
+        let hits = self.db.search(shelf.collective, query, options).await?;
+        Ok(shelf.places(&hits))
     }
 
     pub(crate) async fn close(self) -> Outcome<()> {
