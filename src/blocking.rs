@@ -17,7 +17,7 @@ use futures_core::Stream;
 
 use crate::{
     config::Config,
-    db,
+    db::{self, Reranker},
     edge::block_on::{block_on, block_on_for},
     embed::Embedder,
     error::Result,
@@ -29,7 +29,7 @@ use crate::{
         ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
         ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
         LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult,
-        PruneReport, RecordOptions, RecordOutcome, RelatedExperience, RelationDirection,
+        PruneReport, Query, RecordOptions, RecordOutcome, RelatedExperience, RelationDirection,
         RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport,
         SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp,
         UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
@@ -453,7 +453,11 @@ waiting! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],
@@ -465,6 +469,12 @@ waiting! {
         query: &[f32],
         options: SearchOptions
     ) -> SearchExplanation;
+    search_reranked(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions,
+        reranker: Arc<dyn Reranker>
+    ) -> Vec<SearchHit>;
     rebuild_index(collective: CollectiveId) -> ();
     store_relation(new: NewRelation) -> RelationId;
     delete_relation(id: RelationId) -> ();

@@ -11,6 +11,10 @@ use crate::{
     model::{DecayConfig, SyncMode, limits},
 };
 
+mod text;
+
+pub use text::{TextConfig, TextIndexing, TextLanguage};
+
 const MIB: u64 = 1024 * 1024;
 
 /// How a database is opened. All defaults work.
@@ -33,6 +37,8 @@ pub struct Config {
     pub compaction: CompactionConfig,
     /// The vector index.
     pub hnsw: HnswConfig,
+    /// Search by words.
+    pub text: TextConfig,
     /// What agents do.
     pub activity: ActivityConfig,
     /// Decay of new collectives.
@@ -80,6 +86,7 @@ impl Default for Config {
             retention: RetentionConfig::default(),
             compaction: CompactionConfig::default(),
             hnsw: HnswConfig::default(),
+            text: TextConfig::default(),
             activity: ActivityConfig::default(),
             decay: DecayConfig::default(),
             write_timeout: Duration::from_secs(10),
@@ -463,6 +470,6 @@ impl Config {
                 format!("{} is not a multiple of 4096", self.segment_bytes),
             ));
         }
-        Ok(())
+        self.text.check()
     }
 }

@@ -17,6 +17,7 @@ mod expiry;
 mod following;
 mod insights;
 mod relations;
+mod reranking;
 mod search;
 mod snapshot;
 mod streaming;
@@ -27,6 +28,7 @@ mod upkeep;
 mod vectors;
 mod watching;
 
+pub use reranking::Reranker;
 pub use snapshot::Snapshot;
 pub use streaming::ExperienceStream;
 pub use transaction::Transaction;

@@ -12,6 +12,7 @@
 )]
 
 use crate::{
+    config::TextLanguage,
     format::{
         ActivityRecord, BackupManifest, FRAME_HEADER_LEN, FrameHeader, GraphHeader, Manifest,
         Record, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, Sha256Digest, Tail, Traits, Vitals,
@@ -20,6 +21,7 @@ use crate::{
     },
     log::{Step, Terms, Walk, survey},
     model::{Lsn, Timestamp},
+    text::{Analyser, Question, matching, question::MAX_TERMS},
 };
 
 /// A frame in a segment whose seed is in the first four bytes.
@@ -36,6 +38,25 @@ pub fn frame(data: &[u8]) {
     assert!(bytes.starts_with(&header.encode(seed)), "{header:?}");
     assert_eq!(implied_seed(bytes), Some((seed, header)));
     let _ = Record::decode(&header, payload);
+}
+
+/// A question in words, behind the number of its language, that a text of the same words is asked.
+pub fn question(data: &[u8]) {
+    let Some(([language], text)) = data.split_first_chunk() else {
+        return;
+    };
+    let all = TextLanguage::ALL;
+    let language = all.get(usize::from(*language) % all.len());
+    let analyser = Analyser::new(language.copied().unwrap_or_default());
+    let text = String::from_utf8_lossy(text);
+    let plain = Question::plain(&text, &analyser);
+    assert!(plain.constraints.is_empty());
+    for question in [plain, Question::expression(&text, &analyser)] {
+        assert!(question.terms.len() <= MAX_TERMS);
+        for constraint in &question.constraints {
+            let _ = matching::holds(&constraint.pattern, &analyser, &text);
+        }
+    }
 }
 
 /// A payload, behind its kind and dimension, as a record.

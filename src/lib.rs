@@ -43,6 +43,7 @@ mod simd;
 #[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;
+mod text;
 mod upkeep;
 mod vector;
 mod vfs;
@@ -64,9 +65,9 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, VectorElement, WatchConfig,
+    RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
 };
-pub use db::{ExperienceStream, ExportStream, PulseDB, Snapshot, Transaction};
+pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
 pub use embed::{EmbedFuture, Embedder, Priority};
@@ -78,17 +79,18 @@ pub use model::{
     Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
     ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
     ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis,
-    Direction, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport, EventType,
-    Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation, ExperienceType,
-    ExperienceUpdate, ExportOptions, FollowHealth, Fragmentation, Health, HealthStatus,
-    ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InsightType, InstanceId,
-    LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour, NewActivity, NewExperience,
-    NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult, PruneReport, RecallWeights,
-    RecordAction, RecordOptions, RecordOutcome, RecoveryReport, RelatedExperience,
-    RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
-    RestoreReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-    SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UserId,
-    VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+    Direction, Diversity, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport,
+    EventType, Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation,
+    ExperienceType, ExperienceUpdate, ExportOptions, FollowHealth, Fragmentation, Fusion,
+    FusionWeights, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
+    InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour,
+    NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
+    PageCursor, PageResult, PruneReport, Query, RecallWeights, RecordAction, RecordOptions,
+    RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
+    RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport, SalvageReport,
+    ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
+    SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UserId, VerifyProgress,
+    VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::{ChangeFeed, WatchItems, WatchStream};

@@ -8,7 +8,7 @@ use crate::{
     model::{
         Collective, CollectiveId, Cursor, DecayConfig, DerivedInsight, Experience, ExperienceId,
         ExperienceRelation, ExperienceUpdate, InsightFilter, InsightHit, InsightId, Neighbour,
-        NewExperience, NewInsight, NewRelation, Page, PageResult, RelatedExperience,
+        NewExperience, NewInsight, NewRelation, Page, PageResult, Query, RelatedExperience,
         RelationDirection, RelationFilter, RelationId, RelationType, SearchFilter, SearchHit,
         SearchOptions, Timestamp, UserId,
     },
@@ -125,7 +125,11 @@ waiting! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],

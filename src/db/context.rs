@@ -6,9 +6,10 @@ use crate::{
     model::{ContextCandidates, ContextQuery, ContextRequest},
     read::{
         context::{self, Settings},
-        filter, insights,
+        filter, hybrid, insights,
     },
     sync::Arc,
+    text::Question,
     write::validate,
 };
 
@@ -77,6 +78,16 @@ impl PulseDB {
         };
         let engine = self.engine();
         let (ef, indexing) = (self.config().hnsw.ef_search, Arc::clone(&engine.indexing));
+        let question = match &request.query {
+            ContextQuery::Text(text) => {
+                hybrid::check(text)?;
+                Some((
+                    Question::plain(text, engine.wording.analyser()),
+                    self.words(),
+                ))
+            }
+            ContextQuery::Vector(_) => None,
+        };
         let stale_ms = self.stale_ms();
         let embedder = engine.embedder.clone();
         self.read(move |reader| {
@@ -88,6 +99,7 @@ impl PulseDB {
             let settings = Settings {
                 ef,
                 stale_ms,
+                words: question.as_ref().map(|(question, words)| (question, words)),
                 count: &count,
             };
             context::candidates(reader, &request, &vector, &settings)

@@ -33,6 +33,7 @@ use crate::{
         retention::{Note, Retention},
     },
     sync::{Arc, Weak, atomic::AtomicU64},
+    text::Analyser,
     upkeep::{
         background::{Background, Duties},
         checkpoint::{Checkpoints, Written},
@@ -42,6 +43,7 @@ use crate::{
         follow::{self, Follower},
         indexing::Indexing,
         recover,
+        wording::Wording,
     },
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
@@ -80,6 +82,7 @@ pub(crate) struct Engine {
     compaction: Arc<compaction::Worker>,
     pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
+    pub(crate) wording: Arc<Wording>,
     /// Where recordings wait for the builders of graphs.
     pub(crate) index_room: Arc<Gate>,
     pub(super) expiry: Expiry,
@@ -140,6 +143,10 @@ impl Engine {
             config.hnsw.clone(),
             !config.read_only,
             Box::new(move || told.changed()),
+        ));
+        let wording = Arc::new(Wording::new(
+            Arc::new(Analyser::new(config.text.language)),
+            config.text.indexing,
         ));
         let manifest = Arc::clone(&recovered.manifest);
         let hub = Arc::new(Hub::new(hub::Parts {
@@ -246,6 +253,7 @@ impl Engine {
             compactor,
             deaths,
             indexing,
+            wording,
             index_room,
             expiry: Expiry::default(),
             follower: follower.transpose()?,
@@ -278,6 +286,15 @@ impl Engine {
             self.compaction.not_started();
             self.end_beside();
         })?;
+        let wording = Arc::clone(&self.wording);
+        let published = Arc::clone(&self.published);
+        wording.add_thread();
+        pool::spawn_beside("words", move || wording.run(|| published.load())).inspect_err(
+            |_| {
+                self.wording.not_started();
+                self.end_beside();
+            },
+        )?;
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
             let published = Arc::clone(&self.published);
@@ -314,6 +331,7 @@ impl Engine {
         block_on(self.background.ended());
         self.checkpoints.end();
         block_on(self.indexing.ended());
+        block_on(self.wording.ended());
         block_on(self.compaction.ended());
         self.let_go();
         drop(lock);
@@ -347,6 +365,7 @@ impl Engine {
     fn end_beside(&self) {
         self.background.end();
         self.indexing.end();
+        self.wording.end();
         self.compaction.end();
     }
 

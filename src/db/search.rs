@@ -2,12 +2,18 @@
 
 use crate::{
     db::PulseDB,
-    error::Result,
+    error::{PulseDBError, Result},
     model::{
-        CollectiveId, RecallWeights, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+        CollectiveId, Query, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
+        SearchOptions,
     },
-    read::search,
+    read::{
+        hybrid::{self, Asked},
+        search,
+        texts::Words,
+    },
     sync::Arc,
+    text::Question,
     write::validate,
 };
 
@@ -54,18 +60,87 @@ impl PulseDB {
         self.search(collective, query, options).await
     }
 
-    /// The general search by vector.
+    /// The general search: by words, by vector, or both; `query` is a text, a vector, or a [`Query`] of both.
+    ///
+    /// By a vector alone it is [`PulseDB::search_similar`] with more options. By words it finds the experiences that
+    /// hold most of them, the rarest first; with both, what is near in meaning and what holds the words become one
+    /// ranking, in which experiences of one task that stand next to each other lend each other weight
+    /// ([`NeighbourEvidence`](crate::NeighbourEvidence)). A text is also looked for by its meaning where the store has an
+    /// embedder. `options.weights` weigh the whole ranking's score with energy. Filters, and what a query requires or
+    /// excludes, hold for every result.
+    ///
+    /// The first search by words reads the texts of the whole collective, some 10 µs each; from then on what is
+    /// recorded is indexed in the background, and what is not yet, by the search that needs it. The index is kept
+    /// in memory, at some third of the texts' bytes.
+    ///
+    /// Cancel-safe: it changes nothing.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use pulsedb::{
+    ///     Config, EmbeddingDimension, NewExperience, Query, SearchOptions, blocking::PulseDB,
+    /// };
+    ///
+    /// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::Custom(2)))?;
+    /// let team = db.create_collective("team")?;
+    /// for (text, vector) in [
+    ///     ("Retries without jitter bring all clients back at once.", vec![0.6, 0.8]),
+    ///     ("The deploy script is in tools/deploy.sh.", vec![0.8, -0.6]),
+    /// ] {
+    ///     db.record_experience(NewExperience {
+    ///         embedding: Some(vector),
+    ///         ..NewExperience::new(team, "agent-1", text)
+    ///     })?;
+    /// }
+    /// let hits = db.search(team, "retry +jitter", SearchOptions::default())?;
+    /// assert_eq!(hits.len(), 1);
+    /// let both = Query::plain("where do we deploy from?").with_vector([0.7, -0.7]);
+    /// let hits = db.search(team, both, SearchOptions::default())?;
+    /// assert!(hits[0].experience.content.contains("tools/deploy.sh"));
+    /// assert!(hits[0].parts.lexical.is_some() && hits[0].parts.dense.is_some());
+    /// # db.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`PulseDB::search_similar`], and for weights that are negative or not finite.
+    /// As [`PulseDB::search_similar`], and for weights that are negative or not finite, a text beyond
+    /// [`MAX_QUERY_BYTES`](crate::model::limits::MAX_QUERY_BYTES), and a query of neither. In a transaction, a collective that it has
+    /// changed is searched by vector only.
     pub async fn search(
         &self,
         collective: CollectiveId,
-        query: &[f32],
+        query: impl Into<Query> + Send,
         options: SearchOptions,
     ) -> Result<Vec<SearchHit>> {
+        let query = query.into();
+        if let Some(text) = query.text {
+            hybrid::check(&text)?;
+            let analyser = self.engine().wording.analyser();
+            let question = if query.plain {
+                Question::plain(&text, analyser)
+            } else {
+                Question::expression(&text, analyser)
+            };
+            let embeds = query.vector.is_none() && !query.words_only;
+            let vector = if embeds && self.engine().embedder.is_some() {
+                self.meaning_of(collective, &question).await?
+            } else {
+                query.vector
+            };
+            return self
+                .search_words(collective, question, vector, options)
+                .await;
+        }
+        let Some(vector) = query.vector else {
+            return Err(PulseDBError::validation(
+                "query",
+                "nothing",
+                "it has a text or a vector",
+            ));
+        };
         let mut results = self
-            .search_vectors(collective, vec![query.to_vec()], options)
+            .search_vectors(collective, vec![vector], options)
             .await?;
         Ok(results.pop().unwrap_or_default())
     }
@@ -140,6 +215,57 @@ impl PulseDB {
         self.engine().committer()?;
         let table = Arc::clone(self.engine().reader()?.table(collective)?);
         self.engine().indexing.rebuild(&table).wait().await
+    }
+
+    /// The vector of what a question means; `None` where that is nothing.
+    async fn meaning_of(
+        &self,
+        collective: CollectiveId,
+        question: &Question,
+    ) -> Result<Option<Vec<f32>>> {
+        if question.meaning.trim().is_empty() {
+            return Ok(None);
+        }
+        let definition = self.reader()?.collective(collective)?;
+        self.embed_query(&definition, &question.meaning)
+            .await
+            .map(Some)
+    }
+
+    async fn search_words(
+        &self,
+        collective: CollectiveId,
+        question: Question,
+        vector: Option<Vec<f32>>,
+        options: SearchOptions,
+    ) -> Result<Vec<SearchHit>> {
+        let queries: Vec<&[f32]> = vector.iter().map(Vec::as_slice).collect();
+        self.check_search(collective, &queries, &options)?;
+        drop(queries);
+        hybrid::check_question(&question, &options)?;
+        let ef = self.config().hnsw.ef_search;
+        let (words, indexing) = (self.words(), Arc::clone(&self.engine().indexing));
+        self.read(move |reader| {
+            if vector.is_some() {
+                indexing.make_loaded(&reader.view);
+            }
+            let asked = Asked {
+                question: &question,
+                vector: vector.as_deref(),
+            };
+            hybrid::search(reader, collective, &asked, &options, (ef, &words))
+        })
+        .await
+    }
+
+    /// What a search by words needs to know.
+    pub(super) fn words(&self) -> Words {
+        let (engine, text) = (self.engine(), &self.config().text);
+        engine.wording.ask();
+        Words {
+            analyser: Arc::clone(engine.wording.analyser()),
+            parameters: (text.k1, text.b),
+        }
     }
 
     async fn search_vectors(

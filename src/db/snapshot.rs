@@ -7,7 +7,7 @@ use crate::{
         Activity, AgentId, Collective, CollectiveId, CollectiveStats, ContextCandidates,
         ContextRequest, Cursor, DerivedInsight, Experience, ExperienceId, ExperienceRelation,
         ExportOptions, InsightFilter, InsightHit, InsightId, Lsn, Neighbour, Page, PageResult,
-        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        Query, RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
         SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, UserId,
     },
     read::reader::Reader,
@@ -174,7 +174,11 @@ reading! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],

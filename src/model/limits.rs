@@ -40,6 +40,10 @@ pub const MAX_EXPERIENCE_TYPE_BYTES: usize = 100 * 1024;
 pub const MAX_RELATION_METADATA_BYTES: usize = 10 * 1024;
 /// Most bytes of each text of an activity.
 pub const MAX_ACTIVITY_TEXT_BYTES: usize = 1024;
+/// Most bytes of the text of one query: as much as an experience may say.
+pub const MAX_QUERY_BYTES: usize = 100 * 1024;
+/// Most required and excluded words, phrases and prefixes of one query: each is looked for in texts.
+pub const MAX_CONSTRAINTS: usize = 64;
 /// Most results of one search.
 pub const MAX_K: usize = 1000;
 /// Most items of one page.

@@ -19,11 +19,13 @@ mod event;
 mod experience;
 mod experience_type;
 mod filter;
+mod fusion;
 mod id;
 mod insight;
 pub mod limits;
 mod log_entry;
 mod page;
+mod query;
 mod relation;
 mod salvage;
 mod search;
@@ -57,6 +59,7 @@ pub(crate) use experience::holds_at;
 pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
 pub use filter::SearchFilter;
+pub use fusion::{Diversity, Fusion, FusionWeights, NeighbourEvidence, ScorePart, ScoreParts};
 pub use id::{
     AgentId, BackupId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId,
     UserId,
@@ -66,6 +69,7 @@ pub use log_entry::{
     LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
+pub use query::Query;
 pub use relation::{
     ExperienceRelation, Neighbour, NewRelation, RelatedExperience, RelationDirection,
     RelationFilter, RelationType,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Experience, SearchFilter};
+use super::{
+    Diversity, Experience, Fusion, FusionWeights, NeighbourEvidence, ScoreParts, SearchFilter,
+};
 
 /// How a search is to be answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,15 @@ pub struct SearchOptions {
     /// Candidates that the approximate index looks at, 1–10,000; `None` means
     /// `Config::hnsw.ef_search`. More find more of the true neighbours more slowly.
     pub ef: Option<usize>,
+    /// How similarity and words become one score, for queries with a text.
+    pub fusion: Fusion,
+    /// How much each of them counts, for queries with a text.
+    pub fusion_weights: FusionWeights,
+    /// How much neighbours lend, for queries with a text; `None` is the default for words and a vector together, and
+    /// nothing for words alone.
+    pub neighbours: Option<NeighbourEvidence>,
+    /// Results that are not all alike, for queries with a text; `None` takes the best, alike or not.
+    pub diversity: Option<Diversity>,
 }
 
 impl Default for SearchOptions {
@@ -30,6 +41,10 @@ impl Default for SearchOptions {
             weights: None,
             exact: false,
             ef: None,
+            fusion: Fusion::default(),
+            fusion_weights: FusionWeights::default(),
+            neighbours: None,
+            diversity: None,
         }
     }
 }
@@ -97,8 +112,11 @@ pub struct RecallWeights {
 pub struct SearchHit {
     /// What was found, as of the search's snapshot.
     pub experience: Experience,
-    /// `1 − cosine distance` to the query, in [−1, 1] up to rounding.
+    /// `1 − cosine distance` to the query's vector, in [−1, 1] up to rounding; 0 where the query has none.
     pub similarity: f32,
-    /// What the results are sorted by: the similarity, or the weighted sum.
+    /// What the results are sorted by: the similarity or, where the query has a text, the sum of the shares in
+    /// `parts`; weighted with energy where that was asked for.
     pub score: f32,
+    /// Where the score comes from, where the query has a text.
+    pub parts: ScoreParts,
 }

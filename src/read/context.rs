@@ -16,11 +16,14 @@ use crate::{
     read::{
         activities,
         collapse::{Said, collapsed},
+        hybrid::{self, Asked},
         insights, list,
         rank::weighted,
         reader::Reader,
         relations, search,
+        texts::Words,
     },
+    text::Question,
     vector::similarity::Query,
 };
 
@@ -57,6 +60,8 @@ pub struct Settings<'a> {
     pub ef: usize,
     /// After how many milliseconds without a sign of life an agent is not at work any more.
     pub stale_ms: i64,
+    /// What the request says, to be looked for by its words, too.
+    pub words: Option<(&'a Question, &'a Words)>,
     /// Counts the tokens of a text.
     pub count: &'a dyn Fn(&str) -> usize,
 }
@@ -80,6 +85,7 @@ pub fn candidates(
         query: Query::new(vector),
         decay: reader.collective(request.collective_id)?.decay.clone(),
         ef: settings.ef,
+        words: settings.words,
     };
     let similar = budget.affordable(context.similar(vector)?);
     let insights = budget.affordable(context.insights(vector)?);
@@ -107,6 +113,7 @@ struct Context<'a> {
     query: Query<'a>,
     decay: DecayConfig,
     ef: usize,
+    words: Option<(&'a Question, &'a Words)>,
 }
 
 impl Context<'_> {
@@ -123,9 +130,19 @@ impl Context<'_> {
         let collective = request.collective_id;
         self.enough(request.max_similar, |k| {
             options.k = k;
-            let found = search::search(self.reader, collective, &[vector], &options, self.ef)?;
-            let found = found.into_iter().flatten().map(|hit| self.scored(hit));
-            Ok(found.collect())
+            let found = match self.words {
+                Some((question, words)) => {
+                    let vector = Some(vector);
+                    let asked = Asked { question, vector };
+                    hybrid::search(self.reader, collective, &asked, &options, (self.ef, words))?
+                }
+                None => {
+                    let one = [vector];
+                    let found = search::search(self.reader, collective, &one, &options, self.ef)?;
+                    found.into_iter().flatten().collect()
+                }
+            };
+            Ok(found.into_iter().map(|hit| self.scored(hit)).collect())
         })
     }
 

@@ -95,6 +95,15 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Only these rows may be results.
+    pub(super) fn restrict(&mut self, rows: &RoaringBitmap) {
+        let before = self.matches.take();
+        self.matches = Some(match before {
+            Some(matches) => matches & rows,
+            None => rows.clone(),
+        });
+    }
+
     /// Finds what may be among the best of each query.
     pub(super) fn sift(&self, queries: &[&'a [f32]]) -> Result<(Vec<Sieve<'a>>, Work)> {
         let sieves = || -> Vec<Sieve<'a>> {

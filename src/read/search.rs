@@ -9,8 +9,8 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, Experience, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
-        SearchOptions,
+        CollectiveId, Experience, RecallWeights, ScoreParts, SearchExplanation, SearchFilter,
+        SearchHit, SearchOptions,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
@@ -82,6 +82,7 @@ pub fn search(
         experience: found.item,
         similarity: found.similarity,
         score: found.score,
+        parts: ScoreParts::default(),
     };
     let hits = |found: Vec<Hit<Experience>>| found.into_iter().map(hit).collect();
     let hits = found.into_iter().map(hits).collect();
@@ -100,18 +101,49 @@ pub struct Hit<T> {
 
 /// For each query the best `options.k` rows of a table, as `read` reads them. The second of the pair says
 /// whether what was read has the traits that the filter asks for.
-pub fn search_rows<T>(
-    reader: &Reader,
-    table: &Table,
-    queries: &[&[f32]],
-    options: &SearchOptions,
+pub fn search_rows<'a, T>(
+    reader: &'a Reader,
+    table: &'a Table,
+    queries: &[&'a [f32]],
+    options: &'a SearchOptions,
     ef: usize,
     (read, passes): (
         impl Fn(&Visited<'_>) -> Result<Option<T>>,
         impl Fn(&T) -> bool,
     ),
 ) -> Result<Vec<Vec<Hit<T>>>> {
+    let search = Search::new(reader, table, options, ef)?;
+    answer(search, queries, (read, passes))
+}
+
+/// As [`search_rows`], among these rows only.
+pub fn search_among<'a, T>(
+    reader: &'a Reader,
+    table: &'a Table,
+    (query, rows): (&'a [f32], Option<&RoaringBitmap>),
+    options: &'a SearchOptions,
+    ef: usize,
+    (read, passes): (
+        impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        impl Fn(&T) -> bool,
+    ),
+) -> Result<Vec<Hit<T>>> {
     let mut search = Search::new(reader, table, options, ef)?;
+    if let Some(rows) = rows {
+        search.restrict(rows);
+    }
+    let found = answer(search, &[query], (read, passes))?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn answer<'a, T>(
+    mut search: Search<'a>,
+    queries: &[&'a [f32]],
+    (read, passes): (
+        impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        impl Fn(&T) -> bool,
+    ),
+) -> Result<Vec<Vec<Hit<T>>>> {
     loop {
         let (mut sieves, _) = search.sift(queries)?;
         let (candidates, _) = search.compare(&mut sieves)?;
@@ -178,6 +210,7 @@ fn merge(
             Ok(SearchHit {
                 score: scoring.score(similarity, energy),
                 similarity,
+                parts: ScoreParts::default(),
                 experience,
             })
         });

@@ -26,7 +26,10 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         tail_rows: u64::from(table.row_count().saturating_sub(index.indexed)),
         index_bytes: index.bytes()
             + table.index_bytes() as u64
-            + table.content_index_bytes() as u64,
+            + table.content_index_bytes() as u64
+            + table
+                .text_index_in_use()
+                .map_or(0, |index| index.state().bytes()),
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {

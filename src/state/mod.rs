@@ -30,6 +30,7 @@ pub mod retention;
 pub mod sighting;
 pub mod snapshot;
 pub mod table;
+pub mod texts;
 pub mod values;
 
 pub use activities::Live;

@@ -25,6 +25,7 @@ use crate::{
         Arc, Mutex, OnceLock, Swap,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    text::{Analyser, TextIndex},
     vector::index::VectorIndex,
 };
 
@@ -70,6 +71,8 @@ pub struct Table {
     pub activities: Activities,
     /// From the first recording on that asks for duplicates by content.
     content_index: Mutex<Option<Arc<ContentIndex>>>,
+    /// From the first search by words on.
+    text_index: Mutex<Option<Arc<TextIndex>>>,
     /// No living row expires before; see [`expiry`].
     next_expiry: AtomicU64,
 }
@@ -104,6 +107,7 @@ impl Table {
             insights: OnceLock::new(),
             activities: Activities::default(),
             content_index: Mutex::default(),
+            text_index: Mutex::default(),
             next_expiry: AtomicU64::new(expiry::NEVER),
         }
     }
@@ -387,7 +391,18 @@ impl Table {
         Arc::clone(self.content_index.lock().get_or_insert_default())
     }
 
-    /// About how many bytes that index takes.
+    /// The index of words; it exists from now on. `analyser` is the database's.
+    pub fn text_index(&self, analyser: &Arc<Analyser>) -> Arc<TextIndex> {
+        let mut index = self.text_index.lock();
+        Arc::clone(index.get_or_insert_with(|| Arc::new(TextIndex::new(Arc::clone(analyser)))))
+    }
+
+    /// The index of words, if somebody has asked for it.
+    pub fn text_index_in_use(&self) -> Option<Arc<TextIndex>> {
+        self.text_index.lock().clone()
+    }
+
+    /// About how many bytes the index of contents takes.
     pub fn content_index_bytes(&self) -> usize {
         let index = self.content_index.lock().clone();
         index.map_or(0, |index| index.bytes())
@@ -481,6 +496,9 @@ impl Table {
         self.horizon.fetch_max(lsn.get(), Ordering::Relaxed);
         self.orders.note_forgotten();
         self.vectors.bury(number);
+        if let Some(index) = self.text_index.lock().as_ref() {
+            index.bury();
+        }
         let (index, _) = locate(number);
         let Some(chunks) = self.chunks.load() else {
             return;

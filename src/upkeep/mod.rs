@@ -12,3 +12,4 @@ pub(crate) mod indexing;
 pub(crate) mod recover;
 pub(crate) mod salvage;
 pub(crate) mod verify;
+pub mod wording;

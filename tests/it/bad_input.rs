@@ -546,6 +546,7 @@ fn questions_have_limits_too() {
             weights,
             exact: true,
             ef: None,
+            ..SearchOptions::default()
         };
         let filter = SearchFilter::default;
         for k in [1, 1000] {

@@ -34,6 +34,7 @@ const TARGETS: &[Target] = &[
     ("tail", fuzzing::tail),
     ("segment", fuzzing::segment),
     ("change", fuzzing::change),
+    ("question", fuzzing::question),
 ];
 
 /// Says which input it was when a target panics.

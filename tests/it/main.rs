@@ -42,3 +42,4 @@ mod transfer;
 mod verify;
 mod watching;
 mod watching_all;
+mod words;

@@ -1041,6 +1041,7 @@ impl Pair {
             weights,
             exact: k.is_multiple_of(2),
             ef: None,
+            ..SearchOptions::default()
         };
         let all = self
             .db

@@ -16,6 +16,7 @@
 
 mod bench;
 mod demo;
+mod eval;
 mod model;
 mod paths;
 mod process;
@@ -51,6 +52,12 @@ const COMMANDS: &[Command] = &[
         arguments: "NAME [ARGS]",
         what: "run one benchmark; its table goes to the terminal and to target/bench/NAME.json",
         run: bench::run,
+    },
+    Command {
+        name: "eval",
+        arguments: "FORMAT FILES [--name NAME]",
+        what: "how well search finds what is known to be right; the result goes to target/eval/NAME.json and .svg",
+        run: eval::run,
     },
     Command {
         name: "model",

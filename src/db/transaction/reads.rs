@@ -8,7 +8,7 @@ use crate::{
     model::{
         Collective, CollectiveId, DerivedInsight, EntityKind, Experience, ExperienceId,
         ExperienceRelation, InsightFilter, InsightHit, InsightId, Neighbour, Page, PageResult,
-        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        Query, RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
         SearchFilter, SearchHit, SearchOptions, UserId, limits::MAX_GET_IDS,
     },
     read::{merged, overlay::Overlay},
@@ -146,7 +146,11 @@ seeing! {
         k: usize,
         filter: SearchFilter
     ) -> Vec<SearchHit>;
-    search(collective: CollectiveId, query: &[f32], options: SearchOptions) -> Vec<SearchHit>;
+    search(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        options: SearchOptions
+    ) -> Vec<SearchHit>;
     search_batch(
         collective: CollectiveId,
         queries: &[Vec<f32>],

@@ -264,6 +264,7 @@ fn questions() -> impl Strategy<Value = Questions> {
                 weights,
                 exact,
                 ef: None,
+                ..SearchOptions::default()
             };
             (query, options)
         });

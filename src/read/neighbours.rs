@@ -1,0 +1,253 @@
+//! Which of the candidates are the best, once those next to them in their task have been heard?
+//!
+//! Pure but for what it asks of [`Surroundings`]. The walk: the candidates of both indexes are ranked ([`fuse`]) → the best of them look
+//! around → the rows found there join the ranking → the best and those beside them are lifted, each by its own neighbours →
+//! everything is ranked again. What is asked is bounded: at most [`focus`] rows look around, each has at most four neighbours,
+//! and each of those four more.
+//!
+//! A neighbour lends `κ` of what it has: of similarity, what is above the mean of the candidates; of words, what it has of each
+//! query word, as far as that is more than the row has itself. The best neighbour counts, so that a long quiet passage lifts nobody.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
+
+use crate::{
+    error::Result,
+    model::{Fusion, FusionWeights, NeighbourEvidence, ScorePart, ScoreParts},
+    read::fuse::{Channels, Fused, fuse},
+};
+
+/// Candidates that each index is asked for, at least. From 50 to all rows little changes.
+pub const POOL: usize = 100;
+/// Candidates that look around, at least. From 10 to 100 little changes; the cost is theirs.
+const FOCUS: usize = 20;
+
+/// How many candidates look around, when `k` results are wanted.
+pub const fn focus(k: usize) -> usize {
+    let wanted = k.saturating_mul(2);
+    if wanted > FOCUS { wanted } else { FOCUS }
+}
+
+/// A row that an index proposed, with its score of each kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its row.
+    pub row: u32,
+    /// Its id.
+    pub id: u128,
+    /// Its similarity to the query's vector; `None` where the query has none.
+    pub dense: Option<f32>,
+    /// Its BM25 score; `None` where it holds no word of the query.
+    pub lexical: Option<f32>,
+}
+
+/// A row that is looked at closely.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sight {
+    /// Its id.
+    pub id: u128,
+    /// Its similarity to the query's vector; `None` where the query has none.
+    pub dense: Option<f32>,
+    /// What each word of the query contributes to its BM25 score, in the query's order; empty where the query has none.
+    pub words: Vec<f32>,
+}
+
+/// A row of the same task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near {
+    /// The row.
+    pub row: u32,
+    /// Whether another one stands between them in time.
+    pub second: bool,
+}
+
+/// What stands around a row. All rows that it tells of are visible and pass the query's filter.
+pub trait Surroundings {
+    /// The up to four rows next to this one in its task.
+    ///
+    /// # Errors
+    /// What kept them from being read.
+    fn near(&mut self, row: u32) -> Result<Vec<Near>>;
+
+    /// Both scores of a row. Rows are asked for once each, ascending.
+    ///
+    /// # Errors
+    /// What kept it from being read.
+    fn sight(&mut self, row: u32) -> Result<Sight>;
+}
+
+/// How to rank.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranking {
+    /// How scores become one.
+    pub fusion: Fusion,
+    /// How much each kind counts.
+    pub weights: FusionWeights,
+    /// How much neighbours lend.
+    pub evidence: NeighbourEvidence,
+    /// How many candidates look around.
+    pub focus: usize,
+}
+
+/// A row in its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    /// The row.
+    pub row: u32,
+    /// Its id.
+    pub id: u128,
+    /// What the ranking is by.
+    pub score: f32,
+    /// What it consists of.
+    pub parts: ScoreParts,
+}
+
+/// The candidates and what stands around the best of them, best first, ties by id. Candidates name each row once.
+///
+/// # Errors
+/// Those of `surroundings`, which is not asked where neighbours lend nothing.
+pub fn rank(
+    mut candidates: Vec<Candidate>,
+    how: &Ranking,
+    surroundings: &mut impl Surroundings,
+) -> Result<Vec<Ranked>> {
+    let channels: Vec<Channels> = candidates.iter().map(own).collect();
+    let first = fuse(&channels, how.fusion, &how.weights);
+    if how.evidence == NeighbourEvidence::NONE {
+        return Ok(ranked(&candidates, &channels, &first));
+    }
+    let usual = mean(&candidates);
+    let best = first.iter().take(how.focus);
+    let best = best.filter_map(|fused| Some(candidates.get(fused.index)?.row));
+    let around = look_around(best.collect(), surroundings)?;
+    let rows: BTreeSet<u32> = around
+        .iter()
+        .flat_map(|(row, near)| near.iter().map(|near| near.row).chain([*row]))
+        .collect();
+    let mut sights = HashMap::with_capacity(rows.len());
+    for row in rows {
+        sights.insert(row, surroundings.sight(row)?);
+    }
+    let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
+    let joining = around.keys().filter(|row| !known.contains(row));
+    candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(row)?))));
+    let lift = |candidate: &Candidate| match around.get(&candidate.row) {
+        Some(near) => lifted(candidate, near, &sights, usual, &how.evidence),
+        None => own(candidate),
+    };
+    let channels: Vec<Channels> = candidates.iter().map(lift).collect();
+    let second = fuse(&channels, how.fusion, &how.weights);
+    Ok(ranked(&candidates, &channels, &second))
+}
+
+/// The neighbours of the best rows and of their neighbours, where there are any.
+fn look_around(
+    best: Vec<u32>,
+    surroundings: &mut impl Surroundings,
+) -> Result<BTreeMap<u32, Vec<Near>>> {
+    let mut around = BTreeMap::new();
+    for row in best {
+        around.insert(row, surroundings.near(row)?);
+    }
+    let beside: BTreeSet<u32> = around.values().flatten().map(|near| near.row).collect();
+    for row in beside {
+        if let Entry::Vacant(new) = around.entry(row) {
+            new.insert(surroundings.near(row)?);
+        }
+    }
+    around.retain(|_, near| !near.is_empty());
+    Ok(around)
+}
+
+/// The scores of a row with what its neighbours lend; `usual` is the candidates' mean similarity.
+fn lifted(
+    candidate: &Candidate,
+    near: &[Near],
+    sights: &HashMap<u32, Sight>,
+    usual: f32,
+    evidence: &NeighbourEvidence,
+) -> Channels {
+    let mut words = match sights.get(&candidate.row) {
+        Some(sight) => sight.words.clone(),
+        None => Vec::new(),
+    };
+    let (mut dense_lent, mut lexical_lent) = (0.0_f32, 0.0_f32);
+    for near in near {
+        let Some(sight) = sights.get(&near.row) else {
+            continue;
+        };
+        let part = if near.second {
+            evidence.second
+        } else {
+            evidence.direct
+        };
+        if let Some(dense) = sight.dense {
+            dense_lent = dense_lent.max(part * (dense - usual));
+        }
+        for (word, theirs) in words.iter_mut().zip(&sight.words) {
+            let lent = part * theirs;
+            if lent > *word {
+                lexical_lent += lent - *word;
+                *word = lent;
+            }
+        }
+    }
+    let lexical = candidate.lexical.unwrap_or(0.0) + lexical_lent;
+    Channels {
+        id: candidate.id,
+        dense: candidate.dense.map(|dense| dense + dense_lent),
+        lexical: Some(lexical).filter(|lexical| *lexical > 0.0),
+    }
+}
+
+/// A row that no index proposed.
+fn seen(row: u32, sight: &Sight) -> Candidate {
+    Candidate {
+        row,
+        id: sight.id,
+        dense: sight.dense,
+        lexical: Some(sight.words.iter().sum()).filter(|sum: &f32| *sum > 0.0),
+    }
+}
+
+fn own(candidate: &Candidate) -> Channels {
+    Channels {
+        id: candidate.id,
+        dense: candidate.dense,
+        lexical: candidate.lexical,
+    }
+}
+
+fn mean(candidates: &[Candidate]) -> f32 {
+    let known = || candidates.iter().filter_map(|candidate| candidate.dense);
+    known().sum::<f32>() / known().count().max(1) as f32
+}
+
+fn ranked(candidates: &[Candidate], channels: &[Channels], fused: &[Fused]) -> Vec<Ranked> {
+    let part = |own: Option<f32>, lifted: Option<f32>, share: f32| {
+        lifted.map(|lifted| ScorePart {
+            own: own.unwrap_or(0.0),
+            lent: lifted - own.unwrap_or(0.0),
+            share,
+        })
+    };
+    fused
+        .iter()
+        .filter_map(|place| {
+            let candidate = candidates.get(place.index)?;
+            let lifted = channels.get(place.index)?;
+            Some(Ranked {
+                row: candidate.row,
+                id: candidate.id,
+                score: place.score,
+                parts: ScoreParts {
+                    dense: part(candidate.dense, lifted.dense, place.dense),
+                    lexical: part(candidate.lexical, lifted.lexical, place.lexical),
+                },
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "neighbours_tests.rs"]
+mod tests;

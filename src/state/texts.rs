@@ -1,0 +1,60 @@
+//! What does the index of words read of a table?
+//!
+//! The text of each row that somebody may see, as of a snapshot. Damaged rows have none: nobody can find them.
+
+use crate::{
+    log::SegmentSet,
+    model::Lsn,
+    state::{Rows, Table, Visited, body},
+    text::index::Texts,
+};
+
+/// The texts of a table.
+pub struct TableTexts<'a> {
+    segments: &'a SegmentSet,
+    rows: Rows,
+    dimension: u16,
+    horizon: Lsn,
+}
+
+impl<'a> TableTexts<'a> {
+    /// Those that somebody may see, as of a snapshot.
+    #[must_use]
+    pub fn new(segments: &'a SegmentSet, table: &Table, lsn: Lsn) -> Self {
+        Self {
+            segments,
+            // Before the rows: what goes meanwhile is still needed.
+            horizon: table.horizon(),
+            rows: table.rows(lsn),
+            dimension: table.dimension,
+        }
+    }
+
+    /// Those that somebody at or above `horizon` may see.
+    #[must_use]
+    pub fn from_horizon(self, horizon: Lsn) -> Self {
+        Self { horizon, ..self }
+    }
+}
+
+impl Texts for TableTexts<'_> {
+    fn show(&self, row: u32, see: &mut dyn FnMut(Option<&str>)) {
+        let row = self.rows.needed(row, self.horizon);
+        see(row.and_then(|row| text(self.segments, &row, self.dimension)));
+    }
+
+    fn is_needed(&self, row: u32) -> bool {
+        self.rows.is_needed(row, self.horizon)
+    }
+
+    fn horizon(&self) -> Lsn {
+        self.horizon
+    }
+}
+
+/// What a row says; `None` where it is damaged.
+#[must_use]
+pub fn text<'s>(segments: &'s SegmentSet, row: &Visited<'_>, dimension: u16) -> Option<&'s str> {
+    row.row.kind?;
+    body::view(segments, row, dimension).ok()?.content().ok()
+}

@@ -1,0 +1,176 @@
+//! Who keeps the indexes of words up to date, and when?
+//!
+//! One thread beside the commits. Until somebody has searched by words, or the configuration asks for it, it sleeps; from
+//! then on it looks now and then at every collective that was searched so, adds rows that nobody has added, and
+//! merges what has come together. Searches do not depend on it: what it has not done yet they do themselves. It reads
+//! published snapshots like any reader, and nobody in the commit path waits for it.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    config::TextIndexing,
+    format::RowKind,
+    log::SegmentSet,
+    protocol::stop::Latch,
+    state::{Snapshot, Table, texts::TableTexts},
+    sync::Arc,
+    text::{Analyser, TextIndex},
+};
+
+/// What the thread reads from.
+type View = Snapshot<Arc<SegmentSet>>;
+
+/// How often it looks for work, once there may be some.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// The thread's shared state.
+pub struct Wording {
+    analyser: Arc<Analyser>,
+    indexing: TextIndexing,
+    state: Mutex<State>,
+    bell: Condvar,
+    ended: Latch<()>,
+}
+
+#[derive(Default)]
+struct State {
+    running: bool,
+    ended: bool,
+    /// Whether there may be something to do.
+    asked: bool,
+}
+
+impl Wording {
+    /// Nothing to do yet, unless `indexing` says so.
+    #[must_use]
+    pub fn new(analyser: Arc<Analyser>, indexing: TextIndexing) -> Self {
+        let state = State {
+            asked: indexing == TextIndexing::Always,
+            ..State::default()
+        };
+        Self {
+            analyser,
+            indexing,
+            state: Mutex::new(state),
+            bell: Condvar::new(),
+            ended: Latch::default(),
+        }
+    }
+
+    /// The rules that words go by.
+    #[must_use]
+    pub fn analyser(&self) -> &Arc<Analyser> {
+        &self.analyser
+    }
+
+    /// Somebody searches by words.
+    pub fn ask(&self) {
+        let mut state = self.state.lock();
+        if !state.asked {
+            state.asked = true;
+            self.bell.notify_all();
+        }
+    }
+
+    /// The thread is about to run.
+    pub fn add_thread(&self) {
+        self.state.lock().running = true;
+    }
+
+    /// The thread that was to run does not exist.
+    pub fn not_started(&self) {
+        self.state.lock().running = false;
+        self.ended.open(());
+    }
+
+    /// Ends the thread.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        if !state.running {
+            self.ended.open(());
+        }
+        self.bell.notify_all();
+    }
+
+    /// Waits until the thread reads nothing any more.
+    pub async fn ended(&self) {
+        self.ended.wait().await;
+    }
+
+    /// The life of the thread. `view` tells the newest snapshot.
+    pub fn run(&self, view: impl Fn() -> Option<Arc<View>>) {
+        let _leave = Leave(self);
+        loop {
+            {
+                let mut state = self.state.lock();
+                while !state.asked && !state.ended {
+                    self.bell.wait(&mut state);
+                }
+                if state.ended {
+                    return;
+                }
+            }
+            let Some(newest) = view() else { return };
+            if self.step(&newest) {
+                continue;
+            }
+            drop(newest);
+            let mut state = self.state.lock();
+            if !state.ended {
+                self.bell.wait_for(&mut state, INTERVAL);
+            }
+        }
+    }
+
+    /// Does one piece of what there is to do in each collective; whether there was any.
+    fn step(&self, view: &View) -> bool {
+        let mut busy = false;
+        for table in view
+            .tables
+            .iter()
+            .filter(|table| table.kind() != RowKind::Relation)
+        {
+            let Some(index) = self.index(table) else {
+                continue;
+            };
+            if self.state.lock().ended {
+                return false;
+            }
+            let texts = TableTexts::new(&view.segments, table, view.lsn());
+            let end = table.end_at(view.lsn());
+            if index.state().covered < end {
+                index.add(end, &texts);
+                busy = true;
+            }
+            busy |= index.tidy(&texts);
+        }
+        busy
+    }
+
+    /// The index of a table that is to be kept up to date.
+    fn index(&self, table: &Table) -> Option<Arc<TextIndex>> {
+        match self.indexing {
+            TextIndexing::OnUse => table.text_index_in_use(),
+            // Insights are found by meaning; who searches them by words is served from then on.
+            TextIndexing::Always if table.kind() == RowKind::Experience => {
+                Some(table.text_index(&self.analyser))
+            }
+            TextIndexing::Always => table.text_index_in_use(),
+        }
+    }
+}
+
+/// Says that the thread is gone however it ends.
+struct Leave<'a>(&'a Wording);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.running = false;
+        state.ended = true;
+        self.0.ended.open(());
+    }
+}
