@@ -103,7 +103,7 @@ impl Analyser {
             return None;
         }
         // A name is not inflected.
-        let is_word = form.chars().all(|c| c.is_alphanumeric() || c == '\'');
+        let is_word = !words::is_name(form);
         let stem = match self.stemmer.filter(|_| is_word) {
             Some(stemmer) => waken_snowball::stem(stemmer, form),
             None => Cow::Borrowed(form),
@@ -273,7 +273,7 @@ mod tests {
             (TextLanguage::Nepali, "घरहरू", "घर", "छ"),
             (TextLanguage::Norwegian, "husene", "huset", "og"),
             (TextLanguage::Portuguese, "correndo", "correr", "para"),
-            (TextLanguage::Romanian, "fetelor", "fata", "pentru"),
+            (TextLanguage::Romanian, "casele", "casa", "pentru"),
             (TextLanguage::Russian, "книги", "книга", "что"),
             (TextLanguage::Spanish, "canciones", "canción", "para"),
             (TextLanguage::Swedish, "husen", "huset", "och"),
