@@ -43,7 +43,7 @@ pub fn covering(reader: &Reader, table: &Table, words: &Words) -> Arc<IndexState
         return state;
     }
     // Rows that only this reader still sees may be missing.
-    let texts = texts.from_horizon(reader.lsn());
+    let texts = texts.seen_from(reader.lsn());
     TextIndex::new(Arc::clone(&words.analyser)).cover(end, &texts)
 }
 

@@ -32,7 +32,7 @@ impl<'a> TableTexts<'a> {
 
     /// Those that somebody at or above `horizon` may see.
     #[must_use]
-    pub fn from_horizon(self, horizon: Lsn) -> Self {
+    pub fn seen_from(self, horizon: Lsn) -> Self {
         Self { horizon, ..self }
     }
 }

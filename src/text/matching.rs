@@ -19,7 +19,9 @@ pub fn holds(pattern: &Pattern, analyser: &Analyser, text: &str) -> bool {
         Pattern::Prefix(prefix) => {
             let mut found = false;
             analyser.each_form(text, |form| {
-                found = found || fold(form.text).starts_with(&**prefix);
+                found = found
+                    || (fold(form.text).starts_with(&**prefix)
+                        && analyser.term(form.text).is_some());
             });
             found
         }
@@ -122,5 +124,7 @@ mod tests {
         assert!(has("Élan vital", "elan*"));
         assert!(has("see src/read/fuse.rs", "src/re*"));
         assert!(!has("config", "configurat*"));
+        // Stop words stand for nothing.
+        assert!(!has("the", "th*"));
     }
 }

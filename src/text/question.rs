@@ -38,7 +38,7 @@ pub struct Constraint {
 pub enum Pattern {
     /// These parts of words, one behind the other; at least one.
     Phrase(Vec<Part>),
-    /// A word whose folded form begins so; not empty.
+    /// A word whose folded form begins so, and which is no stop word; not empty.
     Prefix(Box<str>),
 }
 

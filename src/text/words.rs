@@ -135,6 +135,12 @@ fn separates(c: char) -> bool {
     )
 }
 
+/// Whether a word is made of parts that something else than case holds together.
+pub fn is_name(word: &str) -> bool {
+    word.chars()
+        .any(|c| separates(c) || matches!(c, '/' | '\\' | '-' | '@'))
+}
+
 /// `'`, as it is typed and as it is printed.
 pub fn is_apostrophe(c: char) -> bool {
     matches!(c, '\'' | '\u{2019}')
