@@ -296,8 +296,8 @@ fn stored_cursor(path: &Path) -> u64 {
 
 /// Records of experiences from this LSN on.
 fn experiences_from(page: pulsedb::LogPage) -> (Vec<LogEntry>, Option<Lsn>) {
-    let entries = page.items.into_iter().filter_map(|item| match item {
-        LogItem::Record(entry) => Some(*entry),
+    let entries = page.items.into_iter().map(|item| match item {
+        LogItem::Record(entry) => *entry,
         LogItem::Damaged(damage) => panic!("{damage:?}"),
     });
     let entries = entries.filter(|one| matches!(one.entity, Some(EntityId::Experience(_))));

@@ -246,7 +246,7 @@ impl Drop for Seed {
 
 #[test]
 fn a_reader_shows_what_the_writer_shows() {
-    for seed in rounds(12) {
+    for seed in rounds(6) {
         let _seed = Seed(seed);
         run(async {
             let mut play = Play::new(seed).await;
@@ -290,7 +290,7 @@ fn a_reader_shows_what_the_writer_shows() {
 
 #[test]
 fn a_reader_tells_every_change_once_and_in_order() {
-    for seed in rounds(12) {
+    for seed in rounds(6) {
         let _seed = Seed(seed);
         run(async {
             let mut play = Play::new(seed).await;
