@@ -187,7 +187,9 @@ impl Play {
                     match self.writer.erase(one).await {
                         // Somebody may hold the file that it was in for a moment.
                         Err(PulseDBError::NotFound { .. } | PulseDBError::Conflict { .. }) => {}
-                        done => drop(done?),
+                        done => {
+                            done?;
+                        }
                     }
                 }
             }
