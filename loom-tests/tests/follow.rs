@@ -5,10 +5,9 @@
 //! `LogWriter::roll` and `LogWriter::publish_tail`, and read in that of `Follower::look`. The reader's
 //! tables, its snapshots and their publication are the shipped ones; a third thread reads them.
 //!
-//! Mutations, each makes `a_reader_follows_a_roll` fail:
+//! Mutations of the order below, each tried, each makes `a_reader_follows_a_roll` fail:
 //! - `Files::commit` below, as a writer that rolls, names the new segment after it has written `TAIL`;
-//! - `Following::look` below reads the manifest before `TAIL`;
-//! - `Following::look` applies one record and publishes before it applies the rest.
+//! - `Following::look` below reads the manifest before `TAIL`.
 
 use std::sync::Arc;
 
