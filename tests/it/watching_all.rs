@@ -498,7 +498,9 @@ fn the_feed_hands_out_whole_commits() {
                 other => panic!("{other:?}"),
             }
         }
-        assert!(following.recv().await.is_none(), "closed");
+        let end = following.recv().await;
+        let is_end = matches!(end, None | Some(Err(PulseDBError::Closed)));
+        assert!(is_end, "closed: {end:?}");
     });
 }
 
