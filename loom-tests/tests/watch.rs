@@ -7,7 +7,7 @@
 //! the hub here is a ring under a lock beside the counter; the log is the numbers up to the snapshot's; the
 //! tables, `Published` and `Heard` are shipped.
 //!
-//! Mutations that make a model fail, the first two tried, the others reasoned only:
+//! Mutations, each tried, each makes a model fail:
 //! - `commit_parts` broadcasts before it publishes: what is committed meanwhile is lost, or a watcher
 //!   is woken for what it cannot read;
 //! - the subscriber (below, as in `db/watching.rs`) loads before it subscribes: what is committed in
