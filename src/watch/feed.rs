@@ -136,14 +136,27 @@ impl ChangeFeed {
         }
     }
 
+    /// Takes what was told up to here: what is loaded behind it shows that. Whether there is nothing more, and
+    /// never will be.
+    fn has_ended(&mut self) -> bool {
+        let Some(receiver) = &mut self.receiver else {
+            return false;
+        };
+        let mut more = false;
+        loop {
+            match receiver.try_recv() {
+                Ok(Some(event)) => more |= event.lsn > self.read,
+                Ok(None) | Err(TryRecvError::Lagged(_)) => more = true,
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Closed) => return self.started && !more,
+            }
+        }
+    }
+
     /// Starts to read on; `None` where there is nothing more by now.
     fn read_on(&mut self) -> Result<Option<State>> {
-        // What was told up to here, what is loaded behind it shows.
-        if let Some(receiver) = &mut self.receiver {
-            while !matches!(
-                receiver.try_recv(),
-                Err(TryRecvError::Empty | TryRecvError::Closed)
-            ) {}
+        if self.has_ended() {
+            return Ok(Some(State::Ended));
         }
         let asked = Cursor {
             lsn: self.read,
