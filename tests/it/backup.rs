@@ -223,7 +223,7 @@ fn a_restored_database_is_the_one_that_was_backed_up() {
             let plain = compression == BackupCompression::None;
             assert_eq!(info.shared_bytes > 0, plain && share, "{info:?}");
             assert_eq!(info.stored_bytes < info.bytes / 2, !plain, "{info:?}");
-            assert_eq!(backups.list().await, [info.clone()]);
+            assert_eq!(backups.list().await, std::slice::from_ref(&info));
             assert_eq!(backups.damaged(info.id).await, [] as [PathBuf; 0]);
             assert_same(
                 &backups.restored(info.id, &number.to_string()).await,
