@@ -1,5 +1,10 @@
 //! Does an index answer what scoring every text would, however its runs came to be?
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start threads as they like"
+)]
+
 use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
 
 use proptest::prelude::*;

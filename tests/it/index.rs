@@ -619,7 +619,7 @@ fn what_is_asked_of_the_index_has_limits() {
         assert_eq!(case.search(&vector(1), ef(good)).len(), 10);
     }
     for bad in [0, 10_001, usize::MAX] {
-        let refused = case.db.search(case.team, &vector(1), ef(bad)).unwrap_err();
+        let refused = case.db.search(case.team, vector(1), ef(bad)).unwrap_err();
         assert!(
             matches!(&refused, PulseDBError::Validation { field, .. } if field == "ef"),
             "{refused}"
@@ -707,7 +707,7 @@ fn everything_at_once() {
                         exact: n % 7 == 0,
                         ..SearchOptions::default()
                     };
-                    let hits = db.search(team, &vector(n * 31), options).unwrap();
+                    let hits = db.search(team, vector(n * 31), options).unwrap();
                     assert_eq!(hits.len(), 10);
                     assert!(hits.windows(2).all(|two| two[0].score >= two[1].score));
                 }

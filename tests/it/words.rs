@@ -3,6 +3,11 @@
 //! The model reads what the database shows, splits it at white space, and scores every experience by BM25; its words are such
 //! that nothing needs to be folded. What analysers make of real words, their own tests say.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start threads as they like"
+)]
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
