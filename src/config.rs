@@ -159,13 +159,16 @@ impl EmbeddingDimension {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WatchConfig {
+    /// Whether the watchers of a handle that writes are told by its commits. If not, they follow the log's files
+    /// as those of a reader in another process do: somewhat later, and off the committer's thread.
+    pub in_process: bool,
     /// Events that a channel holds for its slowest subscriber; one that falls further behind is
     /// caught up from the log.
     pub buffer_size: usize,
     /// Bytes of the log that compaction spares for a subscriber that has to catch up. One that falls
     /// further behind is told so. A quarter of a gigabyte is some 100,000 experiences.
     pub max_lag_bytes: u64,
-    /// Milliseconds after which a handle that reads beside a writer looks at the files although the system
+    /// Milliseconds after which a handle that follows the files looks at them although the system
     /// told of no change: over a network none is told. A look costs some microseconds.
     pub poll_interval_ms: u64,
 }
@@ -173,6 +176,7 @@ pub struct WatchConfig {
 impl Default for WatchConfig {
     fn default() -> Self {
         Self {
+            in_process: true,
             poll_interval_ms: 100,
             buffer_size: 1000,
             max_lag_bytes: 256 * MIB,

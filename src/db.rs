@@ -22,6 +22,7 @@ mod search;
 mod snapshot;
 mod streaming;
 mod tail;
+mod telling;
 mod transaction;
 mod transfer;
 mod upkeep;

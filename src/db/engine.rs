@@ -13,7 +13,11 @@ use std::{
 
 use crate::{
     config::{Config, RetentionConfig},
-    db::{expiry, following::ToldByFollower, tail::CommitterTail},
+    db::{
+        expiry,
+        tail::CommitterTail,
+        telling::{Relay, TellHub, ToldByFollower},
+    },
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
     env::Env,
@@ -50,10 +54,9 @@ use crate::{
     watch::{
         bell::Bell,
         hub::{self, Hub},
-        stream::{Offload, Reading},
     },
     write::{
-        pipeline::{Broadcast, Parts, Upkeep, View, WritePipeline},
+        pipeline::{Parts, Upkeep, View, WritePipeline},
         sequence::Sequencer,
         validate,
     },
@@ -89,6 +92,8 @@ pub(crate) struct Engine {
     /// Of a handle that only reads.
     pub(crate) follower: Option<Follower>,
     pub(super) bell: Arc<Bell>,
+    /// Tells the watchers of a writer, where its commits do not.
+    relay: Option<Arc<Relay>>,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
@@ -157,6 +162,14 @@ impl Engine {
             forks: Box::new(move || manifest.current().forks),
             follows: config.read_only,
         }));
+        let relayed = !config.read_only && !config.watch_config.in_process;
+        let relay = relayed.then(|| {
+            let newest = Cursor {
+                timeline: recovered.timeline,
+                lsn: report.last_lsn,
+            };
+            Arc::new(Relay::new(Arc::clone(&hub), newest))
+        });
         let compactor = Arc::new(Compactor::new(compaction::Parts {
             vfs: Arc::clone(vfs),
             env: Arc::clone(&env),
@@ -199,7 +212,10 @@ impl Engine {
                 ),
                 trimmed,
                 log_bytes: log_bytes(&recovered.segments),
-                broadcast: Box::new(TellHub(Arc::clone(&hub))),
+                broadcast: Box::new(TellHub {
+                    hub: Arc::clone(&hub),
+                    relay: relay.clone(),
+                }),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
             }))
         });
@@ -258,6 +274,7 @@ impl Engine {
             expiry: Expiry::default(),
             follower: follower.transpose()?,
             bell: Arc::default(),
+            relay,
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
             ended: Arc::default(),
@@ -304,6 +321,11 @@ impl Engine {
             })
             .inspect_err(|_| self.end_beside())?;
         }
+        if let Some(relay) = &self.relay {
+            let (relay, engine) = (Arc::clone(relay), Arc::clone(self));
+            pool::spawn("relay", move || engine.relay_until_closed(&relay))
+                .inspect_err(|_| self.end_beside())?;
+        }
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
             .inspect_err(|_| self.end_beside())
@@ -341,6 +363,10 @@ impl Engine {
     /// Lets go of the files, and of everybody who waits for more.
     pub(super) fn let_go(&self) {
         self.compactor.end();
+        if let Some(relay) = &self.relay {
+            relay.tell();
+            self.bell.end();
+        }
         self.hub.close();
         self.published.clear();
     }
@@ -538,32 +564,6 @@ pub(crate) fn stopped_error(stopped: Stopped<PulseDBError>) -> PulseDBError {
         Stopped::Poisoned(failure) => PulseDBError::ReadOnly {
             reason: format!("writing stopped after a failure ({failure}); reopen the database"),
         },
-    }
-}
-
-/// Lets streams read the log on the readers' threads.
-pub(crate) struct OnReaders(pub(crate) Arc<Pool>);
-
-impl<T: Send + 'static> Offload<T> for OnReaders {
-    fn offload(&self, job: Box<dyn FnOnce() -> Result<T> + Send>) -> Reading<T> {
-        let read = self.0.run(job);
-        Box::pin(async move { read.await? })
-    }
-}
-
-struct TellHub(Arc<Hub>);
-
-impl Broadcast for TellHub {
-    fn committed(&mut self, view: &Arc<View>, first: Lsn) {
-        self.0.committed(view, first);
-    }
-
-    fn heard_by_all(&self) -> Option<Lsn> {
-        self.0.lagging()
-    }
-
-    fn history_begins(&mut self, lsn: Lsn) {
-        self.0.history_begins(lsn);
     }
 }
 

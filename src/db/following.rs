@@ -1,23 +1,18 @@
-//! How does a handle that only reads live?
+//! How does a handle live that follows the log's files?
 //!
-//! One thread waits for `TAIL` to change, or for a moment to pass, and has the follower look. When the
-//! end is asked for it lets go of the files, and whoever waits for that hears of it.
+//! One thread waits for `TAIL` to change, or for a moment to pass. In a handle that only reads it has the
+//! follower look; when the end is asked for it lets go of the files, and whoever waits for that hears of it. In
+//! one that writes, and whose watchers are not to be told by its commits, it tells them what is published.
 
 use std::time::Duration;
 
 use crate::{
-    db::engine::Engine,
+    db::{engine::Engine, telling::Relay},
     edge::{block_on::block_on, pool},
     error::Result,
     log::TAIL_FILE,
-    model::Lsn,
     sync::Arc,
-    upkeep::follow::Audience,
-    watch::{
-        bell::{Wake, Watched},
-        hub::Hub,
-    },
-    write::pipeline::View,
+    watch::bell::{Wake, Watched},
 };
 
 /// So many looks because of a ring, and one is thorough all the same: under a steady stream of commits
@@ -41,13 +36,8 @@ impl Engine {
         let (Some(follower), bell) = (&self.follower, &self.bell) else {
             return;
         };
-        let interval = Duration::from_millis(self.config.watch_config.poll_interval_ms);
-        let tail = self.path.join(TAIL_FILE);
-        let watch = || {
-            let tells = self.vfs.tells_of_changes();
-            tells.then(|| Watched::new(&tail, bell)).flatten()
-        };
-        let mut watched = watch();
+        let interval = self.poll_interval();
+        let mut watched = self.watched_tail();
         // What was written since the open rang for nobody.
         let mut wake = Wake::TimedOut;
         let mut rung = 0;
@@ -61,7 +51,7 @@ impl Engine {
                 Wake::TimedOut => {
                     // News that nobody rang for: the file may be another one now.
                     if follower.look(true) || watched.is_none() {
-                        watched = watch();
+                        watched = self.watched_tail();
                     }
                 }
             }
@@ -73,21 +63,23 @@ impl Engine {
         self.let_go();
         self.ended.open(Ok(()));
     }
-}
 
-/// The watchers of this process.
-pub(super) struct ToldByFollower(pub(super) Arc<Hub>);
-
-impl Audience for ToldByFollower {
-    fn history_begins(&self, lsn: Lsn) {
-        self.0.history_begins(lsn);
+    /// The life of the thread that tells a writer's watchers.
+    pub(super) fn relay_until_closed(&self, relay: &Relay) {
+        let watched = self.watched_tail();
+        while relay.tell() && self.bell.wait(self.poll_interval()) != Wake::Ended {}
+        drop(watched);
     }
 
-    fn committed(&self, view: &Arc<View>, first: Lsn) {
-        self.0.committed(view, first);
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.config.watch_config.poll_interval_ms)
     }
 
-    fn lost(&self, view: &Arc<View>) {
-        self.0.lost(view);
+    /// Has the bell ring when `TAIL` changes; `None` where nobody tells of that.
+    fn watched_tail(&self) -> Option<Watched> {
+        let tells = self.vfs.tells_of_changes();
+        tells
+            .then(|| Watched::new(&self.path.join(TAIL_FILE), &self.bell))
+            .flatten()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    db::{PulseDB, engine::OnReaders},
+    db::{PulseDB, telling::OnReaders},
     error::{PulseDBError, Result},
     model::{
         Changes, CollectiveId, Cursor, EntityKind, EventType, Lsn, WatchFilter, WatchOptions,

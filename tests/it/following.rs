@@ -591,7 +591,9 @@ fn a_reader_forgets_what_the_log_has_lost() {
         );
         // Who was told of what is gone hears that not everything was told.
         let told = tokio::time::timeout(SOON, stream.recv()).await.unwrap();
-        assert!(matches!(told, Some(Err(PulseDBError::Conflict { .. }))));
+        assert!(matches!(told, Some(Err(PulseDBError::Gap { .. }))));
+        let told = tokio::time::timeout(SOON, stream.recv()).await.unwrap();
+        assert_eq!(told.unwrap().unwrap().entity, EntityId::Experience(new_id));
     });
 }
 
@@ -653,5 +655,42 @@ fn rows_that_are_gone_are_no_damage_to_a_search() {
         let found = db.search_similar(team, &[1.0, 2.0, 3.0, 4.0], 5).await;
         assert_eq!(found.unwrap().len(), 5);
         assert_eq!(db.health_check().await.unwrap().damaged, []);
+    });
+}
+
+#[test]
+fn watchers_of_a_writer_may_follow_the_files() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = quiet(SyncMode::Normal);
+        config.watch_config.in_process = false;
+        let db = PulseDB::open(dir.path(), config).await.unwrap();
+        let team = db.create_collective("team").await.unwrap();
+        let mut stream = db.watch_experiences(team).await.unwrap();
+        let mut expected = Vec::new();
+        for n in 0..40 {
+            let content = format!("number {n}");
+            expected.push(db.record_experience(new(team, &content)).await.unwrap());
+            if n % 10 == 3 {
+                // What is to be told is in the log until then, unless somebody asks for its space at once.
+                db.compact().await.unwrap();
+            }
+        }
+        let mut told = Vec::new();
+        let mut next = Lsn::ZERO;
+        while told.len() < expected.len() / 2 {
+            let event = tokio::time::timeout(SOON, stream.recv()).await.unwrap();
+            let event = event.unwrap().unwrap();
+            assert!(event.lsn > next);
+            next = event.lsn;
+            told.push(event.entity.clone());
+        }
+        // The rest is told before the end.
+        db.close().await.unwrap();
+        while let Some(event) = stream.recv().await {
+            told.push(event.unwrap().entity.clone());
+        }
+        let expected: Vec<_> = expected.into_iter().map(EntityId::Experience).collect();
+        assert_eq!(told, expected);
     });
 }
