@@ -16,7 +16,7 @@ use crate::{
     db::{
         expiry,
         tail::CommitterTail,
-        telling::{Relay, TellHub, ToldByFollower},
+        telling::{TellHub, ToldByFollower},
     },
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
@@ -54,6 +54,7 @@ use crate::{
     watch::{
         bell::Bell,
         hub::{self, Hub},
+        relay::Relay,
     },
     write::{
         pipeline::{Parts, Upkeep, View, WritePipeline},

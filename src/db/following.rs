@@ -7,12 +7,15 @@
 use std::time::Duration;
 
 use crate::{
-    db::{engine::Engine, telling::Relay},
+    db::engine::Engine,
     edge::{block_on::block_on, pool},
     error::Result,
     log::TAIL_FILE,
     sync::Arc,
-    watch::bell::{Wake, Watched},
+    watch::{
+        bell::{Wake, Watched},
+        relay::Relay,
+    },
 };
 
 /// So many looks because of a ring, and one is thorough all the same: under a steady stream of commits

@@ -10,6 +10,7 @@ pub mod event;
 pub mod experience;
 pub mod feed;
 pub mod hub;
+pub mod relay;
 pub mod stream;
 pub mod wanted;
 
