@@ -457,6 +457,37 @@ fn stands_in_a_file(world: &World, bytes: &[u8]) -> bool {
 }
 
 #[test]
+fn what_is_erased_is_gone_from_all_files_whoever_still_reads_it() {
+    run(async {
+        let world = World::with(Config {
+            segment_pool: 2,
+            ..by_call()
+        });
+        let db = world.open().await;
+        let team = db.create_collective("team").await.unwrap();
+        let before = record(&db, team, 300).await;
+        let secret = new(team, "the secret of the house");
+        let id = db.record_experience(secret).await.unwrap();
+        record(&db, team, 300).await;
+        let first = db.snapshot().await.unwrap();
+        // The segment that is replaced here stays, since it is read.
+        db.delete_experience(before[0]).await.unwrap();
+        db.compact().await.unwrap();
+        let second = db.snapshot().await.unwrap();
+        db.erase(id).await.unwrap();
+        assert!(!stands_in_a_file(&world, b"the secret of the house"));
+        for snapshot in [&first, &second] {
+            let shown = snapshot.get_experience(id).await.unwrap();
+            assert_eq!(shown.content, "the secret of the house");
+        }
+        drop((first, second));
+        db.compact().await.unwrap();
+        assert!(!stands_in_a_file(&world, b"the secret of the house"));
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
 fn what_is_erased_is_gone_from_all_files() {
     run(async {
         let world = World::with(Config {

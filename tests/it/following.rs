@@ -185,8 +185,7 @@ impl Play {
             _ => {
                 if let Some(one) = self.one() {
                     match self.writer.erase(one).await {
-                        // Somebody may hold the file that it was in for a moment.
-                        Err(PulseDBError::NotFound { .. } | PulseDBError::Conflict { .. }) => {}
+                        Err(PulseDBError::NotFound { .. }) => {}
                         done => {
                             done?;
                         }

@@ -1,11 +1,11 @@
 //! How is it made sure that nothing of an experience is left?
 //!
 //! Every segment in whose file its id stands is rewritten, be it behind the end, where a recycled file
-//! holds old bytes; files with written blocks are thrown away; and then all files are read, past every
-//! cache of ours, to see that the id stands in tombstones only. A frame begins with the id of what it
+//! holds old bytes; files with written blocks are thrown away, and so are retired ones, whoever still reads them;
+//! and then all files are read, past every cache of ours, to see that the id stands in tombstones only. A frame begins with the id of what it
 //! is about, so where the id is gone, the frame is.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -25,9 +25,7 @@ const ENTITY_AT: usize = 40;
 impl Compactor {
     /// The sealed segments in whose files something of the entity stands.
     pub(super) fn holding(&self, tail: &dyn Tail, entity: u128) -> Result<Vec<u32>> {
-        if let Some(pool) = &self.pool {
-            pool.clear();
-        }
+        self.remove_all_retired();
         tail.seal()?;
         let segments: SegmentSet = SegmentSet::clone(&*tail.hold(true)?.segments);
         let holds = |segment: &Segment| {
@@ -57,10 +55,12 @@ impl Compactor {
     }
 
     fn prove_gone_from(&self, path: &Path, entity: u128) -> Result<()> {
-        let file = self
-            .vfs
-            .open(path, OpenMode::Read)
-            .map_err(PulseDBError::io("open", path))?;
+        let file = match self.vfs.open(path, OpenMode::Read) {
+            Ok(file) => file,
+            // Removed since the directory was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(PulseDBError::io("open", path)(error)),
+        };
         let len = file.len().map_err(PulseDBError::io("look at", path))?;
         let mut buffer = vec![0; READ_BYTES];
         let mut at = 0;

@@ -104,6 +104,8 @@ pub(crate) struct Compactor {
     config: CompactionConfig,
     /// Files that nobody reads any more.
     retired: Arc<Bin<Mapped>>,
+    /// Retired files, read or not, that still stand in the directory.
+    named: Mutex<HashSet<PathBuf>>,
     /// One rewrites at a time.
     working: Mutex<()>,
     /// A change of the manifest failed: whether it stands is known after the next open.
@@ -142,6 +144,7 @@ impl Compactor {
             segment_bytes: parts.segment_bytes,
             config: parts.config,
             retired: Arc::default(),
+            named: Mutex::default(),
             working: Mutex::new(()),
             failed: AtomicBool::new(false),
             damaged: Mutex::default(),
@@ -200,15 +203,15 @@ impl Compactor {
                 }
             }
             if bytes >= self.segment_bytes {
-                self.show(tail, &done)?;
+                self.show(tail, scope, &done)?;
                 (done, bytes) = (Vec::new(), 0);
             }
         }
         if !done.is_empty() {
-            self.show(tail, &done)?;
+            self.show(tail, scope, &done)?;
         }
         drop(done);
-        self.let_go(matches!(scope, Scope::Entity(_)));
+        self.let_go();
         report.bytes_after = tail.look()?.segments.bytes_on_disk();
         Ok(report)
     }
@@ -301,7 +304,7 @@ impl Compactor {
     }
 
     /// Names and shows what was rewritten, and retires what it replaces.
-    fn show(&self, tail: &dyn Tail, done: &[Done]) -> Result<()> {
+    fn show(&self, tail: &dyn Tail, scope: Scope, done: &[Done]) -> Result<()> {
         let change = |manifest: &mut Manifest| {
             for done in done {
                 let segments = &mut manifest.segments;
@@ -327,7 +330,11 @@ impl Compactor {
         tail.show(&rewritten)?;
         self.manifest.update(|_| ())?;
         for segment in done.iter().flat_map(|done| &done.run) {
+            self.named.lock().insert(segment.path().to_owned());
             segment.retire_into(&self.retired);
+        }
+        if matches!(scope, Scope::Entity(_)) {
+            self.remove_all_retired();
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! It is removed, or it becomes a spare with written blocks, which is twice as fast to sync into. The
 //! latter only if no reader in another process maps it, which an exclusive lock proves, and no other
-//! name leads to its bytes, as that of a backup would. What an erasure leaves is always removed.
+//! name leads to its bytes, as that of a backup would. An erasure takes the names of all of them at once: who
+//! still reads one reads a file without a name, whose bytes go with its last reader.
 
 use std::path::Path;
 
@@ -12,9 +13,9 @@ use super::Compactor;
 
 impl Compactor {
     /// Lets go of the files whose last reader is gone.
-    pub(crate) fn let_go(&self, erase: bool) {
+    pub(crate) fn let_go(&self) {
         for mapped in self.retired.empty() {
-            self.let_go_of(mapped, erase);
+            self.let_go_of(mapped);
         }
     }
 
@@ -23,17 +24,30 @@ impl Compactor {
         // Nobody begins another one, since the committer has stopped.
         let _last = self.working.lock();
         for mapped in self.retired.close() {
-            self.let_go_of(mapped, false);
+            self.let_go_of(mapped);
         }
     }
 
-    fn let_go_of(&self, mapped: Arc<Mapped>, erase: bool) {
+    fn let_go_of(&self, mapped: Arc<Mapped>) {
         let path = mapped.path.clone();
         // Unmapped, and its shared lock with it.
         drop(mapped);
+        // Held to the end: an erasure must not find a file neither here nor in the pool.
+        let mut named = self.named.lock();
         let adopted = || self.pool.as_ref().is_some_and(|pool| pool.adopt(&path));
-        if erase || !adopted() {
+        if named.remove(&path) && !adopted() {
             self.remove_retired(&path);
+        }
+    }
+
+    /// Removes all retired files and all spares, whoever still reads them.
+    pub(super) fn remove_all_retired(&self) {
+        let mut named = self.named.lock();
+        for path in std::mem::take(&mut *named) {
+            self.remove_retired(&path);
+        }
+        if let Some(pool) = &self.pool {
+            pool.clear();
         }
     }
 

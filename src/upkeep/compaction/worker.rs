@@ -91,7 +91,7 @@ impl Worker {
         let mut seen = Lsn::ZERO;
         let mut counted = None;
         while self.pause(INTERVAL).is_ok() {
-            self.compactor.let_go(false);
+            self.compactor.let_go();
             let Some(sights) = look() else { return };
             let quiet = std::mem::replace(&mut seen, sights.newest) == sights.newest;
             let due = match counted {
