@@ -5,6 +5,8 @@
 //! bounds its scores, so that a search passes over blocks that cannot win. Reading is total: bytes that are no list
 //! are a short one.
 
+use std::ops::Range;
+
 /// Postings of a block: enough to make up for its entry in the table, few enough to be passed over.
 pub const BLOCK: usize = 128;
 
@@ -141,6 +143,21 @@ impl<'a> List<'a> {
         })
     }
 
+    /// The block where a row stands, if it is in the list; the number of blocks behind the last one.
+    #[must_use]
+    pub fn block_of(&self, row: u32) -> usize {
+        let (entries, _) = self.table.as_chunks::<ENTRY_BYTES>();
+        entries.partition_point(|[l0, l1, l2, l3, ..]| u32::from_le_bytes([*l0, *l1, *l2, *l3]) < row)
+    }
+
+    /// The rows of which a block tells all: those behind the block before it, up to its own last.
+    #[must_use]
+    pub fn rows_of(&self, block: usize) -> Range<u32> {
+        let end = |block: usize| self.head(block).map(|head| head.last.saturating_add(1));
+        let before = block.checked_sub(1).and_then(end);
+        before.unwrap_or(0)..end(block).unwrap_or(u32::MAX)
+    }
+
     /// Reads a block.
     pub fn read(&self, block: usize, into: &mut Vec<Posting>) {
         into.clear();
@@ -186,6 +203,14 @@ fn write_varint(mut value: u64, out: &mut Vec<u8>) {
 
 #[inline]
 fn read_varint(bytes: &mut &[u8]) -> u64 {
+    // Nearly all have one byte or two, and which is not to be foreseen: no branch asks.
+    if let Some([first, second]) = bytes.first_chunk()
+        && first & second & 0x80 == 0
+    {
+        let longer = u64::from(first >> 7);
+        *bytes = bytes.get(1 + longer as usize..).unwrap_or_default();
+        return u64::from(first & 0x7f) | (u64::from(*second) * longer) << 7;
+    }
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let Some((byte, rest)) = bytes.split_first() else {
