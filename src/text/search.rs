@@ -5,7 +5,7 @@
 //! only add to those that the others name, as long as that can matter. So the answer is that of scoring every row.
 //! Ties go to the smaller row.
 
-use std::{cmp::Reverse, collections::BinaryHeap, ops::Range};
+use std::{cmp::Reverse, ops::Range};
 
 use super::{
     postings::{BLOCK, List, Posting},
@@ -21,6 +21,10 @@ pub use super::score::as_f32;
 const WINDOW_ROWS: u32 = 2048;
 /// Rows of which one word holds the bits.
 const WORD: usize = u64::BITS as usize;
+/// Rows beyond the best that may come together before the best are chosen: a part of these, and some. Choosing takes
+/// a few nanoseconds for each of all, and only then it is known what is in vain.
+const SPARE_PART: usize = 4;
+const SPARE_LEAST: usize = 8;
 
 /// A row and its score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,13 @@ pub struct Scored {
     pub row: u32,
     /// The score, in parts of [`super::score`].
     pub score: u32,
+}
+
+impl Scored {
+    /// What is better has less.
+    fn place(&self) -> (Reverse<u32>, u32) {
+        (Reverse(self.score), self.row)
+    }
 }
 
 /// The terms of a question with their weights over some runs.
@@ -64,10 +75,7 @@ impl<'a> Scorer<'a> {
     /// The `k` best of the rows that have a term of the question and are `accepted`, best first. Only rows that
     /// may be among the best are asked for.
     pub fn best(&self, k: usize, mut accepted: impl FnMut(u32) -> bool) -> Vec<Scored> {
-        let mut best = Best {
-            k,
-            heap: BinaryHeap::with_capacity(k),
-        };
+        let mut best = Best::new(k);
         let mut window = Window::default();
         for (run, lists) in self.runs.iter().filter(|_| k > 0) {
             let cursors = lists.iter();
@@ -78,11 +86,7 @@ impl<'a> Scorer<'a> {
                 window.pass(run, &mut cursors, &mut best, &mut accepted);
             }
         }
-        let sorted = best.heap.into_sorted_vec();
-        sorted
-            .into_iter()
-            .map(|Reverse((score, Reverse(row)))| Scored { row, score })
-            .collect()
+        best.sorted()
     }
 
     /// What rates rows one by one.
@@ -156,34 +160,48 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// The best rows so far, the worst of them on top.
+/// The best rows so far, and some that were among them.
 struct Best {
     k: usize,
-    heap: BinaryHeap<Reverse<(u32, Reverse<u32>)>>,
+    found: Vec<Scored>,
+    /// `k` rows score no less, so a later one must score more.
+    threshold: Option<u32>,
 }
 
 impl Best {
-    /// A row must score more, given that rows come in ascending order.
-    fn threshold(&self) -> Option<u32> {
-        if self.heap.len() < self.k {
-            return None;
+    fn new(k: usize) -> Self {
+        Self {
+            k,
+            found: Vec::new(),
+            threshold: None,
         }
-        self.heap.peek().map(|Reverse((score, _))| *score)
     }
 
     fn in_vain(&self, most: u32) -> bool {
-        self.threshold().is_some_and(|threshold| most <= threshold)
+        self.threshold.is_some_and(|threshold| most <= threshold)
     }
 
-    fn push(&mut self, row: u32, score: u32) {
-        let one = Reverse((score, Reverse(row)));
-        if self.heap.len() < self.k {
-            self.heap.push(one);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && one < *worst
-        {
-            *worst = one;
+    /// Rows come in ascending order.
+    fn push(&mut self, one: Scored) {
+        self.found.push(one);
+        if self.found.len() >= self.k.saturating_add(self.k / SPARE_PART + SPARE_LEAST) {
+            self.choose();
         }
+    }
+
+    /// Leaves the `k` best, in no order.
+    fn choose(&mut self) {
+        if let Some(last) = self.k.checked_sub(1).filter(|last| *last < self.found.len()) {
+            let (_, worst, _) = self.found.select_nth_unstable_by_key(last, Scored::place);
+            self.threshold = Some(worst.score);
+            self.found.truncate(self.k);
+        }
+    }
+
+    fn sorted(mut self) -> Vec<Scored> {
+        self.choose();
+        self.found.sort_unstable_by_key(Scored::place);
+        self.found
     }
 }
 
@@ -351,7 +369,7 @@ impl Window {
             self.drain(|offset, score| {
                 let row = rows.start + from + offset;
                 if !best.in_vain(score) && accepted(row) {
-                    best.push(row, score);
+                    best.push(Scored { row, score });
                 }
             });
         }
