@@ -5,7 +5,7 @@
 //! | `PULSEDB_BENCH_SECS` | seconds each contender is timed per round, after a fifth of that to warm up | 1.5 |
 //! | `PULSEDB_BENCH_ROUNDS` | interleaved rounds | 5 |
 //! | `PULSEDB_BENCH_DIR` | where the files under test live (a real disk); a `run` folder in it is emptied | `target/bench/data` |
-//! | `PULSEDB_BENCH_DATA` | folder with real vectors (`dev-100k.f16`, `dev-queries-500.f16`) and texts (`dev-100k.jsonl.gz`) | made by the bench |
+//! | `PULSEDB_BENCH_DATA` | folder with real vectors (`dev-100k.f16`, `dev-queries-500.f16`), texts (`dev-100k.jsonl.gz`) and questions (`dev-queries-500.jsonl`) | made by the bench |
 //! | `PULSEDB_MODEL_DIR` | `embed`: folder with all-MiniLM-L6-v2; `cargo xtask bench embed` sets it | – |
 //! | `PULSEDB_BENCH_TASKS` | `ingest`: numbers of tasks, comma-separated; 0 stands for the batches in `Fast` mode | 1,8,32,128,1024,0 |
 //! | `PULSEDB_BENCH_ROWS` | `scan` and the case `exact` of `vector`: numbers of rows, comma-separated; the other cases of `vector`, and `model`, take the largest | 10000,100000; `store` 200000 |

@@ -30,8 +30,10 @@ pub struct CollectiveStats {
     /// Rows behind the newest graph, which every search scans.
     pub tail_rows: u64,
     /// Bytes of memory of the vector index: mapped graphs as if all of them were resident, what the
-    /// library keeps beside them, codes of the tail, and postings.
+    /// library keeps beside them, codes of the tail, and postings; and those of the index of words.
     pub index_bytes: u64,
+    /// Of these, the bytes of the index of words; 0 where none is in use.
+    pub text_index_bytes: u64,
 }
 
 /// What a database is.

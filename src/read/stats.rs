@@ -13,6 +13,9 @@ use crate::{
 pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> {
     let table = reader.table(id)?;
     let index = table.vectors.state();
+    let text_index_bytes = table
+        .text_index_in_use()
+        .map_or(0, |index| index.state().bytes());
     let mut stats = CollectiveStats {
         collective_id: id,
         experience_count: 0,
@@ -27,9 +30,8 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         index_bytes: index.bytes()
             + table.index_bytes() as u64
             + table.content_index_bytes() as u64
-            + table
-                .text_index_in_use()
-                .map_or(0, |index| index.state().bytes()),
+            + text_index_bytes,
+        text_index_bytes,
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {

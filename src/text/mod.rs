@@ -13,6 +13,7 @@
 
 pub mod analyser;
 mod builder;
+mod cursor;
 pub mod index;
 pub mod matching;
 mod merge;

@@ -1,9 +1,12 @@
 //! In which rows is a term, and how often?
 //!
-//! A list of (row, times), by row, as a run keeps it: gaps and counts in as few bytes as they need, in blocks
-//! of [`BLOCK`]. A list of several blocks begins with a table that says of each how far it goes and what
+//! A list of (row, times), by row, as a run keeps it, in blocks of [`BLOCK`]. In a list of one block, gaps and counts
+//! have as few bytes as they need; where there are several, as few bits as the largest of their block needs, for these are
+//! read all the time. Such a list begins with a table that says of each block how far it goes and what
 //! bounds its scores, so that a search passes over blocks that cannot win. Reading is total: bytes that are no list
 //! are a short one.
+
+use std::ops::Range;
 
 /// Postings of a block: enough to make up for its entry in the table, few enough to be passed over.
 pub const BLOCK: usize = 128;
@@ -44,15 +47,28 @@ pub fn write(postings: &[Posting], length: impl Fn(u32) -> u16, out: &mut Vec<u8
     let payload = out.len();
     let mut before = u32::MAX;
     for (number, block) in postings.chunks(BLOCK).enumerate() {
-        for posting in block {
+        let gaps = block.iter().map(|posting| {
             let gap = posting.row.wrapping_sub(before).wrapping_sub(1);
-            write_varint(u64::from(gap) << 1 | u64::from(posting.tf == 1), out);
-            if posting.tf != 1 {
-                write_varint(posting.tf.into(), out);
-            }
             before = posting.row;
-        }
-        if blocks > 1 {
+            gap
+        });
+        if blocks == 1 {
+            for (gap, posting) in gaps.zip(block) {
+                write_varint(u64::from(gap) << 1 | u64::from(posting.tf == 1), out);
+                if posting.tf != 1 {
+                    write_varint(posting.tf.into(), out);
+                }
+            }
+        } else {
+            let gaps: Vec<u32> = gaps.collect();
+            let more: Vec<u32> = block
+                .iter()
+                .map(|posting| posting.tf.wrapping_sub(1))
+                .collect();
+            let (of_gaps, of_more) = (bits(&gaps), bits(&more));
+            out.extend([of_gaps, of_more]);
+            pack(&gaps, of_gaps, out);
+            pack(&more, of_more, out);
             let max_tf = block.iter().map(|posting| posting.tf).max().unwrap_or(0);
             let min_length = block.iter().map(|posting| length(posting.row)).min();
             let end = (out.len() - payload) as u32;
@@ -141,29 +157,36 @@ impl<'a> List<'a> {
         })
     }
 
+    /// The block where a row stands, if it is in the list; the number of blocks behind the last one.
+    #[must_use]
+    pub fn block_of(&self, row: u32) -> usize {
+        let (entries, _) = self.table.as_chunks::<ENTRY_BYTES>();
+        entries
+            .partition_point(|[l0, l1, l2, l3, ..]| u32::from_le_bytes([*l0, *l1, *l2, *l3]) < row)
+    }
+
+    /// The rows of which a block tells all: those behind the block before it, up to its own last.
+    #[must_use]
+    pub fn rows_of(&self, block: usize) -> Range<u32> {
+        let end = |block: usize| self.head(block).map(|head| head.last.saturating_add(1));
+        let before = block.checked_sub(1).and_then(end);
+        before.unwrap_or(0)..end(block).unwrap_or(u32::MAX)
+    }
+
     /// Reads a block.
     pub fn read(&self, block: usize, into: &mut Vec<Posting>) {
         into.clear();
-        let (mut bytes, mut row) = match self.head(block) {
+        let count = self.count.saturating_sub(block * BLOCK).min(BLOCK);
+        match self.head(block) {
             Some(head) => {
                 let before = block.checked_sub(1).and_then(|before| self.head(before));
-                let bytes = self.payload.get(head.start..head.end).unwrap_or_default();
-                (bytes, before.map_or(u32::MAX, |head| head.last))
+                let row = before.map_or(u32::MAX, |head| head.last);
+                let bytes = self.payload.get(head.start..head.end);
+                read_packed(bytes.unwrap_or_default(), (row, count), into);
             }
-            None if block == 0 => (self.payload, u32::MAX),
-            None => return,
-        };
-        let count = self.count.saturating_sub(block * BLOCK).min(BLOCK);
-        into.extend((0..count).map(|_| {
-            let value = read_varint(&mut bytes);
-            row = row.wrapping_add((value >> 1) as u32).wrapping_add(1);
-            let tf = if value & 1 == 1 {
-                1
-            } else {
-                read_varint(&mut bytes) as u32
-            };
-            Posting { row, tf }
-        }));
+            None if block == 0 => read_varints(self.payload, count, into),
+            None => {}
+        }
     }
 
     /// Shows all of it.
@@ -174,6 +197,87 @@ impl<'a> List<'a> {
             block.iter().copied().for_each(&mut see);
         }
     }
+}
+
+/// The postings of a list of one block.
+fn read_varints(mut bytes: &[u8], count: usize, into: &mut Vec<Posting>) {
+    let mut row = u32::MAX;
+    into.extend((0..count).map(|_| {
+        let value = read_varint(&mut bytes);
+        row = row.wrapping_add((value >> 1) as u32).wrapping_add(1);
+        let tf = if value & 1 == 1 {
+            1
+        } else {
+            read_varint(&mut bytes) as u32
+        };
+        Posting { row, tf }
+    }));
+}
+
+/// The postings of a block behind `row`.
+fn read_packed(bytes: &[u8], (mut row, count): (u32, usize), into: &mut Vec<Posting>) {
+    let Some(([of_gaps, of_more], bytes)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let (gaps, more) = bytes
+        .split_at_checked(packed_bytes(count, *of_gaps))
+        .unwrap_or((bytes, &[]));
+    let gaps = unpack(gaps, *of_gaps);
+    let rows = gaps.iter().take(count).map(|gap| {
+        row = row.wrapping_add(*gap).wrapping_add(1);
+        row
+    });
+    if *of_more == 0 {
+        into.extend(rows.map(|row| Posting { row, tf: 1 }));
+    } else {
+        let more = unpack(more, *of_more);
+        let times = more.iter().map(|more| more.wrapping_add(1));
+        into.extend(rows.zip(times).map(|(row, tf)| Posting { row, tf }));
+    }
+}
+
+/// Bits that the largest of some values needs.
+fn bits(values: &[u32]) -> u8 {
+    let largest = values.iter().max().copied().unwrap_or(0);
+    (u32::BITS - largest.leading_zeros()) as u8
+}
+
+fn packed_bytes(count: usize, bits: u8) -> usize {
+    (count * usize::from(bits)).div_ceil(8)
+}
+
+/// Writes values of so many bits each, lowest first.
+fn pack(values: &[u32], bits: u8, out: &mut Vec<u8>) {
+    let (mut held, mut count) = (0_u64, 0);
+    for value in values {
+        held |= u64::from(*value) << count;
+        count += u32::from(bits);
+        while count >= 8 {
+            out.push(held as u8);
+            held >>= 8;
+            count -= 8;
+        }
+    }
+    if count > 0 {
+        out.push(held as u8);
+    }
+}
+
+/// The values of a block, and zeros behind them.
+fn unpack(packed: &[u8], bits: u8) -> [u32; BLOCK] {
+    let bits = u32::from(bits).min(u32::BITS) as usize;
+    // Behind the last value there is as much as one read takes.
+    let mut padded = [0; BLOCK * size_of::<u32>() + size_of::<u64>()];
+    for (to, from) in padded.iter_mut().zip(packed) {
+        *to = *from;
+    }
+    let mask = (1_u64 << bits) - 1;
+    std::array::from_fn(|number| {
+        let at = number * bits;
+        let word = padded.get(at / 8..).and_then(<[u8]>::first_chunk);
+        let word = word.map_or(0, |word| u64::from_le_bytes(*word));
+        (word >> (at % 8) & mask) as u32
+    })
 }
 
 fn write_varint(mut value: u64, out: &mut Vec<u8>) {

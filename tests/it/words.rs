@@ -221,6 +221,8 @@ fn scores_are_those_of_bm25() {
                 .await
                 .unwrap();
         }
+        let stats = db.get_collective_stats(team).await.unwrap();
+        assert_eq!(stats.text_index_bytes, 0, "nobody has asked yet");
         let all = shown(&db, team).await;
         for _ in 0..30 {
             let query = chance.text();
@@ -239,6 +241,8 @@ fn scores_are_those_of_bm25() {
                 assert_eq!((lexical.lent, hit.similarity), (0.0, 0.0));
             }
         }
+        let stats = db.get_collective_stats(team).await.unwrap();
+        assert!((1..=stats.index_bytes).contains(&stats.text_index_bytes));
         db.close().await.unwrap();
     });
 }
