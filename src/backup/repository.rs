@@ -17,10 +17,9 @@ use crate::{
     error::{PulseDBError, Result},
     format::{BackupFault, BackupManifest, BackupPiece, FORMAT_VERSION},
     model::{BackupId, BackupList},
-    vfs::{LockError, OpenMode, VfsFile, VfsLock, create_dir},
+    vfs::{LOCK, OpenMode, VfsFile, VfsLock, create_dir, lock_dir},
 };
 
-const LOCK: &str = "LOCK";
 const PIECES: &str = "pieces";
 const SUFFIX: &str = ".backup";
 const UNFINISHED: &str = ".tmp";
@@ -84,14 +83,7 @@ impl Repository {
             ));
         }
         create_dir(&*self.medium.vfs, &self.pieces())?;
-        let path = self.dir.join(LOCK);
-        self.medium.vfs.lock(&path).map_err(|error| match error {
-            LockError::Held { pid } => PulseDBError::Locked {
-                pid,
-                path: self.dir.clone(),
-            },
-            LockError::Io(error) => PulseDBError::io("lock", path)(error),
-        })
+        lock_dir(&*self.medium.vfs, &self.dir)
     }
 
     /// What lists show.

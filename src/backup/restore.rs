@@ -23,18 +23,15 @@ use super::{
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        BackupManifest, BackupSegment, FileFault, Fork, FrameHeader, Manifest, RecordKind,
-        SEGMENT_HEADER_LEN, SegmentEntry, SegmentHeader, parse_segment_file_name, payload_crc,
+        BackupManifest, BackupSegment, FileFault, Fork, FrameHeader, Manifest, SEGMENT_HEADER_LEN,
+        SegmentEntry, SegmentHeader, parse_segment_file_name,
     },
     log::{SegmentBuilder, segment_path},
     manifest,
-    model::{
-        BackupId, InstanceId, Lsn, RestoreOptions, RestorePoint, RestoreReport, Timeline, Timestamp,
-    },
-    vfs::{LockError, OpenMode, Vfs, VfsFile, VfsLock, create_dir},
+    model::{BackupId, InstanceId, Lsn, RestoreOptions, RestorePoint, RestoreReport, Timeline},
+    vfs::{LOCK, OpenMode, Vfs, VfsFile, VfsLock, create_dir, lock_dir},
 };
 
-const LOCK: &str = "LOCK";
 const LOG_DIR: &str = "log";
 const MANIFEST: &str = "MANIFEST";
 /// Is there while the directory is not a database yet.
@@ -142,13 +139,7 @@ impl Target {
         let unfinished = exists(&*vfs, &dir.join(MARKER))?;
         refuse_contents(&*vfs, dir, &log, unfinished)?;
         create_dir(&*vfs, dir)?;
-        let lock = vfs.lock(&dir.join(LOCK)).map_err(|error| match error {
-            LockError::Held { pid } => PulseDBError::Locked {
-                pid,
-                path: dir.to_owned(),
-            },
-            LockError::Io(error) => PulseDBError::io("lock", dir.join(LOCK))(error),
-        })?;
+        let lock = lock_dir(&*vfs, dir)?;
         create_dir(&*vfs, &log)?;
         let target = Self {
             vfs,
@@ -427,19 +418,7 @@ impl Building<'_> {
             key: 0,
             cleaned: Lsn::ZERO,
         };
-        let close = FrameHeader {
-            payload_len: 0,
-            payload_crc: payload_crc(&[]),
-            kind: RecordKind::Close,
-            closes_commit: true,
-            dimension: 0,
-            lsn: first_lsn,
-            time: Timestamp::max(env.now(), end.time),
-            collective: 0,
-            row: 0,
-            entity: 0,
-            durable_upto: end.lsn,
-        };
+        let close = FrameHeader::close(first_lsn, env.now().max(end.time), end.lsn);
         let mut segment = SegmentBuilder::create(&target.vfs, &target.log, header, CLOSE_BYTES)?;
         segment.push(&close, &[])?;
         // Syncs the names of all segments, too.

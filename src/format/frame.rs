@@ -190,6 +190,24 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// The header of the record that ends a log, for a log that is durable up to `durable_upto`.
+    #[must_use]
+    pub fn close(lsn: Lsn, time: Timestamp, durable_upto: Lsn) -> Self {
+        Self {
+            payload_len: 0,
+            payload_crc: payload_crc(&[]),
+            kind: RecordKind::Close,
+            closes_commit: true,
+            dimension: 0,
+            lsn,
+            time,
+            collective: 0,
+            row: 0,
+            entity: 0,
+            durable_upto,
+        }
+    }
+
     /// The header's bytes in a segment with this seed.
     #[must_use]
     pub fn encode(&self, seed: u32) -> [u8; FRAME_HEADER_LEN] {

@@ -14,9 +14,8 @@ use std::{
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{Checkpoint, FRAME_HEADER_LEN, FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
+    format::{Checkpoint, FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
     model::{InstanceId, Lsn},
-    simd::prefetch,
     vfs::Vfs,
 };
 
@@ -27,7 +26,7 @@ use super::{
     segment::{Frame, Segment, SegmentMeta},
     set::SegmentSet,
     start,
-    walk::{Step, Walk, slice},
+    walk::{Step, Walk},
 };
 
 /// One record of the log, as the visitor of a replay gets it.
@@ -445,11 +444,7 @@ pub(super) fn replay(
     let bytes = segment.map().get(0..found.end).unwrap_or_default();
     let mut damage = found.damage.iter().peekable();
     let mut records = 0;
-    let mut steps = Walk::new(bytes, terms.seed, terms.from, found.end, terms.after).peekable();
-    while let Some(step) = steps.next() {
-        if let Some(Step::Frame { at, header }) = steps.peek() {
-            fetch(bytes, *at, header);
-        }
+    for step in Walk::new(bytes, terms.seed, terms.from, found.end, terms.after) {
         let (at, header) = match step {
             Step::Frame { at, header } => (at, Some(header)),
             Step::Gap { at, .. } => (at, None),
@@ -469,16 +464,3 @@ pub(super) fn replay(
     }
     Ok(records)
 }
-
-/// Asks the CPU for what a replay will read of the frame at `at`, and for the header behind it. The survey
-/// has read all of it, but a segment is larger than the caches.
-fn fetch(bytes: &[u8], at: u64, header: &FrameHeader) {
-    let vector_end = at + FRAME_HEADER_LEN as u64 + u64::from(header.dimension) * 4;
-    let frame_end = at + header.frame_len();
-    let fields = frame_end.saturating_sub(vector_end);
-    prefetch(slice(bytes, vector_end, fields.min(FETCHED_BYTES)).unwrap_or_default());
-    prefetch(slice(bytes, frame_end, FRAME_HEADER_LEN as u64).unwrap_or_default());
-}
-
-/// Enough for the fields of most records; the CPU fetches the rest of a long text ahead by itself.
-const FETCHED_BYTES: u64 = 1024;

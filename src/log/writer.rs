@@ -17,9 +17,7 @@ use bytes::Bytes;
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
-    format::{
-        FrameHeader, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, Tail, payload_crc, verify_frame,
-    },
+    format::{FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, Tail, verify_frame},
     model::{InstanceId, Lsn, Timeline, Timestamp},
     vfs::Vfs,
 };
@@ -52,7 +50,7 @@ impl Default for OutFrame {
     /// An end of log without an LSN; stands where a frame was taken out.
     fn default() -> Self {
         Self {
-            header: close_header(Lsn::ZERO, Timestamp::default()),
+            header: FrameHeader::close(Lsn::ZERO, Timestamp::default(), Lsn::ZERO),
             payload: Bytes::new(),
         }
     }
@@ -288,7 +286,7 @@ impl LogWriter {
     pub(crate) fn close(&mut self, now: Timestamp) -> Result<()> {
         self.sync()?;
         self.append(&mut [OutFrame {
-            header: close_header(self.next_lsn, now),
+            header: FrameHeader::close(self.next_lsn, now, Lsn::ZERO),
             payload: Bytes::new(),
         }])?;
         let last = self.sync()?;
@@ -427,23 +425,6 @@ impl LogWriter {
         self.next_entry = 0;
         self.active = next;
         Ok(())
-    }
-}
-
-/// The header of the record that ends a log.
-fn close_header(lsn: Lsn, time: Timestamp) -> FrameHeader {
-    FrameHeader {
-        payload_len: 0,
-        payload_crc: payload_crc(&[]),
-        kind: RecordKind::Close,
-        closes_commit: true,
-        dimension: 0,
-        lsn,
-        time,
-        collective: 0,
-        row: 0,
-        entity: 0,
-        durable_upto: Lsn::ZERO,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     model::{ContextExperience, ContextInsight, Sibling},
-    simd::{dot_i8, inverse_norm},
+    simd::dot_i8,
     vector::{codes::QueryCode, similarity::Query},
 };
 
@@ -79,7 +79,7 @@ pub fn collapsed<T: Said>(found: Vec<T>, bound: f32, most: usize) -> Vec<T> {
             if middle + off <= bound {
                 return None;
             }
-            let similarity = query.similarity(known.vector(), inverse_norm(known.vector()));
+            let similarity = query.similarity_to(known.vector());
             (similarity > bound).then_some((known, similarity))
         });
         if let Some((known, similarity)) = same {

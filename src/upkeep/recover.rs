@@ -29,14 +29,12 @@ use crate::{
     manifest::{self, ManifestStore},
     model::{InstanceId, Lsn, RecoveryReport, SyncMode, Timeline, Timestamp},
     upkeep::checkpoint,
-    vfs::{LockError, OpenMode, Vfs, VfsLock, create_dir},
+    vfs::{LOCK, OpenMode, Vfs, VfsLock, create_dir, lock_dir},
 };
 
 use create::{create, refuse_foreign_files};
 pub(super) use create::{new_instance_id, not_a_database};
 
-/// The writer lease, in the database's directory.
-pub(crate) const LOCK: &str = "LOCK";
 /// The directory of the log, in the database's.
 pub(crate) const LOG_DIR: &str = "log";
 
@@ -114,13 +112,7 @@ fn open_for_writing(
     if manifest::load(Arc::clone(vfs), path)?.is_none() {
         refuse_foreign_files(&**vfs, path)?;
     }
-    let lock = vfs.lock(&path.join(LOCK)).map_err(|error| match error {
-        LockError::Held { pid } => PulseDBError::Locked {
-            pid,
-            path: path.to_owned(),
-        },
-        LockError::Io(error) => PulseDBError::io("lock", path.join(LOCK))(error),
-    })?;
+    let lock = lock_dir(&**vfs, path)?;
     let dir = path.join(LOG_DIR);
     create_dir(&**vfs, &dir)?;
     // Read again: only from here on is it ours.

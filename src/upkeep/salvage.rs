@@ -17,10 +17,10 @@ use crate::{
     error::{PulseDBError, Result},
     format::{FrameHeader, Record, entity_of},
     model::{Damage, InstanceId, Lsn, SalvageReport, VerifyProgress, VerifyReport},
-    vfs::{LockError, OpenMode, Vfs, VfsFile, create_dir, lock_holder},
+    vfs::{LOCK, OpenMode, Vfs, VfsFile, create_dir, lock_dir, lock_holder},
 };
 
-use super::recover::{LOCK, LOG_DIR, new_instance_id, not_a_database};
+use super::recover::{LOG_DIR, new_instance_id, not_a_database};
 use census::{Census, Fate};
 use copy::Copy;
 use sources::{Item, Items, Part, Sources};
@@ -88,13 +88,7 @@ pub(crate) fn salvage(
     pass.report.redefined = redefined;
     (pass.report.collectives, pass.report.experiences) = census.count();
     create_dir(&**vfs, dest)?;
-    let _lock = vfs.lock(&dest.join(LOCK)).map_err(|error| match error {
-        LockError::Held { pid } => PulseDBError::Locked {
-            pid,
-            path: dest.to_owned(),
-        },
-        LockError::Io(error) => PulseDBError::io("lock", dest.join(LOCK))(error),
-    })?;
+    let _lock = lock_dir(&**vfs, dest)?;
     let to = dest.join(LOG_DIR);
     create_dir(&**vfs, &to)?;
     let instance: InstanceId = pass.report.instance_id;

@@ -25,7 +25,7 @@ mod os;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
 
-pub(crate) use dirs::create_dir;
+pub(crate) use dirs::{LOCK, create_dir, lock_dir};
 pub use mmap::Map;
 pub use os::OsVfs;
 #[cfg(any(test, feature = "sim"))]

@@ -7,7 +7,7 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use super::{LOCK, OpenOptions, code_of};
+use super::{OpenOptions, code_of};
 use crate::{
     env::Env,
     error::{PulseDBError, Result},
@@ -15,7 +15,7 @@ use crate::{
     log::{self, LogContext, SegmentPool},
     manifest::{self, ManifestStore},
     model::{InstanceId, Lsn, Timeline, Timestamp},
-    vfs::Vfs,
+    vfs::{LOCK, Vfs},
 };
 
 /// The first segment of a database that keeps a pool is made like those that follow it.

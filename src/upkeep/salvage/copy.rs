@@ -12,9 +12,7 @@ use std::{
 use crate::{
     env::Env,
     error::Result,
-    format::{
-        FrameHeader, Manifest, RecordKind, SegmentEntry, SegmentHeader, SyncModeCode, payload_crc,
-    },
+    format::{FrameHeader, Manifest, SegmentEntry, SegmentHeader, SyncModeCode},
     log::{SegmentBuilder, SegmentMeta},
     manifest,
     model::{InstanceId, Lsn, Timeline, Timestamp},
@@ -153,19 +151,7 @@ impl<'a> Copy<'a> {
         self.end_commit()?;
         let (records, bytes) = (self.records, self.bytes);
         let close = Lsn::new(self.last_lsn.get() + 1);
-        let header = FrameHeader {
-            payload_len: 0,
-            payload_crc: payload_crc(&[]),
-            kind: RecordKind::Close,
-            closes_commit: true,
-            dimension: 0,
-            lsn: close,
-            time: self.now,
-            collective: 0,
-            row: 0,
-            entity: 0,
-            durable_upto: self.last_lsn,
-        };
+        let header = FrameHeader::close(close, self.now, self.last_lsn);
         self.push(header, &[])?;
         self.end_commit()?;
         self.roll()?;
