@@ -210,7 +210,7 @@ impl PulseDB {
         .await
     }
 
-    /// Opens on a simulated file system and clock.
+    /// Opens on a file system and a clock of the caller's, such as the simulated ones.
     ///
     /// # Errors
     /// As [`PulseDB::open`].
@@ -218,8 +218,8 @@ impl PulseDB {
     pub async fn open_simulated(
         path: impl AsRef<Path>,
         config: Config,
-        vfs: crate::vfs::SimVfs,
-        env: crate::env::SimEnv,
+        vfs: impl Vfs + 'static,
+        env: impl Env + 'static,
     ) -> Result<Self> {
         let embedder = provided_embedder(&config);
         Self::open_on(

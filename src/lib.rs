@@ -99,12 +99,15 @@ pub use watch::{ChangeFeed, WatchItems, WatchStream};
 #[doc(hidden)]
 pub mod fuzzing;
 
-/// The simulated file system and clock that crash tests run on. Not part of the semver contract.
+/// The simulated file system and clock that crash tests run on, and what stands in for the system's. Not part
+/// of the semver contract.
 #[cfg(feature = "sim")]
 pub mod sim {
     pub use crate::{
-        env::SimEnv,
-        vfs::{FaultKind, SimVfs, Survival},
+        env::{Env, OsEnv, SimEnv},
+        vfs::{
+            FaultKind, LockError, Map, OpenMode, OsVfs, SimVfs, Survival, Vfs, VfsFile, VfsLock,
+        },
     };
 }
 

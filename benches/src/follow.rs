@@ -1,10 +1,10 @@
 //! How long until another process has heard of a commit?
 //!
 //! A writer in a process of its own, which this program starts from itself, records an experience every
-//! millisecond in `Fast` mode; the moment in front of the call is in its content. A reader here watches.
+//! millisecond and leaves the moments at which each was durable in a file. A reader here watches.
 //! Beside it, in the same round: a process that overwrites 16 bytes of a file, and a thread here that a bare
-//! inotify wakes. Ours is the whole way, from the call to record to the event in the hands of the
-//! watcher; theirs is the wake-up alone.
+//! inotify wakes. Ours is the way from the sync of the log to the event in the hands of the watcher; theirs is the
+//! wake-up alone.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,13 +18,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use pulsedb::{Config, EmbeddingDimension, NewExperience, SyncMode, blocking::PulseDB};
-use rustix::{
-    fs::inotify,
-    time::{ClockId, clock_gettime},
-};
+use pulsedb::{Config, EmbeddingDimension, NewExperience, PulseDB, blocking, sim::OsEnv};
+use rustix::fs::inotify;
 
 use crate::{
+    durable::{Noting, now},
+    ingest,
     report::{Report, Target, median},
     rounds::{Contender, interleave},
     settings::Settings,
@@ -37,13 +36,15 @@ pub(crate) const FOLLOWED: &str = "follow-write";
 /// Pause between two commits.
 const PACE: Duration = Duration::from_millis(1);
 const DIMENSION: usize = 16;
+/// When each commit was durable, eight bytes a number; beside the database's own files.
+const MOMENTS: &str = "moments";
 
 const OURS: &str = "PulseDB";
 const BARE: &str = "bare inotify";
 
 pub(crate) fn run(settings: &Settings) -> Result<()> {
     let header = vec![format!(
-        "microseconds from the call in one process to the event in another; a commit every {} ms",
+        "microseconds from durable in one process to the event in another; a commit every {} ms",
         PACE.as_millis()
     )];
     let mut report = Report::new("follow", settings, header);
@@ -82,41 +83,61 @@ pub(crate) fn written(mut arguments: impl Iterator<Item = String>) -> Result<()>
         println!("ready");
         loop {
             thread::sleep(PACE);
-            file.write_all_at(&now().to_le_bytes(), 0)?;
+            file.write_all_at(&u128::from(now()).to_le_bytes(), 0)?;
         }
     }
-    let db = PulseDB::open(dir, config())?;
-    let team = db.create_collective("team")?;
+    let files = Noting::default();
+    let opened = blocking::PulseDB::from(
+        ingest::runtime()?.block_on(PulseDB::open_simulated(dir, config(), files.clone(), OsEnv))?,
+    );
+    let team = opened.create_collective("team")?;
+    let moments = File::create(dir.join(MOMENTS))?;
     println!("ready");
-    loop {
+    for number in 0_u64.. {
         thread::sleep(PACE);
-        db.record_experience(NewExperience {
+        opened.record_experience(NewExperience {
             embedding: Some(vec![0.5; DIMENSION]),
-            ..NewExperience::new(team, "writer", now().to_string())
+            ..NewExperience::new(team, "writer", number.to_string())
         })?;
+        moments.write_all_at(&files.synced().to_le_bytes(), number * 8)?;
     }
+    Ok(())
 }
 
 fn config() -> Config {
     Config {
-        sync_mode: SyncMode::Fast,
+        // Nobody but the one who records syncs a file of the log.
+        segment_pool: 0,
         ..Config::external(EmbeddingDimension::Custom(DIMENSION))
     }
 }
 
 fn ours(dir: &Path, settings: &Settings) -> Result<Vec<f64>> {
     let mut writer = Writer::start("db", dir)?;
-    let reader = PulseDB::open_read_only(dir, config())?;
+    let reader = blocking::PulseDB::open_read_only(dir, config())?;
     let team = reader.list_collectives()?.pop().context("no collective")?;
     let mut events = reader.watch_experiences(team.id)?;
-    let waits = timed(settings, || {
+    let mut heard = Vec::new();
+    let started = Instant::now();
+    while started.elapsed() < settings.warm_up() + settings.measure {
         let event = events.recv().context("the stream ended")??;
-        let one = event.experience.as_ref().context("no experience")?;
-        Ok(one.content.parse()?)
-    });
+        let moment = now();
+        if started.elapsed() > settings.warm_up() {
+            let one = event.experience.as_ref().context("no experience")?;
+            heard.push((one.content.parse::<u64>()?, moment));
+        }
+    }
+    // The moment of the last one may not be in the file yet.
+    heard.pop();
     writer.end()?;
     reader.close()?;
-    waits
+    let moments = File::open(dir.join(MOMENTS))?;
+    let wait = |(number, heard): (u64, u64)| {
+        let mut durable = [0; 8];
+        moments.read_exact_at(&mut durable, number * 8)?;
+        Ok(heard.saturating_sub(u64::from_le_bytes(durable)) as f64 / 1e3)
+    };
+    heard.into_iter().map(wait).collect()
 }
 
 fn bare(dir: &Path, settings: &Settings) -> Result<Vec<f64>> {
@@ -130,14 +151,14 @@ fn bare(dir: &Path, settings: &Settings) -> Result<Vec<f64>> {
         events.next()?;
         let mut moment = [0; 16];
         file.read_exact_at(&mut moment, 0)?;
-        Ok(u128::from_le_bytes(moment))
+        Ok(u128::from_le_bytes(moment) as u64)
     });
     writer.end()?;
     waits
 }
 
 /// Microseconds since each moment that `next` hands out, after a while to warm up.
-fn timed(settings: &Settings, mut next: impl FnMut() -> Result<u128>) -> Result<Vec<f64>> {
+fn timed(settings: &Settings, mut next: impl FnMut() -> Result<u64>) -> Result<Vec<f64>> {
     let started = Instant::now();
     let mut waits = Vec::new();
     while started.elapsed() < settings.warm_up() + settings.measure {
@@ -148,12 +169,6 @@ fn timed(settings: &Settings, mut next: impl FnMut() -> Result<u128>) -> Result<
         }
     }
     Ok(waits)
-}
-
-/// Nanoseconds of a clock that all processes share.
-fn now() -> u128 {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32).as_nanos()
 }
 
 fn percentile(waits: &[f64], part: usize) -> f64 {

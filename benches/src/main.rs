@@ -10,6 +10,7 @@
     reason = "the lists of clippy.toml are about the library"
 )]
 
+mod durable;
 #[cfg(feature = "embed")]
 mod embed;
 mod follow;
