@@ -49,7 +49,6 @@ use crate::{
     format::FORMAT_VERSION,
     model::{DatabaseMetadata, ExperienceId, Health, HealthStatus, InstanceId},
     read::{point::Point, reader::Reader},
-    upkeep::follow::Follower,
     vfs::{OsVfs, Vfs},
     write::{
         guard::Guard,
@@ -363,7 +362,7 @@ impl PulseDB {
         let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
         let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
         let degraded = !found.is_empty() || !damaged.is_empty() || engine.report.torn.is_some();
-        let follow = engine.follower.as_ref().map(Follower::health);
+        let follow = engine.follower.as_ref().map(|one| one.health());
         let degraded = degraded || follow.as_ref().is_some_and(|one| one.trouble.is_some());
         let status = match (&poisoned, degraded) {
             (Some(_), _) => HealthStatus::ReadOnly,

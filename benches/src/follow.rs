@@ -87,9 +87,12 @@ pub(crate) fn written(mut arguments: impl Iterator<Item = String>) -> Result<()>
         }
     }
     let files = Noting::default();
-    let opened = blocking::PulseDB::from(
-        ingest::runtime()?.block_on(PulseDB::open_simulated(dir, config(), files.clone(), OsEnv))?,
-    );
+    let opened = blocking::PulseDB::from(ingest::runtime()?.block_on(PulseDB::open_simulated(
+        dir,
+        config(),
+        files.clone(),
+        OsEnv,
+    ))?);
     let team = opened.create_collective("team")?;
     let moments = File::create(dir.join(MOMENTS))?;
     println!("ready");

@@ -3,10 +3,12 @@
 //! Fan-out: tasks record durable records while 1, 100 or 1000 subscribers of the collective check that each of them hears
 //! of every record once and in order; beside it the same without a subscriber. Latency: one thread records
 //! at a steady pace, and a task receives; beside it a bare tokio broadcast channel that a thread feeds at the same
-//! pace. Ours is measured from the moment at which the sync of the record returned: applying and publishing it
-//! are in it.
+//! pace, each time after it has written as much to a file and synced it. Both are measured from the moment at which
+//! the sync returned: with us applying, publishing and reading the record are in it.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
     thread,
@@ -35,6 +37,8 @@ const SUBSCRIBERS: [usize; 3] = [1, 100, 1000];
 /// Between two records of the latency case: 1000 a second.
 const PACE: Duration = Duration::from_millis(1);
 const DIMENSION: usize = 384;
+/// What a record takes in the log, about: most of it is the vector.
+const RECORD_BYTES: usize = 2048;
 const CONTENT: &str = "a word or two about what was learned, and under which circumstances it held";
 
 /// Runs the bench and leaves its table.
@@ -124,7 +128,7 @@ async fn hear_all(mut stream: WatchStream) -> Result<()> {
 fn latency(settings: &Settings, work: &WorkDir, report: &mut Report) -> Result<()> {
     let contenders = vec![
         Contender::new("ours", || work.with(|dir| watched(dir, settings.measure))),
-        Contender::new("broadcast", || bare(settings.measure)),
+        Contender::new("broadcast", || work.with(|dir| bare(dir, settings.measure))),
     ];
     let measured = interleave("latency", settings.rounds, contenders)?;
     for (percent, bound) in [(50, 1.5), (99, 3.0)] {
@@ -189,8 +193,8 @@ fn record_steadily(
     Ok(durable)
 }
 
-/// The same through a channel and nothing else.
-fn bare(time: Duration) -> Result<Vec<f64>> {
+/// The same through a file, a channel and nothing else.
+fn bare(dir: &Path, time: Duration) -> Result<Vec<f64>> {
     let runtime = ingest::runtime()?;
     let count = beats(time);
     let (sender, mut receiver) = broadcast::channel::<Arc<usize>>(1000);
@@ -202,9 +206,12 @@ fn bare(time: Duration) -> Result<Vec<f64>> {
         }
         anyhow::Ok(received)
     });
+    let file = File::create(dir.join("file"))?;
     let writer = thread::spawn(move || {
         let mut number = 0;
         steadily(count, || {
+            file.write_all_at(&[1; RECORD_BYTES], (number * RECORD_BYTES) as u64)?;
+            file.sync_data()?;
             number += 1;
             let event = Arc::new(number);
             let sent = now();

@@ -52,7 +52,7 @@ use crate::{
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
-        bell::Bell,
+        bell::Pauses,
         hub::{self, Hub},
         relay::Relay,
     },
@@ -91,8 +91,8 @@ pub(crate) struct Engine {
     pub(crate) index_room: Arc<Gate>,
     pub(super) expiry: Expiry,
     /// Of a handle that only reads.
-    pub(crate) follower: Option<Follower>,
-    pub(super) bell: Arc<Bell>,
+    pub(crate) follower: Option<Arc<Follower>>,
+    pub(super) pauses: Pauses,
     /// Tells the watchers of a writer, where its commits do not.
     relay: Option<Arc<Relay>>,
     closing: AtomicBool,
@@ -248,6 +248,7 @@ impl Engine {
                 published: Arc::clone(&published),
                 audience: Box::new(ToldByFollower(Arc::clone(&hub))),
             })
+            .map(Arc::new)
         });
         let engine = Arc::new(Self {
             path: path.to_owned(),
@@ -274,7 +275,7 @@ impl Engine {
             index_room,
             expiry: Expiry::default(),
             follower: follower.transpose()?,
-            bell: Arc::default(),
+            pauses: Pauses::default(),
             relay,
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
@@ -366,7 +367,7 @@ impl Engine {
         self.compactor.end();
         if let Some(relay) = &self.relay {
             relay.tell();
-            self.bell.end();
+            self.pauses.end();
         }
         self.hub.close();
         self.published.clear();
@@ -384,7 +385,7 @@ impl Engine {
                 registry::announce_end(&self.path, Arc::clone(&self.ended));
                 committer.stop();
             }
-            None => self.bell.end(),
+            None => self.pauses.end(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! How does a handle live that follows the log's files?
 //!
-//! One thread waits for `TAIL` to change, or for a moment to pass. In a handle that only reads it has the
-//! follower look; when the end is asked for it lets go of the files, and whoever waits for that hears of it. In
-//! one that writes, and whose watchers are not to be told by its commits, it tells them what is published.
+//! Whenever `TAIL` changes, the system's own thread has the follower of a handle that only reads look, and the relay of
+//! one that writes, and whose watchers are not to be told by its commits, tell them what is published. A
+//! thread does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
+//! waits for that hears of it.
 
 use std::time::Duration;
 
@@ -12,15 +13,8 @@ use crate::{
     error::Result,
     log::TAIL_FILE,
     sync::Arc,
-    watch::{
-        bell::{Wake, Watched},
-        relay::Relay,
-    },
+    watch::{bell::Watched, relay::Relay},
 };
-
-/// So many looks because of a ring, and one is thorough all the same: under a steady stream of commits
-/// nothing ever times out.
-const THOROUGH_EVERY: u32 = 256;
 
 impl Engine {
     /// Starts the threads of a handle that only reads.
@@ -36,29 +30,24 @@ impl Engine {
 
     /// The life of the thread.
     pub(super) fn follow_until_closed(&self) {
-        let (Some(follower), bell) = (&self.follower, &self.bell) else {
+        let Some(follower) = &self.follower else {
             return;
         };
-        let interval = self.poll_interval();
-        let mut watched = self.watched_tail();
-        // What was written since the open rang for nobody.
-        let mut wake = Wake::TimedOut;
-        let mut rung = 0;
+        let watched_tail = || {
+            let follower = Arc::clone(follower);
+            self.watched_tail(move || {
+                follower.look(false);
+            })
+        };
+        let mut watched = watched_tail();
         loop {
-            match wake {
-                Wake::Ended => break,
-                Wake::Rung => {
-                    rung += 1;
-                    follower.look(rung % THOROUGH_EVERY == 0);
-                }
-                Wake::TimedOut => {
-                    // News that nobody rang for: the file may be another one now.
-                    if follower.look(true) || watched.is_none() {
-                        watched = self.watched_tail();
-                    }
-                }
+            // News that nobody told of: the file may be another one now.
+            if follower.look(true) || watched.is_none() {
+                watched = watched_tail();
             }
-            wake = bell.wait(interval);
+            if !self.pauses.pause(self.poll_interval()) {
+                break;
+            }
         }
         drop(watched);
         block_on(self.indexing.ended());
@@ -68,9 +57,12 @@ impl Engine {
     }
 
     /// The life of the thread that tells a writer's watchers.
-    pub(super) fn relay_until_closed(&self, relay: &Relay) {
-        let watched = self.watched_tail();
-        while relay.tell() && self.bell.wait(self.poll_interval()) != Wake::Ended {}
+    pub(super) fn relay_until_closed(&self, relay: &Arc<Relay>) {
+        let told = Arc::clone(relay);
+        let watched = self.watched_tail(move || {
+            told.tell();
+        });
+        while relay.tell() && self.pauses.pause(self.poll_interval()) {}
         drop(watched);
     }
 
@@ -78,11 +70,11 @@ impl Engine {
         Duration::from_millis(self.config.watch_config.poll_interval_ms)
     }
 
-    /// Has the bell ring when `TAIL` changes; `None` where nobody tells of that.
-    fn watched_tail(&self) -> Option<Watched> {
+    /// Has `look` called when `TAIL` changes; `None` where nobody tells of that.
+    fn watched_tail(&self, look: impl Fn() + Send + 'static) -> Option<Watched> {
         let tells = self.vfs.tells_of_changes();
         tells
-            .then(|| Watched::new(&self.path.join(TAIL_FILE), &self.bell))
+            .then(|| Watched::new(&self.path.join(TAIL_FILE), look))
             .flatten()
     }
 }

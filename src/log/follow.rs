@@ -149,7 +149,7 @@ pub(crate) fn read_on(
         }
         is_due
     });
-    segment.grow(&index, end);
+    segment.grow(after, &index, end);
     replay(segment, &terms, &found, visitor)?;
     let damaged = found.damage.iter();
     Ok(ReadOn {

@@ -69,10 +69,19 @@ pub(crate) struct Segment {
     end: AtomicU64,
     /// Of a sealed segment, from the first time it is asked for.
     summary: OnceLock<Summary>,
-    /// (LSN, unit) of a frame every so many bytes, ascending.
-    index: RwLock<Vec<(u64, u32)>>,
+    index: RwLock<Index>,
     /// Why no sync of this file proves anything any more.
     sync_failed: Mutex<Option<PulseDBError>>,
+}
+
+/// Where to look for the frame of an LSN.
+#[derive(Debug, Default)]
+struct Index {
+    /// (LSN, unit) of a frame every so many bytes, ascending.
+    sparse: Vec<(u64, u32)>,
+    /// Where what was written last begins, and an LSN that is not above that of its first frame. Whoever
+    /// hears of a commit at once looks for nothing else.
+    newest: Option<(u64, u32)>,
 }
 
 /// One frame, in place.
@@ -125,7 +134,10 @@ impl Segment {
             mapped: Retiring::new(Mapped { path, file, map }),
             end: AtomicU64::new(end),
             summary: OnceLock::new(),
-            index: RwLock::new(index),
+            index: RwLock::new(Index {
+                sparse: index,
+                newest: None,
+            }),
             sync_failed: Mutex::new(None),
         }
     }
@@ -196,18 +208,21 @@ impl Segment {
         first_newer.map_or(end, |frame| frame.place.offset().min(end))
     }
 
-    /// Admits readers to the frames that were written up to `end`; `index` are new entries of the
-    /// sparse index. Only the writer calls this, after its write returned.
-    pub(super) fn grow(&self, index: &[(u64, u32)], end: u64) {
-        if !index.is_empty() {
-            self.index.write().extend_from_slice(index);
+    /// Admits readers to the frames that were written up to `end`, all of them behind `last`; `entries` are new
+    /// ones of the sparse index. Only who writes or follows calls this, after the write returned.
+    pub(super) fn grow(&self, last: Lsn, entries: &[(u64, u32)], end: u64) {
+        let begin = Place::at(self.id, self.end());
+        {
+            let mut index = self.index.write();
+            index.sparse.extend_from_slice(entries);
+            index.newest = Some((last.get().saturating_add(1), begin.unit));
         }
         self.end.store(end, Ordering::Release);
     }
 
     /// From which offset on the sparse index wants its next entry.
     pub(super) fn next_index_entry(&self) -> u64 {
-        self.index.read().last().map_or(0, |&(_, unit)| {
+        self.index.read().sparse.last().map_or(0, |&(_, unit)| {
             u64::from(unit) * UNIT_BYTES + INDEX_STEP_BYTES
         })
     }
@@ -231,7 +246,7 @@ impl Segment {
 
     /// The entries of the sparse index below `end`.
     pub(crate) fn index_below(&self, end: u64) -> Vec<(u64, u32)> {
-        let index = self.index.read();
+        let index = &self.index.read().sparse;
         let below = index.partition_point(|&(_, unit)| u64::from(unit) * UNIT_BYTES < end);
         index.get(..below).unwrap_or_default().to_vec()
     }
@@ -324,11 +339,17 @@ impl Segment {
         self.frames(SEGMENT_HEADER_LEN as u64, 0)
     }
 
-    /// Frames from the last indexed one at or before `lsn` on.
+    /// Frames from the last known one at or before `lsn` on.
     pub(super) fn frames_near(&self, lsn: u64) -> Frames<'_> {
         let index = self.index.read();
-        let behind = index.partition_point(|&(indexed, _)| indexed <= lsn);
-        let near = behind.checked_sub(1).and_then(|i| index.get(i)).copied();
+        let newest = index.newest.filter(|&(newest, _)| newest <= lsn);
+        let near = newest.or_else(|| {
+            let behind = index.sparse.partition_point(|&(at, _)| at <= lsn);
+            behind
+                .checked_sub(1)
+                .and_then(|i| index.sparse.get(i))
+                .copied()
+        });
         drop(index);
         match near {
             Some((_, unit)) => self.frames_from(unit),

@@ -388,7 +388,7 @@ impl LogWriter {
             .write_all_at(&self.buffer, self.end)
             .map_err(PulseDBError::io("write", self.active.path()))?;
         self.end += self.buffer.len() as u64;
-        self.active.grow(&self.index, self.end);
+        self.active.grow(self.written_lsn, &self.index, self.end);
         self.written_lsn = Lsn::new(self.next_lsn.get() - 1);
         self.buffer.clear();
         self.index.clear();

@@ -1,64 +1,35 @@
-//! Who wakes a thread that waits for what another process writes?
+//! Who says that another process has written?
 //!
-//! The system, where it tells of changes of files (inotify, kqueue), and a clock in any case: a file
-//! system over a network tells nothing, and a watch may be lost with the file that it was on.
+//! The system, where it tells of changes of files (inotify, kqueue): on the thread that it tells, since each
+//! thread further that has to wake costs a watcher tens of microseconds. And a clock in any case: a file system over a
+//! network tells nothing, and a watch may be lost with the file that it was on.
 
 use std::{path::Path, time::Duration};
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::{Condvar, Mutex};
 
-use crate::sync::Arc;
-
-/// What one thread waits at.
+/// Pauses of one thread, until there is nothing more to do.
 #[derive(Debug, Default)]
-pub struct Bell {
-    state: Mutex<State>,
+pub struct Pauses {
+    ended: Mutex<bool>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    rung: bool,
-    ended: bool,
-}
-
-/// Why the waiting is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// Somebody rang.
-    Rung,
-    /// Nobody rang for so long.
-    TimedOut,
-    /// There is nothing to wait for any more.
-    Ended,
-}
-
-impl Bell {
-    /// Wakes who waits, or lets him not wait the next time.
-    pub fn ring(&self) {
-        self.state.lock().rung = true;
-        self.changed.notify_one();
-    }
-
-    /// From now on nobody waits.
+impl Pauses {
+    /// Ends the pause, and there are no more.
     pub fn end(&self) {
-        self.state.lock().ended = true;
+        *self.ended.lock() = true;
         self.changed.notify_one();
     }
 
-    /// Waits until it rings, at most `timeout`.
-    pub fn wait(&self, timeout: Duration) -> Wake {
-        let mut state = self.state.lock();
-        if !state.rung && !state.ended {
-            self.changed.wait_for(&mut state, timeout);
+    /// Pauses for `time`; false where the end has come.
+    pub fn pause(&self, time: Duration) -> bool {
+        let mut ended = self.ended.lock();
+        if !*ended {
+            self.changed.wait_for(&mut ended, time);
         }
-        let rung = std::mem::take(&mut state.rung);
-        match (state.ended, rung) {
-            (true, _) => Wake::Ended,
-            (false, true) => Wake::Rung,
-            (false, false) => Wake::TimedOut,
-        }
+        !*ended
     }
 }
 
@@ -67,16 +38,16 @@ impl Bell {
 pub struct Watched(#[expect(dead_code, reason = "held for its drop")] RecommendedWatcher);
 
 impl Watched {
-    /// Has `bell` ring when what is in the file at `path` changes; `None` where the system does not tell.
-    pub fn new(path: &Path, bell: &Arc<Bell>) -> Option<Self> {
-        let bell = Arc::clone(bell);
-        let rings = move |event: notify::Result<Event>| match event {
+    /// Has `look` called, on a thread of the watch, when what is in the file at `path` changes; `None` where the
+    /// system does not tell.
+    pub fn new(path: &Path, look: impl Fn() + Send + 'static) -> Option<Self> {
+        let hears = move |event: notify::Result<Event>| match event {
             // Whoever reads the file opens it: that is no news.
             Ok(event) if event.kind.is_access() => {}
             // Of an error only a look helps.
-            Ok(_) | Err(_) => bell.ring(),
+            Ok(_) | Err(_) => look(),
         };
-        let watched = notify::recommended_watcher(rings).and_then(|mut watcher| {
+        let watched = notify::recommended_watcher(hears).and_then(|mut watcher| {
             watcher.watch(path, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
@@ -92,36 +63,34 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_ring_is_not_lost_and_heard_once() {
-        let bell = Bell::default();
-        assert_eq!(bell.wait(Duration::ZERO), Wake::TimedOut);
-        bell.ring();
-        bell.ring();
-        assert_eq!(bell.wait(LONG), Wake::Rung);
-        assert_eq!(bell.wait(Duration::ZERO), Wake::TimedOut);
-        bell.end();
-        bell.ring();
-        assert_eq!(bell.wait(LONG), Wake::Ended);
-        assert_eq!(bell.wait(LONG), Wake::Ended);
+    fn a_pause_is_over_at_the_end() {
+        let pauses = Pauses::default();
+        assert!(pauses.pause(Duration::ZERO));
+        pauses.end();
+        assert!(!pauses.pause(LONG));
+        assert!(!pauses.pause(LONG));
     }
 
     #[test]
-    fn writes_ring_and_reads_do_not() {
+    fn writes_are_told_and_reads_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "before").unwrap();
-        let bell = Arc::new(Bell::default());
-        let watched = Watched::new(&path, &bell).unwrap();
+        let (sender, told) = mpsc::channel();
+        let look = move || sender.send(()).unwrap_or_default();
+        let watched = Watched::new(&path, look.clone()).unwrap();
         std::fs::read(&path).unwrap();
-        assert_eq!(bell.wait(Duration::from_millis(100)), Wake::TimedOut);
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err());
         std::fs::write(&path, "behind").unwrap();
-        assert_eq!(bell.wait(LONG), Wake::Rung);
+        told.recv_timeout(LONG).unwrap();
         drop(watched);
-        assert!(Watched::new(&dir.path().join("none"), &bell).is_none());
+        assert!(Watched::new(&dir.path().join("none"), look).is_none());
     }
 }
