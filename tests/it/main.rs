@@ -16,6 +16,12 @@ mod checkpoint;
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_backup;
+#[cfg(feature = "cli")]
+mod cli_care;
+#[cfg(feature = "cli")]
+mod cli_data;
+#[cfg(feature = "cli")]
+mod command;
 mod compaction;
 mod compat;
 mod concurrency;
@@ -33,6 +39,8 @@ mod index;
 mod isolation;
 mod matrix;
 mod model;
+#[cfg(feature = "cli")]
+mod operations;
 mod ordered;
 mod relations;
 mod superseding;

@@ -55,16 +55,19 @@ pub(crate) enum Command {
         /// Its directory.
         db: PathBuf,
     },
-    /// Run the health checks and say what to do. They are those of a reader: what only a writing process
-    /// knows, its own health check tells.
+    /// Run the health checks and say what to do.
+    ///
+    /// They are those of a reader: what only a writing process knows, its own health check tells.
     Health {
         /// Its directory.
         db: PathBuf,
     },
     /// Count what is in each collective.
     Stats(Stats),
-    /// Write the metrics of a reader that has just opened the database: its sizes and counts. Operations
-    /// and latencies of an application are in that application's own metrics.
+    /// Write metrics, for Prometheus unless told otherwise.
+    ///
+    /// They are those of a reader that has just opened the database: its sizes and counts. Operations and
+    /// latencies of an application are in that application's own metrics.
     Metrics(Metrics),
     /// Read every byte and list what is damaged.
     Verify {
@@ -78,8 +81,9 @@ pub(crate) enum Command {
         /// A directory that does not exist or is empty.
         dest: PathBuf,
     },
-    /// Give the space of what is deleted or replaced back to the file system. Takes the database for
-    /// itself; an application that has it open compacts by itself.
+    /// Give the space of what is deleted or replaced back to the file system.
+    ///
+    /// An application that has the database open compacts by itself.
     Compact {
         /// Its directory.
         db: PathBuf,
@@ -108,9 +112,11 @@ pub(crate) enum Command {
     Search(Search),
     /// Gather what an agent should know about something before it starts.
     Context(Context),
-    /// Measure this machine: durable records and searches a second, in a database of its own.
+    /// Measure this machine in a database of its own: durable records and searches a second.
+    ///
+    /// The database is in a directory that is made for it, and removed at the end.
     Bench(Bench),
-    /// Write the completions of a shell, see the shell's manual for where they belong.
+    /// Write the completions of a shell; its manual says where they belong.
     Completions {
         /// Of which shell.
         shell: Shell,

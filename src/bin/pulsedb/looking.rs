@@ -135,8 +135,12 @@ fn print_stats(out: &mut dyn Write, one: &CountedCollective) -> io::Result<()> {
         "  vectors      {} components",
         collective.embedding_dimension
     )?;
-    if let Some(embedder) = &collective.embedder {
-        writeln!(out, "  embedder     {embedder}")?;
+    match &collective.embedder {
+        Some(embedder) if embedder.model.is_empty() => {
+            writeln!(out, "  embedder     {}", embedder.provider)?;
+        }
+        Some(embedder) => writeln!(out, "  embedder     {embedder}")?,
+        None => {}
     }
     writeln!(
         out,

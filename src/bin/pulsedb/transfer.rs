@@ -151,14 +151,19 @@ pub(crate) fn import(import: &Import, session: &Session) -> Result<Exit, Failure
     session.output.print(&report, |out| {
         writeln!(
             out,
-            "{}: {} experiences, {} insights, {} relations read; {} new, {} changed, {} as they were",
+            "{}: {} experiences, {} insights, {} relations read",
             report.collective_id,
             report.read.experiences,
             report.read.insights,
-            report.read.relations,
-            report.created,
-            report.changed,
-            report.unchanged
+            report.read.relations
+        )?;
+        if import.check {
+            return writeln!(out, "they are as they were exported; nothing was written");
+        }
+        writeln!(
+            out,
+            "{} are new, {} changed, {} are as they were",
+            report.created, report.changed, report.unchanged
         )
     })?;
     Ok(Exit::Fine)
