@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pulsedb::{Config, EmbeddingDimension, blocking::PulseDB};
+use pulsedb::{Config, EmbeddingDimension, Health, HealthStatus, blocking::PulseDB};
 use serde_json::{Value, json};
 
 use crate::command::{Commands, code, text};
@@ -151,4 +151,41 @@ fn completions_know_the_commands() {
     }
     let json = commands.json(&["completions", "bash"]);
     assert!(json.as_str().unwrap().contains("rebuild-index"));
+}
+
+#[test]
+fn health_lists_its_checks_and_turns_the_exit_code() {
+    let commands = Commands::with_team();
+    commands.record("second", &[]);
+    let well = commands.run(&["health", "db", "--json"]);
+    let health: Health = serde_json::from_slice(&well.stdout).unwrap();
+    assert!(health.checks.len() > 5, "{health:?}");
+    // This machine may be short of something; the code says what the answer says.
+    let expected = i32::from(health.status != HealthStatus::Healthy);
+    assert_eq!(code(&well), expected, "{health:?}");
+    let shown = text(&commands.run(&["health", "db"]).stdout);
+    for check in &health.checks {
+        assert!(shown.contains(check.name.as_str()), "{shown}");
+    }
+    let log = commands.path("db/log");
+    let segment = fs::read_dir(log).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(6).position(|at| at == b"second").unwrap();
+    bytes[at] = b'S';
+    fs::write(&segment, bytes).unwrap();
+    let damaged = commands.run(&["health", "db"]);
+    assert_eq!(code(&damaged), 1, "{damaged:?}");
+    assert!(text(&damaged.stdout).contains("damage"), "{damaged:?}");
+}
+
+#[test]
+fn metrics_are_written_for_each_reader_of_them() {
+    let commands = Commands::with_team();
+    commands.record("first", &[]);
+    let prometheus = text(&commands.run(&["metrics", "db"]).stdout);
+    assert!(prometheus.contains("# TYPE pulsedb_"), "{prometheus}");
+    let statsd = text(&commands.run(&["metrics", "db", "--format", "statsd"]).stdout);
+    assert!(statsd.starts_with("pulsedb") && statsd.contains('|'), "{statsd}");
+    let json = commands.json(&["metrics", "db"]);
+    assert!(!json["gauges"].as_array().unwrap().is_empty(), "{json}");
 }

@@ -5,8 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
-use pulsedb::{Collective, CollectiveStats, DatabaseMetadata, Diagnosis};
+use clap::{Args, ValueEnum};
+use pulsedb::{
+    Collective, CollectiveStats, DatabaseMetadata, Diagnosis, HealthCheck, HealthStatus,
+};
 use serde::Serialize;
 
 use crate::{
@@ -162,17 +164,48 @@ fn print_stats(out: &mut dyn Write, one: &CountedCollective) -> io::Result<()> {
 pub(crate) fn health(path: &Path, session: &Session) -> Result<Exit, Failure> {
     let db = session.reader(path, Texts::Plain)?;
     let health = db.health_check().map_err(Failure::Command)?;
-    session
-        .output
-        .print(&health, |out| writeln!(out, "{:?}", health.status))?;
-    Ok(Exit::of(health.status == pulsedb::HealthStatus::Healthy))
+    session.output.print(&health, |out| {
+        writeln!(out, "{}", health.status)?;
+        health.checks.iter().try_for_each(|one| print_check(out, one))
+    })?;
+    Ok(Exit::of(health.status == HealthStatus::Healthy))
+}
+
+fn print_check(out: &mut dyn Write, check: &HealthCheck) -> io::Result<()> {
+    let (name, status) = (check.name.as_str(), check.status.as_str());
+    writeln!(out, "  {name:<14} {status:<10} {}", check.message)?;
+    match &check.advice {
+        Some(advice) => writeln!(out, "  {:<25} {advice}", ""),
+        None => Ok(()),
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
+    /// The database's directory.
     db: PathBuf,
+    /// For whom; --json answers JSON in any case.
+    #[arg(long, value_enum, default_value = "prometheus")]
+    format: Format,
 }
 
-pub(crate) fn metrics(_metrics: &Metrics, _session: &Session) -> Result<Exit, Failure> {
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Prometheus's text format.
+    Prometheus,
+    /// Lines for StatsD.
+    Statsd,
+}
+
+pub(crate) fn metrics(metrics: &Metrics, session: &Session) -> Result<Exit, Failure> {
+    let db = session.reader(&metrics.db, Texts::Plain)?;
+    let now = db.metrics().map_err(Failure::Command)?;
+    session.output.print(&now, |out| {
+        let text = match metrics.format {
+            Format::Prometheus => now.to_prometheus(),
+            Format::Statsd => now.to_statsd(),
+        };
+        out.write_all(text.as_bytes())
+    })?;
     Ok(Exit::Fine)
 }
