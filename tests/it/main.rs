@@ -19,6 +19,7 @@ mod cli_backup;
 mod compaction;
 mod compat;
 mod concurrency;
+mod configuration;
 mod context;
 mod crash;
 mod duplicates;
