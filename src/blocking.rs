@@ -32,7 +32,8 @@ use crate::{
         PruneReport, Query, RecordOptions, RecordOutcome, RelatedExperience, RelationDirection,
         RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport,
         SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp,
-        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+        UpkeepStatus, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem,
+        WatchOptions,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -536,4 +537,8 @@ waiting! {
     ) -> Vec<RecordOutcome>;
     supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
     expire() -> usize;
+    archive_cold(collective: CollectiveId) -> usize;
+    pause_upkeep() -> ();
+    resume_upkeep() -> ();
+    upkeep_status() -> UpkeepStatus;
 }

@@ -11,9 +11,15 @@ use crate::{
     model::{DecayConfig, SyncMode, limits},
 };
 
+mod form;
+mod keys;
+mod layer;
+mod preset;
 mod text;
+mod upkeep;
 
 pub use text::{TextConfig, TextIndexing, TextLanguage};
+pub use upkeep::UpkeepConfig;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -35,6 +41,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// When deleted experiences give their bytes back.
     pub compaction: CompactionConfig,
+    /// What work beside the commits may take, and when it archives.
+    pub upkeep: UpkeepConfig,
     /// The vector index.
     pub hnsw: HnswConfig,
     /// Search by words.
@@ -85,6 +93,7 @@ impl Default for Config {
             watch_config: WatchConfig::default(),
             retention: RetentionConfig::default(),
             compaction: CompactionConfig::default(),
+            upkeep: UpkeepConfig::default(),
             hnsw: HnswConfig::default(),
             text: TextConfig::default(),
             activity: ActivityConfig::default(),
@@ -474,6 +483,7 @@ impl Config {
                 format!("{} is not a multiple of 4096", self.segment_bytes),
             ));
         }
+        self.upkeep.check()?;
         self.text.check()
     }
 }

@@ -23,6 +23,7 @@ mod snapshot;
 mod streaming;
 mod tail;
 mod telling;
+mod tending;
 mod transaction;
 mod transfer;
 mod upkeep;

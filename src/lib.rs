@@ -65,7 +65,8 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
+    RetentionConfig, TextConfig, TextIndexing, TextLanguage, UpkeepConfig, VectorElement,
+    WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]
@@ -82,15 +83,16 @@ pub use model::{
     Direction, Diversity, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport,
     EventType, Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation,
     ExperienceType, ExperienceUpdate, ExportOptions, FollowHealth, Fragmentation, Fusion,
-    FusionWeights, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
-    InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour,
-    NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, PruneReport, Query, RecallWeights, RecordAction, RecordOptions,
+    FusionWeights, Health, HealthStatus, HistoryHolds, ImportOptions, ImportReport, InsightFilter,
+    InsightHit, InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn,
+    Neighbour, NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy,
+    Page, PageCursor, PageResult, PruneReport, Query, RecallWeights, RecordAction, RecordOptions,
     RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
     RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport, SalvageReport,
     ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
-    SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+    SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UpkeepRun, UpkeepState,
+    UpkeepStatus, UpkeepTask, UpkeepTaskStatus, UserId, VerifyProgress, VerifyReport, WatchEvent,
+    WatchFilter, WatchItem, WatchOptions,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::{ChangeFeed, WatchItems, WatchStream};

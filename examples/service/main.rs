@@ -10,6 +10,8 @@
 //! GET  /collectives/NAME/watch          server-sent events; `Last-Event-ID` goes on behind that one
 //! ```
 //!
+//! It is configured by the environment's `PULSEDB_*`, see docs/configuration.md.
+//!
 //! `routes.rs` has the walk of a request, `experiences.rs` and `watching.rs` what is answered, `refusal.rs` how the
 //! crate's errors become statuses. It speaks to whoever reaches its address and has no notion of users: put what
 //! authenticates, encrypts and limits rates in front of it.
@@ -72,7 +74,7 @@ async fn main() -> ExitCode {
 
 async fn run(path: &str, address: &str) -> Outcome<()> {
     let listener = TcpListener::bind(address).await?;
-    let db = PulseDB::open(path, Config::default()).await?;
+    let db = PulseDB::open(path, Config::from_env()?).await?;
     println!("{path} on http://{}", listener.local_addr()?);
     let served = routes::serve(db.clone(), listener, asked_to_end()?).await;
     // Also after a failure: what was acknowledged is durable anyway, and the next open has less to do.

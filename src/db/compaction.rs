@@ -6,8 +6,14 @@ use crate::{
     db::{PulseDB, tail::CommitterTail},
     edge::pool,
     error::{PulseDBError, Result},
-    model::{CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation},
-    upkeep::compaction::{Scope, Tail},
+    model::{
+        CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation,
+        UpkeepTask,
+    },
+    upkeep::{
+        compaction::{Scope, Tail},
+        task::Asked,
+    },
 };
 
 /// Compaction.
@@ -55,13 +61,17 @@ impl PulseDB {
         let engine = self.engine();
         engine.committer()?;
         let compactor = Arc::clone(&engine.compactor);
+        let tasks = Arc::clone(&engine.tasks);
         let weak = Arc::downgrade(engine);
         pool::run_once("compact-now", move || {
             let tail = CommitterTail(weak);
-            compactor.compact(&tail, Scope::All, &mut |progress| {
+            let mut run = tasks.begin(UpkeepTask::Compaction, Asked::ByCall, 0);
+            let compacted = compactor.compact_in(&mut run, &tail, Scope::All, |progress| {
                 observe(progress);
                 tail.check_open()
-            })
+            });
+            run.end(&compacted);
+            compacted
         })?
         .await?
     }

@@ -14,9 +14,9 @@ use std::{
 use crate::{
     config::{Config, RetentionConfig},
     db::{
-        expiry,
         tail::CommitterTail,
         telling::{TellHub, ToldByFollower},
+        tending::BesideCommits,
     },
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
@@ -36,10 +36,10 @@ use crate::{
         KeyIndex, Newest,
         retention::{Note, Retention},
     },
-    sync::{Arc, Weak, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     text::Analyser,
     upkeep::{
-        background::{Background, Duties},
+        background::{Background, Intervals},
         checkpoint::{Checkpoints, Written},
         compaction::{self, Compactor},
         derive::{self, Derived},
@@ -47,6 +47,7 @@ use crate::{
         follow::{self, Follower},
         indexing::Indexing,
         recover,
+        task::Tasks,
         wording::Wording,
     },
     vector::store::GraphFiles,
@@ -81,6 +82,7 @@ pub(crate) struct Engine {
     pub(crate) admission: Admission,
     /// `None` where the database was opened for reading.
     pub(crate) committer: Option<Committer<WritePipeline>>,
+    pub(crate) tasks: Arc<Tasks>,
     background: Arc<Background>,
     pub(crate) compactor: Arc<Compactor>,
     compaction: Arc<compaction::Worker>,
@@ -141,6 +143,13 @@ impl Engine {
             newest,
             segments: Arc::clone(&recovered.segments),
         })));
+        let shown = Arc::clone(&published);
+        let newest_lsn = move || shown.load().map_or(Lsn::ZERO, |view| view.lsn());
+        let tasks = Arc::new(Tasks::new(
+            Arc::clone(&env),
+            config.upkeep,
+            Box::new(newest_lsn),
+        ));
         let index_room = Arc::new(Gate::default());
         let told = Arc::clone(&index_room);
         let indexing = Arc::new(Indexing::new(
@@ -148,11 +157,13 @@ impl Engine {
             recovered.instance_id,
             config.hnsw.clone(),
             !config.read_only,
+            Arc::clone(&tasks),
             Box::new(move || told.changed()),
         ));
         let wording = Arc::new(Wording::new(
             Arc::new(Analyser::new(config.text.language)),
             config.text.indexing,
+            Arc::clone(&tasks),
         ));
         let manifest = Arc::clone(&recovered.manifest);
         let hub = Arc::new(Hub::new(hub::Parts {
@@ -185,9 +196,8 @@ impl Engine {
         let background = Arc::new(Background::new(
             Arc::clone(applier.ids()),
             recovered.pool,
-            config.sync_mode,
-            config.flush_interval,
-            config.expiry_interval,
+            Arc::clone(&tasks),
+            Intervals::of(&config),
         ));
         let mut applier = Some(applier);
         let committer = recovered
@@ -266,7 +276,11 @@ impl Engine {
             hub,
             committer,
             background,
-            compaction: Arc::new(compaction::Worker::new(Arc::clone(&compactor))),
+            compaction: Arc::new(compaction::Worker::new(
+                Arc::clone(&compactor),
+                Arc::clone(&tasks),
+            )),
+            tasks,
             compactor,
             deaths,
             indexing,
@@ -390,10 +404,9 @@ impl Engine {
 
     /// Ends the threads beside the committer's.
     fn end_beside(&self) {
-        self.background.end();
+        self.tasks.end();
         self.indexing.end();
         self.wording.end();
-        self.compaction.end();
     }
 
     /// Waits for the end and says whether everything acknowledged is in the log.
@@ -472,35 +485,6 @@ impl Engine {
             Err(ref error) => committer.poison(error.clone()),
         }
         synced
-    }
-}
-
-/// What the upkeep thread does with the engine, as long as there is one.
-struct BesideCommits(Weak<Engine>);
-
-impl Duties for BesideCommits {
-    fn flush(&self) {
-        if let Some(engine) = self.0.upgrade() {
-            // Whoever commits next hears of it.
-            let _ = engine.flush_beside_commits();
-        }
-    }
-
-    fn bury(&self) {
-        let engine = self.0.upgrade();
-        if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
-            committer.with_pipeline(WritePipeline::bury);
-        }
-    }
-
-    fn checkpoint(&self) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.checkpoint_if_due();
-        }
-    }
-
-    fn expire(&self) {
-        expiry::expire_by_itself(&self.0);
     }
 }
 

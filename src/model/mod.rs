@@ -33,6 +33,7 @@ mod stats;
 mod sync_mode;
 mod time;
 mod transfer;
+mod upkeep;
 mod verify;
 
 pub use activity::{Activity, NewActivity};
@@ -82,4 +83,7 @@ pub use stats::{
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
 pub use transfer::{Existing, ExportCounts, ExportOptions, ImportOptions, ImportReport};
+pub use upkeep::{
+    HistoryHolds, UpkeepRun, UpkeepState, UpkeepStatus, UpkeepTask, UpkeepTaskStatus,
+};
 pub use verify::{Damage, VerifyProgress, VerifyReport};

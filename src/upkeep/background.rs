@@ -1,18 +1,21 @@
 //! What is done beside the commits, that nobody waits for?
 //!
 //! One thread: it makes segment files ahead, takes the ids of deleted collectives out of the index,
-//! deletes what has expired, makes checkpoints, and in `Fast` mode flushes the log. It ends at once when it is told to.
+//! deletes what has expired, archives what has cooled down, makes checkpoints, and in `Fast` mode flushes the log. It ends
+//! at once when it is told to. In a pause it goes on flushing, and letting go of what nobody can see.
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::{
+    config::Config,
     log::SegmentPool,
     model::{Lsn, SyncMode},
     protocol::stop::Latch,
     state::IdIndex,
     sync::Arc,
+    upkeep::task::{OpenAtEnd, Tasks},
 };
 
 /// How often the thread looks for work.
@@ -28,25 +31,65 @@ pub trait Duties {
     fn checkpoint(&self);
     /// Deletes what has expired.
     fn expire(&self);
+    /// Archives what has cooled down.
+    fn archive(&self);
 }
 
-/// The work and its worker's bell.
+/// Something that is done again after a time.
+struct Timer {
+    /// `None` where it is left to a call.
+    interval: Option<Duration>,
+    since: Duration,
+}
+
+impl Timer {
+    fn new(interval: Duration) -> Self {
+        Self {
+            interval: Some(interval).filter(|interval| !interval.is_zero()),
+            since: Duration::ZERO,
+        }
+    }
+
+    /// Whether it is time after `more` has passed; what is not taken stays due.
+    fn is_due(&mut self, more: Duration) -> bool {
+        self.since = self.since.saturating_add(more);
+        self.interval.is_some_and(|interval| self.since >= interval)
+    }
+}
+
+/// The work.
 pub struct Background {
     ids: Arc<IdIndex>,
     pool: Option<Arc<SegmentPool>>,
-    /// How often to flush; `None` where every commit is synced anyway.
-    flush_interval: Option<Duration>,
-    /// How often to delete what has expired; `None` where that is left to a call.
-    expiry_interval: Option<Duration>,
-    state: Mutex<State>,
-    bell: Condvar,
+    tasks: Arc<Tasks>,
+    intervals: Intervals,
+    purges: Mutex<Vec<u32>>,
     ended: Latch<()>,
 }
 
-#[derive(Default)]
-struct State {
-    purges: Vec<u32>,
-    ended: bool,
+/// How often something is done; zero for never.
+pub struct Intervals {
+    /// The log is flushed.
+    pub flush: Duration,
+    /// What has expired is deleted.
+    pub expiry: Duration,
+    /// What has cooled down is archived.
+    pub archive: Duration,
+}
+
+impl Intervals {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            // Otherwise every commit is synced anyway.
+            flush: match config.sync_mode {
+                SyncMode::Fast => config.flush_interval,
+                SyncMode::Normal | SyncMode::Paranoid => Duration::ZERO,
+            },
+            expiry: config.expiry_interval,
+            archive: config.upkeep.archive_interval,
+        }
+    }
 }
 
 impl Background {
@@ -54,40 +97,32 @@ impl Background {
     pub fn new(
         ids: Arc<IdIndex>,
         pool: Option<Arc<SegmentPool>>,
-        sync_mode: SyncMode,
-        flush_interval: Duration,
-        expiry_interval: Duration,
+        tasks: Arc<Tasks>,
+        intervals: Intervals,
     ) -> Self {
         Self {
             ids,
             pool,
-            flush_interval: (sync_mode == SyncMode::Fast).then_some(flush_interval),
-            expiry_interval: Some(expiry_interval).filter(|interval| !interval.is_zero()),
-            state: Mutex::default(),
-            bell: Condvar::new(),
+            tasks,
+            intervals,
+            purges: Mutex::default(),
             ended: Latch::default(),
         }
     }
 
     /// Has the ids of these collectives taken out of the index.
     pub fn purge(&self, collectives: Vec<u32>) {
-        self.state.lock().purges.extend(collectives);
+        self.purges.lock().extend(collectives);
     }
 
-    /// Ends the thread.
-    pub fn end(&self) {
-        self.state.lock().ended = true;
-        self.bell.notify_all();
-    }
-
-    /// Fills the pool while nothing is committed, unless the end is asked for meanwhile: beside
+    /// Fills the pool while nothing is committed, unless that is to stop meanwhile: beside
     /// commits the writing of a whole file would take more from them than the file gives back.
     fn make_segments(&self, newest: &impl Fn() -> Lsn) {
         let Some(pool) = &self.pool else {
             return;
         };
         let quiet_since = newest();
-        while pool.is_short() && newest() == quiet_since && !self.state.lock().ended {
+        while pool.is_short() && newest() == quiet_since && self.tasks.may_begin() {
             if let Err(error) = pool.add_one() {
                 tracing::warn!(%error, "no segment file could be made ahead");
                 return;
@@ -108,25 +143,16 @@ impl Background {
 
     fn work(&self, newest: &impl Fn() -> Lsn, duties: &impl Duties) {
         let mut seen = newest();
-        let intervals = [self.flush_interval, self.expiry_interval];
+        let mut flush = Timer::new(self.intervals.flush);
+        let mut expiry = Timer::new(self.intervals.expiry);
+        let mut archive = Timer::new(self.intervals.archive);
+        let intervals = [&flush, &expiry, &archive].map(|timer| timer.interval);
         let pause = intervals
             .into_iter()
             .flatten()
             .fold(INTERVAL, Duration::min);
-        let mut since_flush = Duration::ZERO;
-        let mut since_expiry = Duration::ZERO;
-        loop {
-            let purges = {
-                let mut state = self.state.lock();
-                if !state.ended {
-                    self.bell.wait_for(&mut state, pause);
-                }
-                if state.ended {
-                    return;
-                }
-                std::mem::take(&mut state.purges)
-            };
-            for collective in purges {
+        while self.tasks.sleep(pause).is_ok() {
+            for collective in std::mem::take(&mut *self.purges.lock()) {
                 self.ids.remove_collective(collective);
             }
             let now = newest();
@@ -135,27 +161,24 @@ impl Background {
                 duties.bury();
                 self.make_segments(newest);
             }
-            since_flush += pause;
-            if self.flush_interval.is_some_and(|due| since_flush >= due) {
+            if flush.is_due(pause) {
                 duties.flush();
-                since_flush = Duration::ZERO;
+                flush.since = Duration::ZERO;
             }
             // However busy it is: where much is written, much expires.
-            since_expiry += pause;
-            if self.expiry_interval.is_some_and(|due| since_expiry >= due) {
+            let due = expiry.is_due(pause);
+            if due && self.tasks.may_begin() {
                 duties.expire();
-                since_expiry = Duration::ZERO;
+                expiry.since = Duration::ZERO;
             }
-            duties.checkpoint();
+            let due = archive.is_due(pause);
+            if due && self.tasks.may_begin() {
+                duties.archive();
+                archive.since = Duration::ZERO;
+            }
+            if self.tasks.may_begin() {
+                duties.checkpoint();
+            }
         }
-    }
-}
-
-/// Opens the latch however the thread ends: nobody may wait for ever for one that panicked.
-struct OpenAtEnd<'a>(&'a Latch<()>);
-
-impl Drop for OpenAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.open(());
     }
 }

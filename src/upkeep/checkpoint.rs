@@ -141,7 +141,7 @@ impl Checkpoints {
     }
 
     /// Makes the state of `view` the newest checkpoint, if it is due; the LSN of the newest one then.
-    /// Everything in `view` must be durable.
+    /// Everything in `view` must be durable. `tell` hears of the bytes as they are written, and may take its time.
     ///
     /// # Errors
     /// `Io`; the checkpoint before it is still there. `Closed` after [`Checkpoints::end`].
@@ -151,13 +151,14 @@ impl Checkpoints {
         keys: &KeyIndex,
         damage: &[(PathBuf, u64, String)],
         when: When,
+        tell: &mut dyn FnMut(u64),
     ) -> Result<Lsn> {
         let mut state = self.state.lock();
         if state.ended {
             return Err(PulseDBError::Closed);
         }
         if is_due(&state, view, when) && is_complete(&self.manifest.current(), view) {
-            let made = self.write(view, keys, damage).and_then(|written| {
+            let made = self.write(view, keys, damage, tell).and_then(|written| {
                 self.manifest
                     .update(|manifest| manifest.checkpoint = written.lsn)?;
                 self.remove_unnamed();
@@ -194,7 +195,7 @@ impl Checkpoints {
         let mut next = self.manifest.current();
         change(&mut next);
         let written = if !matches!(when, When::Never) && is_complete(&next, view) {
-            self.write(view, keys, damage)
+            self.write(view, keys, damage, &mut |_| ())
                 .inspect_err(|error| tracing::warn!(%error, "a checkpoint could not be written"))
                 .ok()
         } else {
@@ -253,6 +254,7 @@ impl Checkpoints {
         view: &View,
         keys: &KeyIndex,
         damage: &[(PathBuf, u64, String)],
+        tell: &mut dyn FnMut(u64),
     ) -> Result<Written> {
         let segment_of = |path: &Path| {
             let segments = view.segments.segments().iter();
@@ -279,7 +281,7 @@ impl Checkpoints {
         };
         // What a crash left is gone before there is more.
         self.remove_unnamed();
-        write(&*self.vfs, &self.path, &source)
+        write(&*self.vfs, &self.path, &source, tell)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     model::{ExperienceId, Timestamp},
     state::{Snapshot, Table},
     sync::Arc,
+    upkeep::task::Run,
 };
 
 /// Ids of one commit: some 100 bytes of log each, and a tenth of a millisecond for who waits behind it. As
@@ -43,34 +44,43 @@ impl Expiry {
     /// Deletes everything that has expired at `now`; how much that was.
     ///
     /// # Errors
-    /// What the committer answers; what is not deleted then is tried again by the next call.
-    pub(crate) fn expire(&self, expirer: &dyn Expirer, now: Timestamp) -> Result<usize> {
+    /// What the committer answers, and `Closed` where the run is to stop; what is not deleted then is tried again by
+    /// the next call.
+    pub(crate) fn expire(
+        &self,
+        run: &mut Run<'_>,
+        expirer: &dyn Expirer,
+        now: Timestamp,
+    ) -> Result<usize> {
         let _one_at_a_time = self.working.lock();
         let (view, tables) = expirer.take(now)?;
         let mut count = 0;
-        let mut outcome = Ok(());
+        let mut outcome = Ok(0);
         for table in tables {
             if outcome.is_ok() {
-                outcome = expire_table(expirer, &view, &table, now, &mut count);
+                outcome = expire_table(run, expirer, &view, &table, now);
+                count = outcome.as_ref().map_or(count, |more| count + more);
             }
             if outcome.is_err() {
                 table.expect_expiry(now);
             }
         }
-        outcome.map(|()| count)
+        outcome.map(|_| count)
     }
 }
 
 fn expire_table(
+    run: &mut Run<'_>,
     expirer: &dyn Expirer,
     view: &View,
     table: &Table,
     now: Timestamp,
-    count: &mut usize,
-) -> Result<()> {
+) -> Result<usize> {
     let rows = table.rows(view.lsn());
+    let mut count = 0;
     let mut from = Some(0);
     while let Some(chunk) = from {
+        run.pace(0)?;
         let walk = rows.expired(chunk, now, IDS_PER_COMMIT);
         if let Some(next) = walk.next {
             table.expect_expiry(next);
@@ -82,11 +92,12 @@ fn expire_table(
         }
         let ids = walk.expired.into_iter().map(ExperienceId::from_u128);
         let deleted = expirer.delete(ids.collect())?;
-        *count += deleted;
+        run.advance(deleted as u64);
+        count += deleted;
         // Some were pinned or deleted meanwhile. Or the clock went back, and they will expire once more.
         if deleted < found {
             table.expect_expiry(now);
         }
     }
-    Ok(())
+    Ok(count)
 }

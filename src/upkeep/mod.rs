@@ -1,5 +1,6 @@
 //! What happens around reads and writes, so that they need not wait for it?
 
+pub(crate) mod archive;
 pub(crate) mod background;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
@@ -11,5 +12,6 @@ pub(crate) mod follow;
 pub(crate) mod indexing;
 pub(crate) mod recover;
 pub(crate) mod salvage;
+pub(crate) mod task;
 pub(crate) mod verify;
 pub mod wording;

@@ -7,7 +7,7 @@ use crate::{
     error::{PulseDBError, Result},
     format::Traits,
     log::{LogWriter, OutFrame, Place, Relocation, Segment, SegmentSet, Unsynced},
-    model::{Cursor, Lsn, SyncMode, Timeline, Timestamp},
+    model::{Cursor, HistoryHolds, Lsn, SyncMode, Timeline, Timestamp},
     protocol::{
         commit::Pipeline,
         publish::{History, Published},
@@ -222,6 +222,23 @@ impl WritePipeline {
         Ok(held(&newest, self.horizon()))
     }
 
+    /// What keeps the log from losing what was replaced or deleted.
+    pub fn holds(&mut self) -> HistoryHolds {
+        let newest = self
+            .parts
+            .published
+            .load()
+            .map_or(Lsn::ZERO, |view| view.lsn());
+        let older = |lsn: Lsn| Some(lsn).filter(|lsn| *lsn < newest);
+        let watchers = self.parts.broadcast.heard_by_all();
+        HistoryHolds {
+            newest,
+            snapshots: self.oldest_snapshot().and_then(older),
+            watchers: watchers.and_then(|lsn| older(lsn.max(self.parts.lag.floor()))),
+            retention: older(self.parts.retention.floor()),
+        }
+    }
+
     /// Goes on in a new segment, so that the present one can be rewritten.
     pub fn seal(&mut self) -> Result<()> {
         self.parts.log.seal()?;
@@ -249,10 +266,16 @@ impl WritePipeline {
 
     /// What was replaced at or below this LSN is seen by no snapshot, and by none to come.
     fn horizon(&mut self) -> Lsn {
-        let oldest = self.history.oldest().map_or(Lsn::ZERO, |view| view.lsn());
+        self.oldest_snapshot()
+            .unwrap_or(Lsn::ZERO)
+            .min(self.parts.retention.floor())
+    }
+
+    /// The oldest snapshot that anybody holds, or the published one.
+    fn oldest_snapshot(&mut self) -> Option<Lsn> {
+        let oldest = self.history.oldest()?.lsn();
         let past = self.past.iter().filter_map(Weak::upgrade);
-        past.map(|view| view.lsn())
-            .fold(oldest.min(self.parts.retention.floor()), Lsn::min)
+        Some(past.map(|view| view.lsn()).fold(oldest, Lsn::min))
     }
 }
 

@@ -184,8 +184,33 @@ fn metrics_are_written_for_each_reader_of_them() {
     commands.record("first", &[]);
     let prometheus = text(&commands.run(&["metrics", "db"]).stdout);
     assert!(prometheus.contains("# TYPE pulsedb_"), "{prometheus}");
-    let statsd = text(&commands.run(&["metrics", "db", "--format", "statsd"]).stdout);
-    assert!(statsd.starts_with("pulsedb") && statsd.contains('|'), "{statsd}");
+    let statsd = text(
+        &commands
+            .run(&["metrics", "db", "--format", "statsd"])
+            .stdout,
+    );
+    assert!(
+        statsd.starts_with("pulsedb") && statsd.contains('|'),
+        "{statsd}"
+    );
     let json = commands.json(&["metrics", "db"]);
     assert!(!json["gauges"].as_array().unwrap().is_empty(), "{json}");
+}
+
+#[test]
+fn settings_come_from_a_file_and_above_it_from_the_environment() {
+    let commands = Commands::new();
+    fs::write(commands.path("settings.toml"), "segment_bytes = \"1MiB\"\n").unwrap();
+    let init = ["init", "db", "--config", "settings.toml"];
+    assert_eq!(code(&commands.run(&init)), 0);
+    let log = commands.path("db/log");
+    let segments = || fs::read_dir(&log).unwrap().map(|one| one.unwrap());
+    let largest = segments().map(|one| one.metadata().unwrap().len()).max();
+    assert_eq!(largest, Some(1024 * 1024));
+    fs::write(commands.path("wrong.toml"), "segment_bites = 1\n").unwrap();
+    for wrong in ["wrong.toml", "missing.toml"] {
+        let refused = commands.run(&["stats", "db", "--config", wrong]);
+        assert_eq!(code(&refused), 2, "{refused:?}");
+        assert!(text(&refused.stderr).contains(wrong), "{refused:?}");
+    }
 }

@@ -25,6 +25,7 @@ mod command;
 mod compaction;
 mod compat;
 mod concurrency;
+mod configuration;
 mod context;
 mod crash;
 mod duplicates;

@@ -36,6 +36,8 @@ impl Exit {
 pub(crate) enum Failure {
     /// The database could not be opened.
     Open(PathBuf, PulseDBError),
+    /// The settings are wrong.
+    Settings(PulseDBError),
     /// What was asked for failed.
     Command(PulseDBError),
     /// A file that was named cannot be read or written.
@@ -64,6 +66,7 @@ impl Failure {
                 (PulseDBError::Config { .. }, _) | (_, Self::Open(..)) => Exit::Unopened,
                 _ => Exit::Failed,
             },
+            Self::Settings(_) => Exit::Usage,
             // Whoever reads may have enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
             Self::Output(_) | Self::Input(..) => Exit::Failed,
@@ -100,7 +103,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open(_, error) | Self::Command(error) => error.fmt(f),
+            Self::Open(_, error) | Self::Settings(error) | Self::Command(error) => error.fmt(f),
             Self::Input(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Output(error) => write!(f, "standard output: {error}"),
         }

@@ -97,7 +97,7 @@ pub(crate) fn bench(bench: &Bench, session: &Session) -> Result<Exit, Failure> {
     let sync = measure_syncs(&place.0.join("sync"), time)?;
     let config = Config {
         embedding_dimension: EmbeddingDimension::Custom(bench.dimension),
-        ..session.config(Texts::Plain)
+        ..session.config(Texts::Plain)?
     };
     let path = place.0.join("db");
     let db = PulseDB::open(&path, config).map_err(opening(&path))?;

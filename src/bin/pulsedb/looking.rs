@@ -166,7 +166,10 @@ pub(crate) fn health(path: &Path, session: &Session) -> Result<Exit, Failure> {
     let health = db.health_check().map_err(Failure::Command)?;
     session.output.print(&health, |out| {
         writeln!(out, "{}", health.status)?;
-        health.checks.iter().try_for_each(|one| print_check(out, one))
+        health
+            .checks
+            .iter()
+            .try_for_each(|one| print_check(out, one))
     })?;
     Ok(Exit::of(health.status == HealthStatus::Healthy))
 }

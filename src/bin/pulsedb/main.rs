@@ -37,7 +37,7 @@ use session::Session;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let session = Session::new(arguments.json);
+    let session = Session::new(arguments.json, arguments.config);
     let exit = run(&arguments.command, &session).unwrap_or_else(|failure| {
         let exit = failure.exit();
         session.output.error(&failure);

@@ -44,7 +44,7 @@ struct Made {
 }
 
 pub(crate) fn init(init: &Init, session: &Session) -> Result<Exit, Failure> {
-    let mut config = session.config(Texts::Plain);
+    let mut config = session.config(Texts::Plain)?;
     if let Some(components) = init.dimension {
         config.embedding_dimension = EmbeddingDimension::Custom(components);
     }

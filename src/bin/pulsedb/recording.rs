@@ -116,7 +116,7 @@ fn open(record: &Record, session: &Session) -> Result<PulseDB, Failure> {
     let config = Config {
         // For a collective that is made with it.
         embedding_dimension: EmbeddingDimension::Custom(vector.len()),
-        ..session.config(Texts::Plain)
+        ..session.config(Texts::Plain)?
     };
     session.writer_with(&record.db, config)
 }

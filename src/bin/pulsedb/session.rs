@@ -3,7 +3,7 @@
 //! Commands that look open a reader: nothing is changed, and a writer may be at work. Commands that change take
 //! the writer's place of a database that exists; only `init` makes one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pulsedb::{
     Collective, CollectiveId, Config, EmbeddingDimension, EntityKind, PulseDBError,
@@ -26,21 +26,29 @@ pub(crate) enum Texts {
 pub(crate) struct Session {
     /// Where results go.
     pub(crate) output: Output,
+    /// The file with the settings.
+    settings: Option<PathBuf>,
 }
 
 impl Session {
-    pub(crate) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool, settings: Option<PathBuf>) -> Self {
         Self {
             output: Output::new(json),
+            settings,
         }
     }
 
-    /// What to open with.
-    pub(crate) fn config(&self, texts: Texts) -> Config {
-        match texts {
+    /// What to open with: what the command needs, above it the file, and above that the environment.
+    pub(crate) fn config(&self, texts: Texts) -> Result<Config, Failure> {
+        let needed = match texts {
             Texts::Embedded => Config::default(),
             Texts::Plain => Config::external(EmbeddingDimension::D384),
-        }
+        };
+        let filed = match &self.settings {
+            Some(file) => needed.with_toml_file(file),
+            None => Ok(needed),
+        };
+        filed.and_then(Config::with_env).map_err(Failure::Settings)
     }
 
     /// Opens for reading.
@@ -48,14 +56,14 @@ impl Session {
         // One question at a time needs one thread.
         let config = Config {
             read_threads: 1,
-            ..self.config(texts)
+            ..self.config(texts)?
         };
         PulseDB::open_read_only(path, config).map_err(opening(path))
     }
 
     /// Takes the writer's place of a database that exists.
     pub(crate) fn writer(&self, path: &Path, texts: Texts) -> Result<PulseDB, Failure> {
-        self.writer_with(path, self.config(texts))
+        self.writer_with(path, self.config(texts)?)
     }
 
     /// The same with a configuration of the command's own.

@@ -46,6 +46,7 @@ use crate::{
     model::{CompactionProgress, CompactionReport, ExperienceId, Fragmentation, Lsn, SegmentStats},
     state::Held,
     sync::{Arc, atomic::AtomicBool},
+    upkeep::task::Run,
     vfs::Vfs,
 };
 
@@ -53,6 +54,9 @@ use live::{Judge, live_bytes};
 use plan::Candidate;
 pub(crate) use rewrite::Rewritten;
 pub(crate) use worker::{Sights, Worker};
+
+/// Bytes that are copied between two words with upkeep.
+const STEP_BYTES: u64 = 64 * 1024;
 
 /// What compaction asks of the committer.
 pub(crate) trait Tail {
@@ -214,6 +218,35 @@ impl Compactor {
         self.let_go();
         report.bytes_after = tail.look()?.segments.bytes_on_disk();
         Ok(report)
+    }
+
+    /// The same as a run of upkeep, which says how fast, and whether to go on at all; `tell` hears of the
+    /// progress, and its error ends the work, too.
+    ///
+    /// # Errors
+    /// As [`Compactor::compact`]; `Closed` where the run is to stop.
+    pub(crate) fn compact_in(
+        &self,
+        run: &mut Run<'_>,
+        tail: &dyn Tail,
+        scope: Scope,
+        mut tell: impl FnMut(CompactionProgress) -> Result<()>,
+    ) -> Result<CompactionReport> {
+        let mut told = 0;
+        let compacted = self.compact(tail, scope, &mut |progress| {
+            tell(progress)?;
+            let more = progress.bytes.saturating_sub(told);
+            if more < STEP_BYTES {
+                return Ok(());
+            }
+            told = progress.bytes;
+            run.advance(more);
+            run.pace(more)
+        })?;
+        let rest = compacted.bytes_rewritten.saturating_sub(told);
+        run.advance(rest);
+        run.wrote(rest);
+        Ok(compacted)
     }
 
     /// What is in the segments, and how much of it somebody needs.
