@@ -5,7 +5,7 @@ use std::fs;
 use pulsedb::{Config, EmbeddingDimension, Health, HealthStatus, blocking::PulseDB};
 use serde_json::{Value, json};
 
-use crate::command::{Commands, code, text};
+use crate::command::{Commands, code, parsed, text};
 
 fn config() -> Config {
     Config::external(EmbeddingDimension::Custom(3))
@@ -200,13 +200,34 @@ fn metrics_are_written_for_each_reader_of_them() {
 #[test]
 fn settings_come_from_a_file_and_above_it_from_the_environment() {
     let commands = Commands::new();
-    fs::write(commands.path("settings.toml"), "segment_bytes = \"1MiB\"\n").unwrap();
-    let init = ["init", "db", "--config", "settings.toml"];
-    assert_eq!(code(&commands.run(&init)), 0);
-    let log = commands.path("db/log");
-    let segments = || fs::read_dir(&log).unwrap().map(|one| one.unwrap());
-    let largest = segments().map(|one| one.metadata().unwrap().len()).max();
-    assert_eq!(largest, Some(1024 * 1024));
+    fs::write(commands.path("settings.toml"), "embedding_dimension = 5\n").unwrap();
+    let init = [
+        "init",
+        "db",
+        "--config",
+        "settings.toml",
+        "--collective",
+        "team",
+    ];
+    let made = commands.json(&init);
+    assert_eq!(made["collectives"][0]["embedding_dimension"], 5);
+    // What is said on the command line stands above both.
+    let said = [&init, ["--collective=other", "--dimension=4"].as_slice()].concat();
+    assert_eq!(code(&commands.run(&said)), 2);
+    let environment = [("PULSEDB_EMBEDDING_DIMENSION", "6")];
+    let init = [
+        "init",
+        "next",
+        "--config",
+        "settings.toml",
+        "--collective",
+        "team",
+        "--json",
+    ];
+    let made: Value = parsed(&commands.run_in(&environment, &init));
+    assert_eq!(made["collectives"][0]["embedding_dimension"], 6);
+    let wrong = commands.run_in(&[("PULSEDB_EMBEDDING_DIMENSION", "x")], &["stats", "db"]);
+    assert_eq!(code(&wrong), 2, "{wrong:?}");
     fs::write(commands.path("wrong.toml"), "segment_bites = 1\n").unwrap();
     for wrong in ["wrong.toml", "missing.toml"] {
         let refused = commands.run(&["stats", "db", "--config", wrong]);

@@ -33,11 +33,25 @@ impl Commands {
         self.run_with("", arguments)
     }
 
+    /// Runs it with such variables in its environment.
+    pub fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pulsedb"));
+        command.args(arguments).current_dir(self.0.path());
+        command
+    }
+
     /// Runs it with `input` as standard input.
     pub fn run_with(&self, input: &str, arguments: &[&str]) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pulsedb"))
-            .args(arguments)
-            .current_dir(self.0.path())
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pulsedb::{
-    Collective, CollectiveId, Cursor, DatabaseMetadata, EmbeddingDimension, PulseDBError,
-    blocking::PulseDB,
+    Collective, CollectiveId, Cursor, DatabaseMetadata, EmbeddingDimension, blocking::PulseDB,
 };
 use serde::Serialize;
 
@@ -49,7 +48,7 @@ pub(crate) fn init(init: &Init, session: &Session) -> Result<Exit, Failure> {
         config.embedding_dimension = EmbeddingDimension::Custom(components);
     }
     let db = PulseDB::open(&init.db, config).map_err(opening(&init.db))?;
-    let made = finish(&db, make(init, &db).map_err(Failure::Command))?;
+    let made = finish(&db, make(init, &db))?;
     session.output.print(&made, |out| {
         let Made { database, .. } = &made;
         writeln!(out, "{}", database.path.display())?;
@@ -63,26 +62,26 @@ pub(crate) fn init(init: &Init, session: &Session) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-fn make(init: &Init, db: &PulseDB) -> Result<Made, PulseDBError> {
-    for name in &init.collective {
-        db.get_or_create_collective(name)?;
+fn make(init: &Init, db: &PulseDB) -> Result<Made, Failure> {
+    let known = db.list_collectives().map_err(Failure::Command)?;
+    // One that was there keeps its dimension: whoever asks for another is told, before anything is made.
+    for one in known
+        .iter()
+        .filter(|one| init.collective.contains(&one.name))
+    {
+        let has = usize::from(one.embedding_dimension);
+        if let Some(wanted) = init.dimension.filter(|wanted| *wanted != has) {
+            let limit = format!("{} has {has} for ever", one.name);
+            return Err(Failure::wrong("dimension", wanted, limit));
+        }
     }
-    let collectives = db.list_collectives()?;
-    // One that was there keeps its dimension: whoever asks for another is told.
-    let other = collectives.iter().find(|one| {
-        let wanted = init.dimension.unwrap_or(one.embedding_dimension.into());
-        init.collective.contains(&one.name) && usize::from(one.embedding_dimension) != wanted
-    });
-    if let Some(one) = other {
-        return Err(PulseDBError::Validation {
-            field: "dimension".to_owned(),
-            value: init.dimension.unwrap_or_default().to_string(),
-            limit: format!("{} has {} for ever", one.name, one.embedding_dimension),
-        });
+    for name in &init.collective {
+        let made = db.get_or_create_collective(name);
+        made.map_err(Failure::Command)?;
     }
     Ok(Made {
-        database: db.metadata()?,
-        collectives,
+        database: db.metadata().map_err(Failure::Command)?,
+        collectives: db.list_collectives().map_err(Failure::Command)?,
     })
 }
 
