@@ -73,10 +73,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(path: &str, address: &str) -> Outcome<()> {
+    // Whoever is asked to end while the database opens, ends once it is open.
+    let end = asked_to_end()?;
     let listener = TcpListener::bind(address).await?;
     let db = PulseDB::open(path, Config::from_env()?).await?;
     println!("{path} on http://{}", listener.local_addr()?);
-    let served = routes::serve(db.clone(), listener, asked_to_end()?).await;
+    let served = routes::serve(db.clone(), listener, end).await;
     // Also after a failure: what was acknowledged is durable anyway, and the next open has less to do.
     db.close().await?;
     Ok(served?)

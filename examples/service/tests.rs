@@ -51,25 +51,7 @@ impl Running {
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        // A connection that is reset after a refusal has given its answer before.
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
-            .await
-            .unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_ascii_lowercase(),
-            body: body.to_owned(),
-        }
+        ask(self.address, method, path, body).await
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {
@@ -94,6 +76,28 @@ impl Running {
         let served = timeout(PATIENCE, self.serving).await.unwrap();
         served.unwrap().unwrap();
         self.db.close().await.unwrap();
+    }
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A connection that is reset after a refusal has given its answer before.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
     }
 }
 
@@ -285,14 +289,19 @@ async fn sigterm_closes_the_database() {
     let path = dir.path().join("db");
     // A port that was free a moment ago.
     let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = probe.local_addr().unwrap().to_string();
+    let address = probe.local_addr().unwrap();
     drop(probe);
-    let (running, at) = (path.clone(), address.clone());
-    let serving = tokio::spawn(async move { crate::run(running.to_str().unwrap(), &at).await });
-    while TcpStream::connect(&address).await.is_err() {
+    let running = path.clone();
+    let serving = tokio::spawn(async move {
+        let at = address.to_string();
+        crate::run(running.to_str().unwrap(), &at).await
+    });
+    while TcpStream::connect(address).await.is_err() {
         assert!(!serving.is_finished(), "it did not start");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    // Answered once the database is open.
+    ask(address, "GET", "/health", "").await.json(200);
     assert!(PulseDB::open(&path, config()).await.is_err());
     let me = rustix::process::getpid();
     rustix::process::kill_process(me, rustix::process::Signal::TERM).unwrap();
