@@ -119,3 +119,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/operations.md")]
 struct Operations;
+
+/// And those of the page about configurations.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;

@@ -309,17 +309,24 @@ impl Form<EmbeddingProvider> for ModelPath {
         }
     }
 
+    #[cfg(feature = "embed")]
     fn write(value: &EmbeddingProvider) -> Result<Option<String>, String> {
         match value {
-            #[cfg(feature = "embed")]
             EmbeddingProvider::Builtin {
                 model_path: Some(path),
             } => match path.to_str() {
                 Some(path) => Ok(Some(path.to_owned())),
                 None => Err("is not Unicode".into()),
             },
-            _ => Ok(None),
+            EmbeddingProvider::Builtin { model_path: None } | EmbeddingProvider::External => {
+                Ok(None)
+            }
         }
+    }
+
+    #[cfg(not(feature = "embed"))]
+    fn write(_: &EmbeddingProvider) -> Result<Option<String>, String> {
+        Ok(None)
     }
 }
 

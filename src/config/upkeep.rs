@@ -21,7 +21,7 @@ pub struct UpkeepConfig {
     pub cpu_percent: u8,
     /// How often experiences that have cooled down are archived, in collectives whose
     /// [`DecayConfig::auto_archive_below_floor`](crate::DecayConfig::auto_archive_below_floor) is on. Zero leaves it to
-    /// [`PulseDB::archive_cold`](crate::PulseDB::archive_cold). Energies fade over days, so an hour is soon enough; a look
+    /// [`PulseDB::archive_cold`](crate::PulseDB::archive_cold). The first time is a minute after the open. Energies fade over days, so an hour is soon enough; a look
     /// passes over every row, some 20 ms per million.
     pub archive_interval: Duration,
 }

@@ -309,6 +309,12 @@ impl Engine {
             let newest = || published.load().map_or(Lsn::ZERO, |view| view.lsn());
             background.run(newest, &duties);
         })?;
+        if self.background.flushes() {
+            let background = Arc::clone(&self.background);
+            let duties = BesideCommits(Arc::downgrade(self));
+            pool::spawn("flush", move || background.run_flushes(&duties))
+                .inspect_err(|_| self.end_beside())?;
+        }
         let worker = Arc::clone(&self.compaction);
         let tail = CommitterTail(Arc::downgrade(self));
         pool::spawn_beside("compact", move || {

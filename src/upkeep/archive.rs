@@ -14,9 +14,8 @@ use crate::{
     upkeep::task::{Asked, Run},
 };
 
-/// Ids of one commit: some 100 bytes of log each. As they are gathered by chunks of rows, there may be a chunk's
-/// worth more.
-const IDS_PER_COMMIT: usize = 512;
+/// Ids of one commit: less than 200 bytes of log each, so that they fit into the smallest segment.
+const IDS_PER_COMMIT: usize = 256;
 /// Chunks that are walked between two safe points: some milliseconds.
 const CHUNKS_PER_STEP: usize = 64;
 
@@ -76,13 +75,13 @@ pub(crate) fn archive_table(
             CHUNKS_PER_STEP,
         );
         from = walk.go_on;
-        if walk.cold.is_empty() {
-            continue;
+        // They are gathered by chunks of rows.
+        for ids in walk.cold.chunks(IDS_PER_COMMIT) {
+            let ids = ids.iter().copied().map(ExperienceId::from_u128);
+            let archived = archivist.archive(ids.collect(), asked == Asked::ByCall)?;
+            run.advance(archived as u64);
+            count += archived;
         }
-        let ids = walk.cold.into_iter().map(ExperienceId::from_u128).collect();
-        let archived = archivist.archive(ids, asked == Asked::ByCall)?;
-        run.advance(archived as u64);
-        count += archived;
     }
     Ok(count)
 }

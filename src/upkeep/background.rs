@@ -1,8 +1,9 @@
 //! What is done beside the commits, that nobody waits for?
 //!
 //! One thread: it makes segment files ahead, takes the ids of deleted collectives out of the index,
-//! deletes what has expired, archives what has cooled down, makes checkpoints, and in `Fast` mode flushes the log. It ends
-//! at once when it is told to. In a pause it goes on flushing, and letting go of what nobody can see.
+//! deletes what has expired, archives what has cooled down, and makes checkpoints. It ends at once when it is told to. In a
+//! pause it goes on letting go of what nobody can see. In `Fast` mode another one flushes the log, which must not wait for
+//! any of that.
 
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ use crate::{
 
 /// How often the thread looks for work.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// When it looks for the first time after an open for what is cold, if not earlier: short sessions archive, too.
+const FIRST_ARCHIVE: Duration = Duration::from_secs(60);
 
-/// What the thread does now and then and cannot do by itself.
+/// What the threads do now and then and cannot do by themselves.
 pub trait Duties {
     /// Makes durable what was written since the last time.
     fn flush(&self);
@@ -50,10 +53,14 @@ impl Timer {
         }
     }
 
-    /// Whether it is time after `more` has passed; what is not taken stays due.
-    fn is_due(&mut self, more: Duration) -> bool {
+    /// Whether it is time after `more` has passed, and may be; otherwise it stays due.
+    fn is_due(&mut self, more: Duration, may_be: bool) -> bool {
         self.since = self.since.saturating_add(more);
-        self.interval.is_some_and(|interval| self.since >= interval)
+        let due = may_be && self.interval.is_some_and(|interval| self.since >= interval);
+        if due {
+            self.since = Duration::ZERO;
+        }
+        due
     }
 }
 
@@ -65,6 +72,7 @@ pub struct Background {
     intervals: Intervals,
     purges: Mutex<Vec<u32>>,
     ended: Latch<()>,
+    flushed: Latch<()>,
 }
 
 /// How often something is done; zero for never.
@@ -100,14 +108,24 @@ impl Background {
         tasks: Arc<Tasks>,
         intervals: Intervals,
     ) -> Self {
-        Self {
+        let background = Self {
             ids,
             pool,
             tasks,
             intervals,
             purges: Mutex::default(),
             ended: Latch::default(),
+            flushed: Latch::default(),
+        };
+        if !background.flushes() {
+            background.flushed.open(());
         }
+        background
+    }
+
+    /// Whether there is a thread that flushes.
+    pub fn flushes(&self) -> bool {
+        !self.intervals.flush.is_zero()
     }
 
     /// Has the ids of these collectives taken out of the index.
@@ -136,17 +154,26 @@ impl Background {
         self.work(&newest, duties);
     }
 
-    /// Waits until the thread touches no file any more.
+    /// The life of the thread that flushes.
+    pub fn run_flushes(&self, duties: &impl Duties) {
+        let _ended = OpenAtEnd(&self.flushed);
+        while self.tasks.sleep(self.intervals.flush).is_ok() {
+            duties.flush();
+        }
+    }
+
+    /// Waits until the threads touch no file any more.
     pub async fn ended(&self) {
         self.ended.wait().await;
+        self.flushed.wait().await;
     }
 
     fn work(&self, newest: &impl Fn() -> Lsn, duties: &impl Duties) {
         let mut seen = newest();
-        let mut flush = Timer::new(self.intervals.flush);
         let mut expiry = Timer::new(self.intervals.expiry);
         let mut archive = Timer::new(self.intervals.archive);
-        let intervals = [&flush, &expiry, &archive].map(|timer| timer.interval);
+        let intervals = [expiry.interval, archive.interval];
+        archive.since = self.intervals.archive.saturating_sub(FIRST_ARCHIVE);
         let pause = intervals
             .into_iter()
             .flatten()
@@ -161,20 +188,12 @@ impl Background {
                 duties.bury();
                 self.make_segments(newest);
             }
-            if flush.is_due(pause) {
-                duties.flush();
-                flush.since = Duration::ZERO;
-            }
             // However busy it is: where much is written, much expires.
-            let due = expiry.is_due(pause);
-            if due && self.tasks.may_begin() {
+            if expiry.is_due(pause, self.tasks.may_begin()) {
                 duties.expire();
-                expiry.since = Duration::ZERO;
             }
-            let due = archive.is_due(pause);
-            if due && self.tasks.may_begin() {
+            if archive.is_due(pause, self.tasks.may_begin()) {
                 duties.archive();
-                archive.since = Duration::ZERO;
             }
             if self.tasks.may_begin() {
                 duties.checkpoint();

@@ -16,8 +16,8 @@ use crate::{
     upkeep::task::Run,
 };
 
-/// Ids of one commit: some 100 bytes of log each, and a tenth of a millisecond for who waits behind it. As
-/// they are gathered by chunks of rows, there may be a chunk's worth more.
+/// Ids of one commit: 64 bytes of log each, so that they fit into the smallest segment, and a tenth of a millisecond
+/// for who waits behind it.
 const IDS_PER_COMMIT: usize = 512;
 
 /// What is walked.
@@ -90,8 +90,12 @@ fn expire_table(
         if found == 0 {
             continue;
         }
-        let ids = walk.expired.into_iter().map(ExperienceId::from_u128);
-        let deleted = expirer.delete(ids.collect())?;
+        let mut deleted = 0;
+        // They are gathered by chunks of rows.
+        for ids in walk.expired.chunks(IDS_PER_COMMIT) {
+            let ids = ids.iter().copied().map(ExperienceId::from_u128);
+            deleted += expirer.delete(ids.collect())?;
+        }
         run.advance(deleted as u64);
         count += deleted;
         // Some were pinned or deleted meanwhile. Or the clock went back, and they will expire once more.

@@ -58,13 +58,13 @@ prop_compose! {
     fn configs()(
         config in sizes(),
         (dimension, name, mode, pool, threads, read_only) in
-            (1..=4096_usize, ".{0,20}", 0..3, 0..=64_usize, 0..=1024_usize, any::<bool>()),
+            (1..=4096_usize, ".{0,20}", 0..3_usize, 0..=64_usize, 0..=1024_usize, any::<bool>()),
         (timeout, expiry, retained, stale, flush) in
             (span(), span(), span(), span(), 1..=60_000_u64),
         (in_process, buffer, poll, half_life) in
             (any::<bool>(), 1..=1_usize << 20, 1..=3_600_000_u64, 1..=u64::MAX),
         (m, construction, search, element, rows) in
-            (4..=128_u16, 8..=4096_u16, 1..=10_000_usize, 0..3, 1..=u32::MAX),
+            (4..=128_u16, 8..=4096_u16, 1..=10_000_usize, 0..3_usize, 1..=u32::MAX),
         (language, k1, b, always, dead) in
             (0..TextLanguage::ALL.len(), 0.0..=100.0_f32, 0.0..=1.0_f32, any::<bool>(), 1..=100_u8),
         (kappa, floor, archive, weights) in
@@ -362,6 +362,30 @@ fn mistakes_are_named() {
     std::fs::write(&path, "\nread_only = 3").unwrap();
     let (_, message) = refused(Config::from_toml_file(&path));
     assert!(message.ends_with("pulsedb.toml, line 2)"), "{message}");
+}
+
+#[cfg(feature = "embed")]
+#[test]
+fn the_model_has_a_path_where_there_is_one() {
+    use pulsedb::EmbeddingProvider;
+
+    let builtin = |path: Option<&str>| EmbeddingProvider::Builtin {
+        model_path: path.map(Into::into),
+    };
+    let config = Config::from_toml_str("model_path = '/models/mini'").unwrap();
+    assert_eq!(config.embedding_provider, builtin(Some("/models/mini")));
+    let document = config.to_toml().unwrap();
+    assert_eq!(Config::from_toml_str(&document).unwrap(), config);
+    let same = config
+        .with_toml_str("embedding_provider = 'builtin'")
+        .unwrap();
+    assert_eq!(same.embedding_provider, builtin(Some("/models/mini")));
+    let none = same.with_variables([("PULSEDB_MODEL_PATH", "")]).unwrap();
+    assert_eq!(none.embedding_provider, builtin(None));
+    let external = none
+        .with_toml_str("embedding_provider = 'external'")
+        .unwrap();
+    assert_eq!(external.embedding_provider, EmbeddingProvider::External);
 }
 
 #[test]

@@ -48,6 +48,7 @@ mod superseding;
 mod support;
 mod transactions;
 mod transfer;
+mod upkeep;
 mod verify;
 mod watching;
 mod watching_all;
