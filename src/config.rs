@@ -11,8 +11,10 @@ use crate::{
     model::{DecayConfig, SyncMode, limits},
 };
 
+mod telemetry;
 mod text;
 
+pub use telemetry::TelemetryConfig;
 pub use text::{TextConfig, TextIndexing, TextLanguage};
 
 const MIB: u64 = 1024 * 1024;
@@ -71,6 +73,8 @@ pub struct Config {
     pub read_threads: usize,
     /// Threads that run the built-in model; 0 means one per core.
     pub embed_threads: usize,
+    /// What the store measures and tells of itself.
+    pub telemetry: TelemetryConfig,
     /// Open for reading only.
     pub read_only: bool,
 }
@@ -99,6 +103,7 @@ impl Default for Config {
             expiry_interval: Duration::from_secs(60),
             read_threads: 0,
             embed_threads: 0,
+            telemetry: TelemetryConfig::default(),
             read_only: false,
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     edge::pool,
     error::{PulseDBError, Result},
     model::{CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation},
+    telemetry::Operation,
     upkeep::compaction::{Scope, Tail},
 };
 
@@ -128,7 +129,9 @@ impl PulseDB {
         engine.committer()?;
         let compactor = Arc::clone(&engine.compactor);
         let tail = CommitterTail(Arc::downgrade(engine));
-        self.read(move |_| Ok(compactor.fragmentation(&tail.look()?)))
-            .await
+        self.read(Operation::Stats, move |_| {
+            Ok(compactor.fragmentation(&tail.look()?))
+        })
+        .await
     }
 }

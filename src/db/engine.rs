@@ -37,6 +37,7 @@ use crate::{
         retention::{Note, Retention},
     },
     sync::{Arc, Weak, atomic::AtomicU64},
+    telemetry::{Operation, Telemetry},
     text::Analyser,
     upkeep::{
         background::{Background, Duties},
@@ -71,6 +72,7 @@ pub(crate) struct Engine {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) instance: InstanceId,
     pub(crate) report: RecoveryReport,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) manifest: Arc<ManifestStore>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
@@ -83,7 +85,7 @@ pub(crate) struct Engine {
     pub(crate) committer: Option<Committer<WritePipeline>>,
     background: Arc<Background>,
     pub(crate) compactor: Arc<Compactor>,
-    compaction: Arc<compaction::Worker>,
+    pub(super) compaction: Arc<compaction::Worker>,
     pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
     pub(crate) wording: Arc<Wording>,
@@ -112,6 +114,7 @@ impl Engine {
         env: Arc<dyn Env>,
     ) -> Result<Arc<Self>> {
         check(&config)?;
+        let telemetry = Arc::new(Telemetry::new(Arc::clone(&env), config.telemetry));
         let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
             read_only: config.read_only,
@@ -148,6 +151,7 @@ impl Engine {
             recovered.instance_id,
             config.hnsw.clone(),
             !config.read_only,
+            Arc::clone(&telemetry),
             Box::new(move || told.changed()),
         ));
         let wording = Arc::new(Wording::new(
@@ -162,6 +166,7 @@ impl Engine {
             history_begins: recovered.manifest.current().retained_from,
             forks: Box::new(move || manifest.current().forks),
             follows: config.read_only,
+            telemetry: Arc::clone(&telemetry),
         }));
         let relayed = !config.read_only && !config.watch_config.in_process;
         let relay = relayed.then(|| {
@@ -179,6 +184,7 @@ impl Engine {
             pool: recovered.pool.clone(),
             segment_bytes: config.segment_bytes,
             config: config.compaction,
+            telemetry: Arc::clone(&telemetry),
         }));
         let deaths = Arc::clone(applier.deaths());
         let manifest = Arc::clone(&recovered.manifest);
@@ -218,6 +224,7 @@ impl Engine {
                     relay: relay.clone(),
                 }),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
+                telemetry: Arc::clone(&telemetry),
             }))
         });
         let covered = base.as_ref().and_then(|base| {
@@ -258,6 +265,7 @@ impl Engine {
             env,
             instance: recovered.instance_id,
             report,
+            telemetry,
             manifest: recovered.manifest,
             embedder,
             published,
@@ -466,7 +474,9 @@ impl Engine {
         let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
             return Ok(());
         };
+        let began = self.telemetry.clock();
         let synced = unsynced.sync();
+        self.telemetry.synced(began);
         match synced {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
             Err(ref error) => committer.poison(error.clone()),
@@ -480,9 +490,11 @@ struct BesideCommits(Weak<Engine>);
 
 impl Duties for BesideCommits {
     fn flush(&self) {
-        if let Some(engine) = self.0.upgrade() {
+        if let Some(engine) = self.0.upgrade()
+            && let Err(error) = engine.flush_beside_commits()
+        {
             // Whoever commits next hears of it.
-            let _ = engine.flush_beside_commits();
+            engine.telemetry.failed(Operation::Flush, &error);
         }
     }
 

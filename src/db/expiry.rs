@@ -11,6 +11,7 @@ use crate::{
     model::{ExperienceId, Timestamp},
     state::Table,
     sync::{Arc, Weak},
+    telemetry::{Operation, Told},
     upkeep::expiry::{Expirer, View},
     write::request::{Change, Reply, Request},
 };
@@ -47,10 +48,21 @@ impl PulseDB {
     pub async fn expire(&self) -> Result<usize> {
         self.engine().committer()?;
         let engine = Arc::clone(self.engine());
-        pool::run_once("expire", move || {
-            engine.expiry.expire(&*engine, engine.env.now())
-        })?
-        .await?
+        pool::run_once("expire", move || engine.expire_now())?.await?
+    }
+}
+
+impl Engine {
+    fn expire_now(&self) -> Result<usize> {
+        let call = self.telemetry.begin(Operation::Expire);
+        let expired = call
+            .span()
+            .in_scope(|| self.expiry.expire(self, self.env.now()));
+        let told = Told {
+            rows: expired.as_ref().ok().map(|count| *count as u64),
+            ..Told::default()
+        };
+        call.end(expired, told)
     }
 }
 
@@ -89,7 +101,7 @@ pub(super) fn expire_by_itself(engine: &Weak<Engine>) {
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    match engine.expiry.expire(&*engine, engine.env.now()) {
+    match engine.expire_now() {
         // It ends, or writing has stopped, and everybody is told of that already.
         Ok(_) | Err(PulseDBError::Closed | PulseDBError::ReadOnly { .. }) => {}
         Err(error) => tracing::warn!(%error, "what has expired could not be deleted"),

@@ -33,6 +33,7 @@ use crate::{
     simd::squared_norm,
     state::{Rows, Snapshot, Table, body},
     sync::{Arc, OnceLock},
+    telemetry::{Operation, Telemetry, Told},
     vector::{
         Expected, Graph, GraphBuilder,
         codes::calibrated_unit,
@@ -76,6 +77,7 @@ pub struct Indexing {
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
+    telemetry: Arc<Telemetry>,
     /// Told after every change of an index.
     changed: Box<dyn Fn() + Send + Sync>,
 }
@@ -107,6 +109,7 @@ impl Indexing {
         database: InstanceId,
         hnsw: HnswConfig,
         writing: bool,
+        telemetry: Arc<Telemetry>,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
@@ -118,6 +121,7 @@ impl Indexing {
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
+            telemetry,
             changed,
         }
     }
@@ -225,13 +229,18 @@ impl Indexing {
 
     /// Whether new vectors of this collective may be admitted.
     pub fn has_room(&self, table: &Table) -> bool {
+        self.tail_bytes(table) <= self.hnsw.max_tail_bytes as u64
+    }
+
+    /// Bytes of the codes of the rows that are to come into a graph.
+    pub fn tail_bytes(&self, table: &Table) -> u64 {
         let (rows, indexed) = (table.row_count(), table.vectors.indexed());
         // Nothing is being built for it, so there is nothing to wait for.
         if indexed == 0 && rows < self.hnsw.first_graph_rows {
-            return true;
+            return 0;
         }
         let tail = u64::from(rows.saturating_sub(indexed));
-        tail * merge::tail_row_bytes(table.dimension) <= self.hnsw.max_tail_bytes as u64
+        tail * merge::tail_row_bytes(table.dimension)
     }
 
     /// Has the graphs of a collective built anew; the latch opens when they are in place.
@@ -292,7 +301,12 @@ impl Indexing {
                 continue;
             };
             let _done = Done(self, task.table.number);
+            let call = self.telemetry.begin(Operation::IndexBuild);
             let built = self.build(view, &task.table, &task.job);
+            let built = call.end(built, Told::default());
+            let failure = built.as_ref().err();
+            self.telemetry
+                .ended_in_background(Operation::IndexBuild, failure);
             if let Err(error) = &built
                 && !matches!(error, PulseDBError::Closed)
             {

@@ -13,7 +13,10 @@ use crate::{
     error::{PulseDBError, Result},
     model::{CompactionProgress, Lsn},
     protocol::stop::Latch,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// How often the thread looks.
@@ -35,10 +38,19 @@ pub(crate) struct Sights {
     pub(crate) rows: u64,
 }
 
+impl Sights {
+    /// So many useless records make it worth to count what is live.
+    fn worth_counting(&self) -> u64 {
+        LEAST_DEATHS.max(self.rows / DEATHS_PER_ROWS)
+    }
+}
+
 /// The thread's bell.
 pub(crate) struct Worker {
     compactor: Arc<Compactor>,
     automatic: bool,
+    /// Useless records at the last time that what is live was counted.
+    counted: AtomicU64,
     ended: Mutex<bool>,
     bell: Condvar,
     latch: Latch<()>,
@@ -51,10 +63,24 @@ impl Worker {
         Self {
             compactor,
             automatic,
+            counted: AtomicU64::new(0),
             ended: Mutex::new(false),
             bell: Condvar::new(),
             latch: Latch::default(),
         }
+    }
+
+    /// Whether it works by itself.
+    pub(crate) const fn is_automatic(&self) -> bool {
+        self.automatic
+    }
+
+    /// How many times over it is due; below 1 it is not yet.
+    pub(crate) fn overdue(&self, sights: &Sights) -> u64 {
+        let since = sights
+            .deaths
+            .saturating_sub(self.counted.load(Ordering::Relaxed));
+        since / sights.worth_counting()
     }
 
     /// Ends the thread; a run that is under way is given up.
@@ -96,15 +122,13 @@ impl Worker {
             let quiet = std::mem::replace(&mut seen, sights.newest) == sights.newest;
             let due = match counted {
                 None => quiet,
-                Some(counted) => {
-                    let least = LEAST_DEATHS.max(sights.rows / DEATHS_PER_ROWS);
-                    sights.deaths.saturating_sub(counted) >= least
-                }
+                Some(counted) => sights.deaths.saturating_sub(counted) >= sights.worth_counting(),
             };
             if !self.automatic || !due {
                 continue;
             }
             counted = Some(sights.deaths);
+            self.counted.store(sights.deaths, Ordering::Relaxed);
             let mut pace = self.pace(look);
             match self
                 .compactor
