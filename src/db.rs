@@ -52,7 +52,7 @@ use crate::{
     format::FORMAT_VERSION,
     model::{DatabaseMetadata, ExperienceId, InstanceId},
     read::{point::Point, reader::Reader},
-    telemetry::{About, Told},
+    telemetry::{self, About, Told},
     vfs::{OsVfs, Vfs},
     write::{
         guard::Guard,
@@ -270,6 +270,7 @@ impl PulseDB {
                 ),
             ));
         }
+        telemetry::describe();
         let default_collective = config.default_collective.clone();
         let path = std::path::absolute(path).map_err(PulseDBError::io("find", path))?;
         registry::wait_for_end(&path).await;

@@ -25,8 +25,8 @@ static OPERATIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     Operation::ALL.iter().map(key).collect()
 });
 
-/// Says what the metrics mean.
-pub(super) fn describe() {
+/// Says what the metrics mean. On the thread of who opens a database, where its own recorder may be.
+pub(crate) fn describe() {
     with_recorder(|recorder| {
         for family in Metrics::families() {
             let name = KeyName::from_const_str(family.name);

@@ -25,6 +25,7 @@ use std::{
 use parking_lot::Mutex;
 
 pub(crate) use call::{About, Told};
+pub(crate) use facade::describe;
 use histogram::{Counted, Histogram};
 pub(crate) use operation::Operation;
 
@@ -137,7 +138,6 @@ pub(crate) struct Group {
 impl Telemetry {
     /// Nothing measured yet.
     pub(crate) fn new(env: Arc<dyn Env>, config: TelemetryConfig) -> Self {
-        facade::describe();
         Self {
             env,
             config,
@@ -237,8 +237,12 @@ impl Telemetry {
 
     /// Notes how work in the background ended, for health: `None` where it went well.
     pub(crate) fn ended_in_background(&self, operation: Operation, error: Option<&PulseDBError>) {
-        // The end of the database ends the work, and says nothing of it.
-        if matches!(error, Some(PulseDBError::Closed)) {
+        // The end of the database ends the work, and so does a writer that has stopped: neither says
+        // anything of the work.
+        if matches!(
+            error,
+            Some(PulseDBError::Closed | PulseDBError::ReadOnly { .. })
+        ) {
             return;
         }
         let mut failing = self.failing.lock();

