@@ -15,9 +15,11 @@ mod form;
 mod keys;
 mod layer;
 mod preset;
+mod telemetry;
 mod text;
 mod upkeep;
 
+pub use telemetry::TelemetryConfig;
 pub use text::{TextConfig, TextIndexing, TextLanguage};
 pub use upkeep::UpkeepConfig;
 
@@ -79,6 +81,8 @@ pub struct Config {
     pub read_threads: usize,
     /// Threads that run the built-in model; 0 means one per core.
     pub embed_threads: usize,
+    /// What the store measures and tells of itself.
+    pub telemetry: TelemetryConfig,
     /// Open for reading only.
     pub read_only: bool,
 }
@@ -108,6 +112,7 @@ impl Default for Config {
             expiry_interval: Duration::from_secs(60),
             read_threads: 0,
             embed_threads: 0,
+            telemetry: TelemetryConfig::default(),
             read_only: false,
         }
     }

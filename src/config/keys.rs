@@ -104,6 +104,9 @@ keys! {
     "text.b" text.b: Number, "how much longer texts are held to say less with a word, 0–1";
     "text.indexing" text.indexing: Choice, "when words are indexed: `on_use` or `always`";
     "activity.stale_threshold" activity.stale_threshold: Span, "age of the last heartbeat that makes an activity stale, at least 1ms";
+    "telemetry.metrics" telemetry.metrics: Switch, "whether operations are counted and measured";
+    "telemetry.slow_operation" telemetry.slow_operation: Span, "from which duration on an operation is warned of; 0 warns of none";
+    "telemetry.show_queries" telemetry.show_queries: Switch, "whether spans of searches show what was searched for";
     "decay.half_life_ms" decay.half_life_ms: Millis, "new collectives: after which energy has halved";
     "decay.freq_weight" decay.freq_weight: Number, "new collectives: how much use counts, 0–100";
     "decay.floor" decay.floor: Number, "new collectives: energy below which an experience is cold, 0–1";

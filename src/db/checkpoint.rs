@@ -10,6 +10,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{Cursor, UpkeepTask},
     sync::Arc,
+    telemetry::{Operation, Told},
     upkeep::{checkpoint::When, task::Asked},
     write::pipeline::View,
 };
@@ -56,6 +57,20 @@ impl PulseDB {
 impl Engine {
     /// Makes a checkpoint of the newest snapshot, if it is due; answers what the newest one shows.
     fn checkpoint(&self, when: When, asked: Asked) -> Result<Cursor> {
+        let call = self.telemetry.begin(Operation::Checkpoint);
+        let outcome = call.span().in_scope(|| self.make_checkpoint(when, asked));
+        let told = Told {
+            lsn: outcome.as_ref().ok().map(|cursor| cursor.lsn),
+            ..Told::default()
+        };
+        let outcome = call.end(outcome, told);
+        let failure = outcome.as_ref().err();
+        self.telemetry
+            .ended_in_background(Operation::Checkpoint, failure);
+        outcome
+    }
+
+    fn make_checkpoint(&self, when: When, asked: Asked) -> Result<Cursor> {
         let committer = self.committer()?;
         let view = self.published.load().ok_or(PulseDBError::Closed)?;
         // In `Fast` mode the snapshot may be ahead of the medium.

@@ -10,6 +10,7 @@ use crate::{
         CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation,
         UpkeepTask,
     },
+    telemetry::Operation,
     upkeep::{
         compaction::{Scope, Tail},
         task::Asked,
@@ -138,7 +139,9 @@ impl PulseDB {
         engine.committer()?;
         let compactor = Arc::clone(&engine.compactor);
         let tail = CommitterTail(Arc::downgrade(engine));
-        self.read(move |_| Ok(compactor.fragmentation(&tail.look()?)))
-            .await
+        self.read(Operation::Stats, move |_| {
+            Ok(compactor.fragmentation(&tail.look()?))
+        })
+        .await
     }
 }

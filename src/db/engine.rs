@@ -37,6 +37,7 @@ use crate::{
         retention::{Note, Retention},
     },
     sync::{Arc, atomic::AtomicU64},
+    telemetry::Telemetry,
     text::Analyser,
     upkeep::{
         background::{Background, Intervals},
@@ -72,6 +73,7 @@ pub(crate) struct Engine {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) instance: InstanceId,
     pub(crate) report: RecoveryReport,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) manifest: Arc<ManifestStore>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
@@ -85,7 +87,7 @@ pub(crate) struct Engine {
     pub(crate) tasks: Arc<Tasks>,
     background: Arc<Background>,
     pub(crate) compactor: Arc<Compactor>,
-    compaction: Arc<compaction::Worker>,
+    pub(super) compaction: Arc<compaction::Worker>,
     pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
     pub(crate) wording: Arc<Wording>,
@@ -114,6 +116,7 @@ impl Engine {
         env: Arc<dyn Env>,
     ) -> Result<Arc<Self>> {
         check(&config)?;
+        let telemetry = Arc::new(Telemetry::new(Arc::clone(&env), config.telemetry));
         let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
             read_only: config.read_only,
@@ -158,6 +161,7 @@ impl Engine {
             config.hnsw.clone(),
             !config.read_only,
             Arc::clone(&tasks),
+            Arc::clone(&telemetry),
             Box::new(move || told.changed()),
         ));
         let wording = Arc::new(Wording::new(
@@ -173,6 +177,7 @@ impl Engine {
             history_begins: recovered.manifest.current().retained_from,
             forks: Box::new(move || manifest.current().forks),
             follows: config.read_only,
+            telemetry: Arc::clone(&telemetry),
         }));
         let relayed = !config.read_only && !config.watch_config.in_process;
         let relay = relayed.then(|| {
@@ -190,6 +195,7 @@ impl Engine {
             pool: recovered.pool.clone(),
             segment_bytes: config.segment_bytes,
             config: config.compaction,
+            telemetry: Arc::clone(&telemetry),
         }));
         let deaths = Arc::clone(applier.deaths());
         let manifest = Arc::clone(&recovered.manifest);
@@ -228,6 +234,7 @@ impl Engine {
                     relay: relay.clone(),
                 }),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
+                telemetry: Arc::clone(&telemetry),
             }))
         });
         let covered = base.as_ref().and_then(|base| {
@@ -268,6 +275,7 @@ impl Engine {
             env,
             instance: recovered.instance_id,
             report,
+            telemetry,
             manifest: recovered.manifest,
             embedder,
             published,
@@ -485,7 +493,9 @@ impl Engine {
         let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
             return Ok(());
         };
+        let began = self.telemetry.clock();
         let synced = unsynced.sync();
+        self.telemetry.synced(began);
         match synced {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
             Err(ref error) => committer.poison(error.clone()),

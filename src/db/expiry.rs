@@ -11,6 +11,7 @@ use crate::{
     model::{ExperienceId, Timestamp, UpkeepTask},
     state::Table,
     sync::{Arc, Weak},
+    telemetry::{Operation, Told},
     upkeep::{
         expiry::{Expirer, View},
         task::{Asked, is_told_already},
@@ -56,10 +57,18 @@ impl PulseDB {
 
 impl Engine {
     fn expire(&self, asked: Asked) -> Result<usize> {
-        let mut run = self.tasks.begin(UpkeepTask::Expiry, asked, 0);
-        let expired = self.expiry.expire(&mut run, self, self.env.now());
-        run.end(&expired);
-        expired
+        let call = self.telemetry.begin(Operation::Expire);
+        let expired = call.span().in_scope(|| {
+            let mut run = self.tasks.begin(UpkeepTask::Expiry, asked, 0);
+            let expired = self.expiry.expire(&mut run, self, self.env.now());
+            run.end(&expired);
+            expired
+        });
+        let told = Told {
+            rows: expired.as_ref().ok().map(|count| *count as u64),
+            ..Told::default()
+        };
+        call.end(expired, told)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     model::{CollectiveId, ExperienceId, HistoryHolds, UpkeepStatus, UpkeepTask},
     sync::{Arc, Weak},
+    telemetry::Operation,
     upkeep::{
         archive::{self, Archivist},
         background::Duties,
@@ -170,9 +171,11 @@ pub(super) struct BesideCommits(pub(super) Weak<Engine>);
 
 impl Duties for BesideCommits {
     fn flush(&self) {
-        if let Some(engine) = self.0.upgrade() {
+        if let Some(engine) = self.0.upgrade()
+            && let Err(error) = engine.flush_beside_commits()
+        {
             // Whoever commits next hears of it.
-            let _ = engine.flush_beside_commits();
+            engine.telemetry.failed(Operation::Flush, &error);
         }
     }
 

@@ -34,6 +34,7 @@ use crate::{
     simd::squared_norm,
     state::{Rows, Snapshot, Table, body},
     sync::{Arc, OnceLock},
+    telemetry::{Operation, Telemetry, Told},
     upkeep::task::{Asked, Run as UpkeepRun, Tasks},
     vector::{
         Expected, Graph, GraphBuilder,
@@ -79,6 +80,7 @@ pub struct Indexing {
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
+    telemetry: Arc<Telemetry>,
     /// Told after every change of an index.
     changed: Box<dyn Fn() + Send + Sync>,
 }
@@ -111,6 +113,7 @@ impl Indexing {
         hnsw: HnswConfig,
         writing: bool,
         tasks: Arc<Tasks>,
+        telemetry: Arc<Telemetry>,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
@@ -123,6 +126,7 @@ impl Indexing {
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
+            telemetry,
             changed,
         }
     }
@@ -230,17 +234,22 @@ impl Indexing {
 
     /// Whether new vectors of this collective may be admitted.
     pub fn has_room(&self, table: &Table) -> bool {
+        self.tail_bytes(table) <= self.hnsw.max_tail_bytes as u64
+    }
+
+    /// Bytes of the codes of the rows that are to come into a graph.
+    pub fn tail_bytes(&self, table: &Table) -> u64 {
         let (rows, indexed) = (table.row_count(), table.vectors.indexed());
         // Nothing is being built for it, so there is nothing to wait for.
         if indexed == 0 && rows < self.hnsw.first_graph_rows {
-            return true;
+            return 0;
         }
-        tail_bytes(table) <= self.hnsw.max_tail_bytes as u64
+        tail_bytes(table)
     }
 
     /// Whether new vectors of this collective may have to wait soon.
     fn presses(&self, table: &Table) -> bool {
-        tail_bytes(table) > self.hnsw.max_tail_bytes as u64 / 2
+        self.tail_bytes(table) > self.hnsw.max_tail_bytes as u64 / 2
     }
 
     /// Has the graphs of a collective built anew; the latch opens when they are in place.
@@ -307,9 +316,14 @@ impl Indexing {
                 _ => Asked::ByItself,
             };
             let rows = task.job.rows.len() as u64;
+            let call = self.telemetry.begin(Operation::IndexBuild);
             let mut run = self.tasks.begin(UpkeepTask::Graphs, asked, rows);
             let built = self.build(&mut run, view, &task.table, &task.job);
             run.end(&built);
+            let built = call.end(built, Told::default());
+            let failure = built.as_ref().err();
+            self.telemetry
+                .ended_in_background(Operation::IndexBuild, failure);
             if let Err(error) = &built
                 && !matches!(error, PulseDBError::Closed)
             {

@@ -9,6 +9,7 @@ pub(crate) mod diagnose;
 pub(crate) mod dump;
 pub(crate) mod expiry;
 pub(crate) mod follow;
+pub(crate) mod health;
 pub(crate) mod indexing;
 pub(crate) mod recover;
 pub(crate) mod salvage;

@@ -35,10 +35,12 @@ mod embedding;
 mod expiry;
 mod following;
 mod fuzz;
+mod health;
 mod history;
 mod index;
 mod isolation;
 mod matrix;
+mod metrics;
 mod model;
 #[cfg(feature = "cli")]
 mod operations;

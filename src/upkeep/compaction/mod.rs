@@ -46,6 +46,7 @@ use crate::{
     model::{CompactionProgress, CompactionReport, ExperienceId, Fragmentation, Lsn, SegmentStats},
     state::Held,
     sync::{Arc, atomic::AtomicBool},
+    telemetry::{Operation, Telemetry, Told},
     upkeep::task::Run,
     vfs::Vfs,
 };
@@ -106,6 +107,7 @@ pub(crate) struct Compactor {
     pool: Option<Arc<SegmentPool>>,
     segment_bytes: u64,
     config: CompactionConfig,
+    telemetry: Arc<Telemetry>,
     /// Files that nobody reads any more.
     retired: Arc<Bin<Mapped>>,
     /// Retired files, read or not, that still stand in the directory.
@@ -134,6 +136,8 @@ pub(crate) struct Parts {
     pub(crate) segment_bytes: u64,
     /// When and how fast.
     pub(crate) config: CompactionConfig,
+    /// Told how it went.
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 impl Compactor {
@@ -147,6 +151,7 @@ impl Compactor {
             pool: parts.pool,
             segment_bytes: parts.segment_bytes,
             config: parts.config,
+            telemetry: parts.telemetry,
             retired: Arc::default(),
             named: Mutex::default(),
             working: Mutex::new(()),
@@ -167,6 +172,21 @@ impl Compactor {
         pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
     ) -> Result<CompactionReport> {
         let _one_at_a_time = self.working.lock();
+        let call = self.telemetry.begin(Operation::Compaction);
+        let outcome = call.span().in_scope(|| self.rewrite(tail, scope, pace));
+        let outcome = call.end(outcome, Told::default());
+        let failure = outcome.as_ref().err();
+        self.telemetry
+            .ended_in_background(Operation::Compaction, failure);
+        outcome
+    }
+
+    fn rewrite(
+        &self,
+        tail: &dyn Tail,
+        scope: Scope,
+        pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
+    ) -> Result<CompactionReport> {
         if self.failed.load(Ordering::Acquire) {
             return Err(PulseDBError::conflict(
                 "an earlier compaction could not change the manifest; reopen the database",

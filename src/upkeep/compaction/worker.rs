@@ -11,7 +11,10 @@ use crate::{
     error::{PulseDBError, Result},
     model::{CompactionReport, Lsn, UpkeepTask},
     protocol::stop::Latch,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     upkeep::task::{Asked, OpenAtEnd, Tasks},
 };
 
@@ -32,10 +35,19 @@ pub(crate) struct Sights {
     pub(crate) rows: u64,
 }
 
+impl Sights {
+    /// So many useless records make it worth to count what is live.
+    fn worth_counting(&self) -> u64 {
+        LEAST_DEATHS.max(self.rows / DEATHS_PER_ROWS)
+    }
+}
+
 /// The thread.
 pub(crate) struct Worker {
     compactor: Arc<Compactor>,
     tasks: Arc<Tasks>,
+    /// Useless records at the last time that what is live was counted.
+    counted: AtomicU64,
     latch: Latch<()>,
 }
 
@@ -45,8 +57,22 @@ impl Worker {
         Self {
             compactor,
             tasks,
+            counted: AtomicU64::new(0),
             latch: Latch::default(),
         }
+    }
+
+    /// Whether it works by itself.
+    pub(crate) fn is_automatic(&self) -> bool {
+        self.compactor.config.automatic
+    }
+
+    /// How many times over it is due; below 1 it is not yet.
+    pub(crate) fn overdue(&self, sights: &Sights) -> u64 {
+        let since = sights
+            .deaths
+            .saturating_sub(self.counted.load(Ordering::Relaxed));
+        since / sights.worth_counting()
     }
 
     /// Waits until the thread touches no file any more.
@@ -70,12 +96,9 @@ impl Worker {
             let quiet = std::mem::replace(&mut seen, sights.newest) == sights.newest;
             let due = match counted {
                 None => quiet,
-                Some(counted) => {
-                    let least = LEAST_DEATHS.max(sights.rows / DEATHS_PER_ROWS);
-                    sights.deaths.saturating_sub(counted) >= least
-                }
+                Some(counted) => sights.deaths.saturating_sub(counted) >= sights.worth_counting(),
             };
-            if !self.compactor.config.automatic || !due || !self.tasks.may_begin() {
+            if !self.is_automatic() || !due || !self.tasks.may_begin() {
                 continue;
             }
             counted = match self.compact(tail) {
@@ -92,6 +115,9 @@ impl Worker {
                     Some(sights.deaths)
                 }
             };
+            if let Some(counted) = counted {
+                self.counted.store(counted, Ordering::Relaxed);
+            }
         }
     }
 
