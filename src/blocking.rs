@@ -28,11 +28,12 @@ use crate::{
         DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis, ErasureReport, Experience,
         ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
         ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
-        LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult,
-        PruneReport, Query, RecordOptions, RecordOutcome, RelatedExperience, RelationDirection,
-        RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport,
-        SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp,
-        UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+        LogPage, Metrics, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page,
+        PageResult, PruneReport, Query, RecordOptions, RecordOutcome, RelatedExperience,
+        RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
+        RestoreReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
+        Timestamp, UpkeepStatus, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
+        WatchItem, WatchOptions,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -410,6 +411,7 @@ waiting! {
     checkpoint() -> Cursor;
     metadata() -> DatabaseMetadata;
     health_check() -> Health;
+    metrics() -> Metrics;
     current_cursor() -> Cursor;
     poll_changes(since: Cursor, limit: usize) -> Changes;
     create_collective(name: &str) -> CollectiveId;
@@ -536,4 +538,8 @@ waiting! {
     ) -> Vec<RecordOutcome>;
     supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
     expire() -> usize;
+    archive_cold(collective: CollectiveId) -> usize;
+    pause_upkeep() -> ();
+    resume_upkeep() -> ();
+    upkeep_status() -> UpkeepStatus;
 }

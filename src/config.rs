@@ -11,9 +11,17 @@ use crate::{
     model::{DecayConfig, SyncMode, limits},
 };
 
+mod form;
+mod keys;
+mod layer;
+mod preset;
+mod telemetry;
 mod text;
+mod upkeep;
 
+pub use telemetry::TelemetryConfig;
 pub use text::{TextConfig, TextIndexing, TextLanguage};
+pub use upkeep::UpkeepConfig;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -35,6 +43,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// When deleted experiences give their bytes back.
     pub compaction: CompactionConfig,
+    /// What work beside the commits may take, and when it archives.
+    pub upkeep: UpkeepConfig,
     /// The vector index.
     pub hnsw: HnswConfig,
     /// Search by words.
@@ -71,6 +81,8 @@ pub struct Config {
     pub read_threads: usize,
     /// Threads that run the built-in model; 0 means one per core.
     pub embed_threads: usize,
+    /// What the store measures and tells of itself.
+    pub telemetry: TelemetryConfig,
     /// Open for reading only.
     pub read_only: bool,
 }
@@ -85,6 +97,7 @@ impl Default for Config {
             watch_config: WatchConfig::default(),
             retention: RetentionConfig::default(),
             compaction: CompactionConfig::default(),
+            upkeep: UpkeepConfig::default(),
             hnsw: HnswConfig::default(),
             text: TextConfig::default(),
             activity: ActivityConfig::default(),
@@ -99,6 +112,7 @@ impl Default for Config {
             expiry_interval: Duration::from_secs(60),
             read_threads: 0,
             embed_threads: 0,
+            telemetry: TelemetryConfig::default(),
             read_only: false,
         }
     }
@@ -474,6 +488,7 @@ impl Config {
                 format!("{} is not a multiple of 4096", self.segment_bytes),
             ));
         }
+        self.upkeep.check()?;
         self.text.check()
     }
 }

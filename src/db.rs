@@ -16,6 +16,7 @@ mod experiences;
 mod expiry;
 mod following;
 mod insights;
+mod observing;
 mod relations;
 mod reranking;
 mod search;
@@ -23,6 +24,7 @@ mod snapshot;
 mod streaming;
 mod tail;
 mod telling;
+mod tending;
 mod transaction;
 mod transfer;
 mod upkeep;
@@ -39,6 +41,8 @@ mod damage_tests;
 
 use std::{path::Path, sync::Arc};
 
+use tracing::Instrument;
+
 use crate::{
     config::{Config, EmbeddingProvider},
     db::engine::{Engine, stopped_error},
@@ -47,8 +51,9 @@ use crate::{
     env::{Env, OsEnv},
     error::{PulseDBError, Result},
     format::FORMAT_VERSION,
-    model::{DatabaseMetadata, ExperienceId, Health, HealthStatus, InstanceId},
+    model::{DatabaseMetadata, ExperienceId, InstanceId},
     read::{point::Point, reader::Reader},
+    telemetry::{self, About, Told},
     vfs::{OsVfs, Vfs},
     write::{
         guard::Guard,
@@ -266,6 +271,7 @@ impl PulseDB {
                 ),
             ));
         }
+        telemetry::describe();
         let default_collective = config.default_collective.clone();
         let path = std::path::absolute(path).map_err(PulseDBError::io("find", path))?;
         registry::wait_for_end(&path).await;
@@ -344,40 +350,6 @@ impl PulseDB {
             collectives: reader.view.tables.len() as u64,
         })
     }
-
-    /// Whether everything is as it should be: what the open found, what reads have met since, and
-    /// whether writing goes on.
-    ///
-    /// # Errors
-    /// [`PulseDBError::Closed`].
-    pub async fn health_check(&self) -> Result<Health> {
-        let engine = self.engine();
-        let found = &engine.report.damaged;
-        let mut damaged = engine.reader()?.view.segments.damage().list();
-        damaged.retain(|(file, at, _)| {
-            !found
-                .iter()
-                .any(|(known, place, _)| (known, place) == (file, at))
-        });
-        let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
-        let poisoned = stopped.map(|stopped| stopped_error(stopped).to_string());
-        let degraded = !found.is_empty() || !damaged.is_empty() || engine.report.torn.is_some();
-        let follow = engine.follower.as_ref().map(|one| one.health());
-        let degraded = degraded || follow.as_ref().is_some_and(|one| one.trouble.is_some());
-        let status = match (&poisoned, degraded) {
-            (Some(_), _) => HealthStatus::ReadOnly,
-            (None, true) => HealthStatus::Degraded,
-            (None, false) => HealthStatus::Healthy,
-        };
-        Ok(Health {
-            status,
-            poisoned,
-            recovery: engine.report.clone(),
-            damaged,
-            queued_bytes: engine.admission.used_bytes() as u64,
-            follow,
-        })
-    }
 }
 
 /// What the other methods are made of.
@@ -402,6 +374,27 @@ impl PulseDB {
 
     /// The same, if everything still is as `guard` has seen it.
     async fn commit_if(
+        &self,
+        guard: Option<Box<Guard>>,
+        changes: Vec<Change>,
+        bytes: usize,
+    ) -> Result<Vec<Reply>> {
+        let engine = self.engine();
+        let about = observing::about(&changes, guard.is_some());
+        let call = engine.telemetry.begin(about);
+        let submitted = self.submit(guard, changes, bytes);
+        let replies = submitted.instrument(call.span().clone()).await;
+        let lsn = engine.published.with(|view| view.map(|view| view.lsn()));
+        call.end(
+            replies,
+            Told {
+                lsn,
+                ..Told::default()
+            },
+        )
+    }
+
+    async fn submit(
         &self,
         guard: Option<Box<Guard>>,
         changes: Vec<Change>,
@@ -464,6 +457,39 @@ impl PulseDB {
 
     /// Answers a question that may take its time.
     async fn read<T: Send + 'static>(
+        &self,
+        about: impl Into<About>,
+        question: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read_telling(about, |reader, _| question(reader)).await
+    }
+
+    /// The same for one whose answer says more of the call.
+    async fn read_telling<T: Send + 'static>(
+        &self,
+        about: impl Into<About>,
+        question: impl FnOnce(&Reader, &mut Told) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let call = self.engine().telemetry.begin(about);
+        let span = call.span().clone();
+        let asked = self
+            .ask(move |reader| {
+                let mut told = Told {
+                    lsn: Some(reader.lsn()),
+                    ..Told::default()
+                };
+                let answer = span.in_scope(|| question(reader, &mut told));
+                Ok((answer, told))
+            })
+            .await;
+        match asked {
+            Ok((answer, told)) => call.end(answer, told),
+            Err(error) => call.end(Err(error), Told::default()),
+        }
+    }
+
+    /// The same for what is part of another operation.
+    async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {

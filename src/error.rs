@@ -130,6 +130,49 @@ pub enum PulseDBError {
 }
 
 impl PulseDBError {
+    /// All that [`PulseDBError::kind`] answers.
+    pub(crate) const KINDS: &[&str] = &[
+        "validation",
+        "not_found",
+        "conflict",
+        "read_only",
+        "locked",
+        "corrupted",
+        "version",
+        "embedding",
+        "vector",
+        "config",
+        "closed",
+        "backpressure",
+        "gap",
+        "io",
+    ];
+
+    /// Which kind of error it is, in a word: for labels and exit codes.
+    ///
+    /// ```
+    /// assert_eq!(pulsedb::PulseDBError::Closed.kind(), "closed");
+    /// ```
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Validation { .. } => "validation",
+            Self::NotFound { .. } => "not_found",
+            Self::Conflict { .. } => "conflict",
+            Self::ReadOnly { .. } => "read_only",
+            Self::Locked { .. } => "locked",
+            Self::Corrupted { .. } => "corrupted",
+            Self::Version { .. } => "version",
+            Self::Embedding(_) => "embedding",
+            Self::Vector(_) => "vector",
+            Self::Config { .. } => "config",
+            Self::Closed => "closed",
+            Self::Backpressure { .. } => "backpressure",
+            Self::Gap { .. } => "gap",
+            Self::Io { .. } => "io",
+        }
+    }
+
     /// A value outside its limit.
     pub(crate) fn validation(
         field: impl Into<String>,

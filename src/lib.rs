@@ -43,6 +43,7 @@ mod simd;
 #[cfg(not(pulsedb_loom))]
 mod state;
 mod sync;
+mod telemetry;
 mod text;
 mod upkeep;
 mod vector;
@@ -65,7 +66,8 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
+    RetentionConfig, TelemetryConfig, TextConfig, TextIndexing, TextLanguage, UpkeepConfig,
+    VectorElement, WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]
@@ -76,21 +78,23 @@ pub use memory_store::{MemoryStore, StoreFuture};
 pub use model::{
     Activity, AgentId, BackupCompression, BackupId, BackupInfo, BackupList, BackupOptions,
     BackupProgress, BackupReport, BackupRetention, Change, ChangeCommit, ChangeRecord, Changes,
-    Collective, CollectiveId, CollectiveStats, CompactionProgress, CompactionReport,
-    ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
-    ContextScore, Cursor, Damage, DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis,
-    Direction, Diversity, Duplicate, DuplicatePolicy, EntityId, EntityKind, ErasureReport,
-    EventType, Existing, Experience, ExperienceId, ExperienceKind, ExperienceRelation,
-    ExperienceType, ExperienceUpdate, ExportOptions, FollowHealth, Fragmentation, Fusion,
-    FusionWeights, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
-    InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour,
-    NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, PruneReport, Query, RecallWeights, RecordAction, RecordOptions,
-    RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
-    RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport, SalvageReport,
-    ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
-    SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+    CheckName, CheckpointDiagnosis, Collective, CollectiveId, CollectiveStats, CompactionProgress,
+    CompactionReport, ContextCandidates, ContextExperience, ContextInsight, ContextQuery,
+    ContextRequest, ContextScore, CounterValue, Cursor, Damage, DatabaseMetadata, DecayConfig,
+    DerivedInsight, Diagnosis, Direction, Distribution, Diversity, Duplicate, DuplicatePolicy,
+    EntityId, EntityKind, ErasureReport, ErrorNote, EventType, Existing, Experience, ExperienceId,
+    ExperienceKind, ExperienceRelation, ExperienceType, ExperienceUpdate, ExportOptions,
+    FileSystemSpace, FollowHealth, Fragmentation, Fusion, FusionWeights, GaugeValue, Health,
+    HealthCheck, HealthStatus, HistoryHolds, ImportOptions, ImportReport, InsightFilter,
+    InsightHit, InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn,
+    MetricFamily, MetricKind, Metrics, Neighbour, NeighbourEvidence, NewActivity, NewExperience,
+    NewInsight, NewRelation, OrderBy, Page, PageCursor, PageResult, PruneReport, Query,
+    RecallWeights, RecordAction, RecordOptions, RecordOutcome, RecoveryReport, RelatedExperience,
+    RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
+    RestoreReport, SalvageReport, ScorePart, ScoreParts, SearchExplanation, SearchFilter,
+    SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId,
+    Timeline, Timestamp, UpkeepRun, UpkeepState, UpkeepStatus, UpkeepTask, UpkeepTaskStatus,
+    UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::{ChangeFeed, WatchItems, WatchStream};
@@ -115,3 +119,13 @@ pub mod sim {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the guide for operators.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operations.md")]
+struct Operations;
+
+/// And those of the page about configurations.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;

@@ -24,6 +24,7 @@ mod rounds;
 mod scan;
 mod settings;
 mod store;
+mod telemetry;
 mod text;
 mod vector;
 mod vectors;
@@ -48,13 +49,14 @@ fn main() -> ExitCode {
         "scan" => scan::run(&settings),
         "store" => store::run(&settings),
         store::OPEN_STORE => store::open_store(std::env::args().skip(2)),
+        "telemetry" => telemetry::run(&settings),
         "text" => text::run(&settings),
         "vector" => vector::run(&settings),
         vector::OPEN_ONCE => vector::open_once(std::env::args().skip(2)),
         "watch" => watch::run(&settings),
         other => {
             anyhow::bail!(
-                "no bench is called {other:?}; there are: embed, follow, ingest, model, scan, store, text, vector, watch"
+                "no bench is called {other:?}; there are: embed, follow, ingest, model, scan, store, telemetry, text, vector, watch"
             )
         }
     });

@@ -5,6 +5,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{Activity, AgentId, CollectiveId, EntityKind, NewActivity, TaskId, Timestamp},
     read::activities,
+    telemetry::Operation,
     write::{
         request::{ActivityChange, Change},
         validate,
@@ -141,8 +142,10 @@ impl PulseDB {
         stale: bool,
     ) -> Result<Vec<Activity>> {
         let stale_ms = self.stale_ms();
-        self.read(move |reader| activities::list(reader, collective, stale_ms, stale))
-            .await
+        self.read(Operation::ReadActivities.of(collective), move |reader| {
+            activities::list(reader, collective, stale_ms, stale)
+        })
+        .await
     }
 
     async fn change_activity(

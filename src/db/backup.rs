@@ -15,6 +15,7 @@ use crate::{
         BackupId, BackupInfo, BackupList, BackupOptions, BackupProgress, BackupReport,
         BackupRetention, PruneReport, RestoreOptions, RestorePoint, RestoreReport,
     },
+    telemetry::{Operation, Told},
     vfs::OsVfs,
 };
 
@@ -87,13 +88,15 @@ impl PulseDB {
         };
         let repository = Repository::new(medium, absolute(dir.as_ref())?);
         let mut tell = tell;
-        pool::run_beside("backup", move |abandoned| {
+        let call = self.engine().telemetry.begin(Operation::Backup);
+        let made = pool::run_beside("backup", move |abandoned| {
             let source = engine.backup_source()?;
             let gone = || abandoned() || engine.is_closing();
             let mut waiter = Waiter::new(&mut tell, &gone);
             backup::create(&repository, &source, &options, &mut waiter)
         })?
-        .await?
+        .await?;
+        call.end(made, Told::default())
     }
 
     /// The backups in the repository in the directory `dir`, the oldest first.

@@ -8,9 +8,10 @@ use crate::{
     },
     edge::pool,
     error::{PulseDBError, Result},
-    model::Cursor,
+    model::{Cursor, UpkeepTask},
     sync::Arc,
-    upkeep::checkpoint::When,
+    telemetry::{Operation, Told},
+    upkeep::{checkpoint::When, task::Asked},
     write::pipeline::View,
 };
 
@@ -48,13 +49,28 @@ impl PulseDB {
     pub async fn checkpoint(&self) -> Result<Cursor> {
         self.engine().committer()?;
         let engine = Arc::clone(self.engine());
-        pool::run_once("checkpoint", move || engine.checkpoint(When::Now))?.await?
+        let by_call = move || engine.checkpoint(When::Now, Asked::ByCall);
+        pool::run_once("checkpoint", by_call)?.await?
     }
 }
 
 impl Engine {
     /// Makes a checkpoint of the newest snapshot, if it is due; answers what the newest one shows.
-    fn checkpoint(&self, when: When) -> Result<Cursor> {
+    fn checkpoint(&self, when: When, asked: Asked) -> Result<Cursor> {
+        let call = self.telemetry.begin(Operation::Checkpoint);
+        let outcome = call.span().in_scope(|| self.make_checkpoint(when, asked));
+        let told = Told {
+            lsn: outcome.as_ref().ok().map(|cursor| cursor.lsn),
+            ..Told::default()
+        };
+        let outcome = call.end(outcome, told);
+        let failure = outcome.as_ref().err();
+        self.telemetry
+            .ended_in_background(Operation::Checkpoint, failure);
+        outcome
+    }
+
+    fn make_checkpoint(&self, when: When, asked: Asked) -> Result<Cursor> {
         let committer = self.committer()?;
         let view = self.published.load().ok_or(PulseDBError::Closed)?;
         // In `Fast` mode the snapshot may be ahead of the medium.
@@ -68,7 +84,16 @@ impl Engine {
         } else {
             when
         };
-        let lsn = self.checkpoints.make(&view, &self.keys, damage, when)?;
+        let mut run = self.tasks.begin(UpkeepTask::Checkpoint, asked, 0);
+        let made = self
+            .checkpoints
+            .make(&view, &self.keys, damage, when, &mut |bytes| {
+                run.advance(bytes);
+                // Once begun it is finished: what is written of it would be of no use.
+                let _ = run.pace(bytes);
+            });
+        run.end(&made);
+        let lsn = made?;
         Ok(Cursor { lsn, ..view.cursor })
     }
 
@@ -89,7 +114,7 @@ impl Engine {
             .published
             .load()
             .is_some_and(|view| self.checkpoints.is_due(&view, when) && !self.forgets(&view));
-        if due && let Err(error) = self.checkpoint(when) {
+        if due && let Err(error) = self.checkpoint(when, Asked::ByItself) {
             warn(&error);
         }
     }
@@ -104,7 +129,7 @@ impl Engine {
             let damage = &self.report.damaged;
             let made = self.flush_beside_commits().and_then(|()| {
                 self.checkpoints
-                    .make(&view, &self.keys, damage, When::Close)
+                    .make(&view, &self.keys, damage, When::Close, &mut |_| ())
             });
             if let Err(error) = made {
                 warn(&error);

@@ -6,6 +6,7 @@ use crate::{
     model::{Collective, CollectiveId, CollectiveStats, DecayConfig, UserId},
     read::stats,
     sync::Arc,
+    telemetry::Operation,
     write::{
         request::{Change, NewCollective, Reply},
         validate,
@@ -79,7 +80,7 @@ impl PulseDB {
     /// [`PulseDBError::NotFound`].
     pub async fn get_collective_stats(&self, id: CollectiveId) -> Result<CollectiveStats> {
         let indexing = Arc::clone(&self.engine().indexing);
-        self.read(move |reader| {
+        self.read(Operation::Stats.of(id), move |reader| {
             indexing.make_loaded(&reader.view);
             stats::collective(reader, id)
         })

@@ -6,8 +6,15 @@ use crate::{
     db::{PulseDB, tail::CommitterTail},
     edge::pool,
     error::{PulseDBError, Result},
-    model::{CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation},
-    upkeep::compaction::{Scope, Tail},
+    model::{
+        CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation,
+        UpkeepTask,
+    },
+    telemetry::Operation,
+    upkeep::{
+        compaction::{Scope, Tail},
+        task::Asked,
+    },
 };
 
 /// Compaction.
@@ -55,13 +62,17 @@ impl PulseDB {
         let engine = self.engine();
         engine.committer()?;
         let compactor = Arc::clone(&engine.compactor);
+        let tasks = Arc::clone(&engine.tasks);
         let weak = Arc::downgrade(engine);
         pool::run_once("compact-now", move || {
             let tail = CommitterTail(weak);
-            compactor.compact(&tail, Scope::All, &mut |progress| {
+            let mut run = tasks.begin(UpkeepTask::Compaction, Asked::ByCall, 0);
+            let compacted = compactor.compact_in(&mut run, &tail, Scope::All, |progress| {
                 observe(progress);
                 tail.check_open()
-            })
+            });
+            run.end(&compacted);
+            compacted
         })?
         .await?
     }
@@ -128,7 +139,9 @@ impl PulseDB {
         engine.committer()?;
         let compactor = Arc::clone(&engine.compactor);
         let tail = CommitterTail(Arc::downgrade(engine));
-        self.read(move |_| Ok(compactor.fragmentation(&tail.look()?)))
-            .await
+        self.read(Operation::Stats, move |_| {
+            Ok(compactor.fragmentation(&tail.look()?))
+        })
+        .await
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         filter, hybrid, insights,
     },
     sync::Arc,
+    telemetry::Operation,
     text::Question,
     write::validate,
 };
@@ -88,22 +89,29 @@ impl PulseDB {
             }
             ContextQuery::Vector(_) => None,
         };
+        let text = match &request.query {
+            ContextQuery::Text(text) => Some(text.clone()),
+            ContextQuery::Vector(_) => None,
+        };
         let stale_ms = self.stale_ms();
         let embedder = engine.embedder.clone();
-        self.read(move |reader| {
-            indexing.make_loaded(&reader.view);
-            let count = |text: &str| {
-                let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
-                counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
-            };
-            let settings = Settings {
-                ef,
-                stale_ms,
-                words: question.as_ref().map(|(question, words)| (question, words)),
-                count: &count,
-            };
-            context::candidates(reader, &request, &vector, &settings)
-        })
+        self.read(
+            Operation::Context.of(collective).asking(text),
+            move |reader| {
+                indexing.make_loaded(&reader.view);
+                let count = |text: &str| {
+                    let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
+                    counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
+                };
+                let settings = Settings {
+                    ef,
+                    stale_ms,
+                    words: question.as_ref().map(|(question, words)| (question, words)),
+                    count: &count,
+                };
+                context::candidates(reader, &request, &vector, &settings)
+            },
+        )
         .await
     }
 }

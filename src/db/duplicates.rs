@@ -11,6 +11,7 @@ use crate::{
     read::duplicates::{Question, look, look_on},
     state::sighting::{Sighting, Sought},
     sync::Arc,
+    telemetry::Operation,
     write::{
         draft::{Draft, Embedded},
         request::{Change, Reply},
@@ -137,7 +138,7 @@ impl PulseDB {
     ) -> Result<Vec<Sighting>> {
         let indexing = Arc::clone(&self.engine().indexing);
         let asked = Arc::clone(asked);
-        self.read(move |reader| {
+        self.read(Operation::Duplicates, move |reader| {
             indexing.make_loaded(&reader.view);
             let questions: Vec<Question<'_>> = asked
                 .iter()

@@ -14,9 +14,9 @@ use std::{
 use crate::{
     config::{Config, RetentionConfig},
     db::{
-        expiry,
         tail::CommitterTail,
         telling::{TellHub, ToldByFollower},
+        tending::BesideCommits,
     },
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
     embed::Embedder,
@@ -36,10 +36,11 @@ use crate::{
         KeyIndex, Newest,
         retention::{Note, Retention},
     },
-    sync::{Arc, Weak, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
+    telemetry::Telemetry,
     text::Analyser,
     upkeep::{
-        background::{Background, Duties},
+        background::{Background, Intervals},
         checkpoint::{Checkpoints, Written},
         compaction::{self, Compactor},
         derive::{self, Derived},
@@ -47,6 +48,7 @@ use crate::{
         follow::{self, Follower},
         indexing::Indexing,
         recover,
+        task::Tasks,
         wording::Wording,
     },
     vector::store::GraphFiles,
@@ -71,6 +73,7 @@ pub(crate) struct Engine {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) instance: InstanceId,
     pub(crate) report: RecoveryReport,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) manifest: Arc<ManifestStore>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) published: Arc<Published<View>>,
@@ -81,9 +84,10 @@ pub(crate) struct Engine {
     pub(crate) admission: Admission,
     /// `None` where the database was opened for reading.
     pub(crate) committer: Option<Committer<WritePipeline>>,
+    pub(crate) tasks: Arc<Tasks>,
     background: Arc<Background>,
     pub(crate) compactor: Arc<Compactor>,
-    compaction: Arc<compaction::Worker>,
+    pub(super) compaction: Arc<compaction::Worker>,
     pub(super) deaths: Arc<AtomicU64>,
     pub(crate) indexing: Arc<Indexing>,
     pub(crate) wording: Arc<Wording>,
@@ -112,6 +116,7 @@ impl Engine {
         env: Arc<dyn Env>,
     ) -> Result<Arc<Self>> {
         check(&config)?;
+        let telemetry = Arc::new(Telemetry::new(Arc::clone(&env), config.telemetry));
         let keeps_history = config.retention != RetentionConfig::default();
         let options = recover::OpenOptions {
             read_only: config.read_only,
@@ -141,6 +146,13 @@ impl Engine {
             newest,
             segments: Arc::clone(&recovered.segments),
         })));
+        let shown = Arc::clone(&published);
+        let newest_lsn = move || shown.load().map_or(Lsn::ZERO, |view| view.lsn());
+        let tasks = Arc::new(Tasks::new(
+            Arc::clone(&env),
+            config.upkeep,
+            Box::new(newest_lsn),
+        ));
         let index_room = Arc::new(Gate::default());
         let told = Arc::clone(&index_room);
         let indexing = Arc::new(Indexing::new(
@@ -148,11 +160,14 @@ impl Engine {
             recovered.instance_id,
             config.hnsw.clone(),
             !config.read_only,
+            Arc::clone(&tasks),
+            Arc::clone(&telemetry),
             Box::new(move || told.changed()),
         ));
         let wording = Arc::new(Wording::new(
             Arc::new(Analyser::new(config.text.language)),
             config.text.indexing,
+            Arc::clone(&tasks),
         ));
         let manifest = Arc::clone(&recovered.manifest);
         let hub = Arc::new(Hub::new(hub::Parts {
@@ -162,6 +177,7 @@ impl Engine {
             history_begins: recovered.manifest.current().retained_from,
             forks: Box::new(move || manifest.current().forks),
             follows: config.read_only,
+            telemetry: Arc::clone(&telemetry),
         }));
         let relayed = !config.read_only && !config.watch_config.in_process;
         let relay = relayed.then(|| {
@@ -179,15 +195,15 @@ impl Engine {
             pool: recovered.pool.clone(),
             segment_bytes: config.segment_bytes,
             config: config.compaction,
+            telemetry: Arc::clone(&telemetry),
         }));
         let deaths = Arc::clone(applier.deaths());
         let manifest = Arc::clone(&recovered.manifest);
         let background = Arc::new(Background::new(
             Arc::clone(applier.ids()),
             recovered.pool,
-            config.sync_mode,
-            config.flush_interval,
-            config.expiry_interval,
+            Arc::clone(&tasks),
+            Intervals::of(&config),
         ));
         let mut applier = Some(applier);
         let committer = recovered
@@ -218,6 +234,7 @@ impl Engine {
                     relay: relay.clone(),
                 }),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
+                telemetry: Arc::clone(&telemetry),
             }))
         });
         let covered = base.as_ref().and_then(|base| {
@@ -259,6 +276,7 @@ impl Engine {
             env,
             instance: recovered.instance_id,
             report,
+            telemetry,
             manifest: recovered.manifest,
             embedder,
             published,
@@ -267,7 +285,11 @@ impl Engine {
             hub,
             committer,
             background,
-            compaction: Arc::new(compaction::Worker::new(Arc::clone(&compactor))),
+            compaction: Arc::new(compaction::Worker::new(
+                Arc::clone(&compactor),
+                Arc::clone(&tasks),
+            )),
+            tasks,
             compactor,
             deaths,
             indexing,
@@ -296,6 +318,12 @@ impl Engine {
             let newest = || published.load().map_or(Lsn::ZERO, |view| view.lsn());
             background.run(newest, &duties);
         })?;
+        if self.background.flushes() {
+            let background = Arc::clone(&self.background);
+            let duties = BesideCommits(Arc::downgrade(self));
+            pool::spawn("flush", move || background.run_flushes(&duties))
+                .inspect_err(|_| self.end_beside())?;
+        }
         let worker = Arc::clone(&self.compaction);
         let tail = CommitterTail(Arc::downgrade(self));
         pool::spawn_beside("compact", move || {
@@ -391,10 +419,9 @@ impl Engine {
 
     /// Ends the threads beside the committer's.
     fn end_beside(&self) {
-        self.background.end();
+        self.tasks.end();
         self.indexing.end();
         self.wording.end();
-        self.compaction.end();
     }
 
     /// Waits for the end and says whether everything acknowledged is in the log.
@@ -467,41 +494,14 @@ impl Engine {
         let Some(unsynced) = committer.with_pipeline(|pipeline| pipeline.unsynced()) else {
             return Ok(());
         };
+        let began = self.telemetry.clock();
         let synced = unsynced.sync();
+        self.telemetry.synced(began);
         match synced {
             Ok(()) => committer.with_pipeline(|pipeline| pipeline.synced(&unsynced)),
             Err(ref error) => committer.poison(error.clone()),
         }
         synced
-    }
-}
-
-/// What the upkeep thread does with the engine, as long as there is one.
-struct BesideCommits(Weak<Engine>);
-
-impl Duties for BesideCommits {
-    fn flush(&self) {
-        if let Some(engine) = self.0.upgrade() {
-            // Whoever commits next hears of it.
-            let _ = engine.flush_beside_commits();
-        }
-    }
-
-    fn bury(&self) {
-        let engine = self.0.upgrade();
-        if let Some(committer) = engine.as_ref().and_then(|e| e.committer.as_ref()) {
-            committer.with_pipeline(WritePipeline::bury);
-        }
-    }
-
-    fn checkpoint(&self) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.checkpoint_if_due();
-        }
-    }
-
-    fn expire(&self) {
-        expiry::expire_by_itself(&self.0);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
         NewExperience, Page, PageResult, SearchFilter, Timestamp, limits::MAX_GET_IDS,
     },
     read::{cold, experience_view::ExperienceView, list, point::ReadRow},
+    telemetry::Operation,
     write::{
         draft::Draft,
         request::{Change, Reply},
@@ -219,15 +220,20 @@ impl PulseDB {
 
     /// Reads one experience: at once where its body is in memory or the caller may wait.
     async fn read_one<T: Send + 'static>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
-        let mut answer = None;
-        self.with_point(id, |point| {
-            point.read_one(id, self.may_block, read, &mut answer)
-        })??;
-        match answer {
-            Some(answer) => answer,
+        let in_memory = || {
+            let mut answer = None;
+            self.with_point(id, |point| {
+                point.read_one(id, self.may_block, read, &mut answer)
+            })??;
+            answer.transpose()
+        };
+        match self.engine().telemetry.briefly(Operation::Get, in_memory)? {
+            Some(answer) => Ok(answer),
             None => {
-                self.read(move |reader| reader.point().read_from_medium(id, read))
-                    .await
+                self.read(Operation::GetFromMedium, move |reader| {
+                    reader.point().read_from_medium(id, read)
+                })
+                .await
             }
         }
     }
@@ -239,7 +245,7 @@ impl PulseDB {
     pub async fn get_experiences(&self, ids: &[ExperienceId]) -> Result<Vec<Option<Experience>>> {
         check_count(ids)?;
         let ids = ids.to_vec();
-        self.read(move |reader| {
+        self.read(Operation::GetMany, move |reader| {
             let point = reader.point();
             ids.into_iter()
                 .map(|id| match point.experience(id) {
@@ -268,7 +274,10 @@ impl PulseDB {
     pub async fn energies(&self, ids: &[ExperienceId]) -> Result<Vec<Option<f32>>> {
         check_count(ids)?;
         let ids = ids.to_vec();
-        self.read(move |reader| cold::energies(reader, &ids)).await
+        self.read(Operation::GetMany, move |reader| {
+            cold::energies(reader, &ids)
+        })
+        .await
     }
 
     /// What has cooled down: the experiences whose energy is now below the collective's `decay.floor`,
@@ -284,8 +293,10 @@ impl PulseDB {
         collective: CollectiveId,
         limit: usize,
     ) -> Result<Vec<Experience>> {
-        self.read(move |reader| cold::coldest(reader, collective, limit))
-            .await
+        self.read(Operation::List.of(collective), move |reader| {
+            cold::coldest(reader, collective, limit)
+        })
+        .await
     }
 
     /// One page of a collective by time or id; see [`Page`].
@@ -297,8 +308,10 @@ impl PulseDB {
         collective: CollectiveId,
         page: Page,
     ) -> Result<PageResult<Experience>> {
-        self.read(move |reader| list::page(reader, collective, &page))
-            .await
+        self.read(Operation::List.of(collective), move |reader| {
+            list::page(reader, collective, &page)
+        })
+        .await
     }
 
     /// The `n` oldest experiences of a collective, archived ones too, oldest first.
@@ -355,8 +368,10 @@ impl PulseDB {
         limit: usize,
         filter: SearchFilter,
     ) -> Result<Vec<Experience>> {
-        self.read(move |reader| list::recent(reader, collective, limit, &filter))
-            .await
+        self.read(Operation::List.of(collective), move |reader| {
+            list::recent(reader, collective, limit, &filter)
+        })
+        .await
     }
 }
 

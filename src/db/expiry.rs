@@ -8,10 +8,14 @@ use crate::{
     },
     edge::{block_on::block_on, pool},
     error::{PulseDBError, Result},
-    model::{ExperienceId, Timestamp},
+    model::{ExperienceId, Timestamp, UpkeepTask},
     state::Table,
     sync::{Arc, Weak},
-    upkeep::expiry::{Expirer, View},
+    telemetry::{Operation, Told},
+    upkeep::{
+        expiry::{Expirer, View},
+        task::{Asked, is_told_already},
+    },
     write::request::{Change, Reply, Request},
 };
 
@@ -47,10 +51,24 @@ impl PulseDB {
     pub async fn expire(&self) -> Result<usize> {
         self.engine().committer()?;
         let engine = Arc::clone(self.engine());
-        pool::run_once("expire", move || {
-            engine.expiry.expire(&*engine, engine.env.now())
-        })?
-        .await?
+        pool::run_once("expire", move || engine.expire(Asked::ByCall))?.await?
+    }
+}
+
+impl Engine {
+    fn expire(&self, asked: Asked) -> Result<usize> {
+        let call = self.telemetry.begin(Operation::Expire);
+        let expired = call.span().in_scope(|| {
+            let mut run = self.tasks.begin(UpkeepTask::Expiry, asked, 0);
+            let expired = self.expiry.expire(&mut run, self, self.env.now());
+            run.end(&expired);
+            expired
+        });
+        let told = Told {
+            rows: expired.as_ref().ok().map(|count| *count as u64),
+            ..Told::default()
+        };
+        call.end(expired, told)
     }
 }
 
@@ -66,12 +84,19 @@ impl Expirer for Engine {
     }
 
     fn delete(&self, ids: Vec<ExperienceId>) -> Result<usize> {
-        /// What a tombstone takes in the queue and in the log.
-        const TOMBSTONE_BYTES: usize = 128;
+        self.change_some(ids.len(), Change::Expire(ids))
+    }
+}
+
+impl Engine {
+    /// Has the committer change those of so many experiences that it finds to be due; how many that were. Blocks.
+    pub(super) fn change_some(&self, ids: usize, change: Change) -> Result<usize> {
+        /// What a tombstone, or the vitals of one, take in the queue and in the log.
+        const RECORD_BYTES: usize = 128;
         let committer = self.committer()?;
-        let room = block_on(self.admission.admit(ids.len() * TOMBSTONE_BYTES))?;
+        let room = block_on(self.admission.admit(ids * RECORD_BYTES))?;
         let request = Request {
-            first: Change::Expire(ids),
+            first: change,
             rest: Vec::new(),
             guard: None,
             room: Box::new(room),
@@ -89,9 +114,10 @@ pub(super) fn expire_by_itself(engine: &Weak<Engine>) {
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    match engine.expiry.expire(&*engine, engine.env.now()) {
-        // It ends, or writing has stopped, and everybody is told of that already.
-        Ok(_) | Err(PulseDBError::Closed | PulseDBError::ReadOnly { .. }) => {}
-        Err(error) => tracing::warn!(%error, "what has expired could not be deleted"),
+    match engine.expire(Asked::ByItself) {
+        Err(error) if !is_told_already(&error) => {
+            tracing::warn!(%error, "what has expired could not be deleted");
+        }
+        Ok(_) | Err(_) => {}
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     },
     read::{insights, search},
     sync::Arc,
+    telemetry::Operation,
     write::{
         draft::Draft,
         request::{Change, Reply},
@@ -41,7 +42,10 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Corrupted`](crate::PulseDBError::Corrupted) where its record is damaged.
     pub async fn get_insight(&self, id: InsightId) -> Result<Option<DerivedInsight>> {
-        self.read(move |reader| insights::insight(reader, id)).await
+        self.read(Operation::ReadInsights, move |reader| {
+            insights::insight(reader, id)
+        })
+        .await
     }
 
     /// The `k` insights most similar to `query`, best first, ties by id; `query` has the collective's
@@ -74,7 +78,7 @@ impl PulseDB {
         let query = query.to_vec();
         let ef = self.config().hnsw.ef_search;
         let indexing = Arc::clone(&self.engine().indexing);
-        self.read(move |reader| {
+        self.read(Operation::ReadInsights.of(collective), move |reader| {
             indexing.make_loaded(&reader.view);
             insights::similar(reader, collective, &query, k, &filter, ef)
         })
@@ -109,8 +113,10 @@ impl PulseDB {
         collective: CollectiveId,
         page: Page,
     ) -> Result<PageResult<DerivedInsight>> {
-        self.read(move |reader| insights::page(reader, collective, &page))
-            .await
+        self.read(Operation::ReadInsights.of(collective), move |reader| {
+            insights::page(reader, collective, &page)
+        })
+        .await
     }
 
     /// Deletes an insight.

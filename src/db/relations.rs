@@ -8,6 +8,7 @@ use crate::{
         RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
     },
     read::relations,
+    telemetry::Operation,
     write::{
         request::{Change, Reply},
         validate,
@@ -68,8 +69,10 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Corrupted`](crate::PulseDBError::Corrupted) where its record is damaged.
     pub async fn get_relation(&self, id: RelationId) -> Result<Option<ExperienceRelation>> {
-        self.read(move |reader| relations::relation(reader, id))
-            .await
+        self.read(Operation::ReadRelations, move |reader| {
+            relations::relation(reader, id)
+        })
+        .await
     }
 
     /// Deletes a relation.
@@ -107,8 +110,10 @@ impl PulseDB {
         id: ExperienceId,
         filter: RelationFilter,
     ) -> Result<Vec<RelatedExperience>> {
-        self.read(move |reader| relations::related(reader, id, &filter))
-            .await
+        self.read(Operation::ReadRelations, move |reader| {
+            relations::related(reader, id, &filter)
+        })
+        .await
     }
 
     /// The relations of an experience that pass the filter, oldest first, without what they lead to.
@@ -120,8 +125,10 @@ impl PulseDB {
         id: ExperienceId,
         filter: RelationFilter,
     ) -> Result<Vec<ExperienceRelation>> {
-        self.read(move |reader| relations::relations(reader, id, &filter))
-            .await
+        self.read(Operation::ReadRelations, move |reader| {
+            relations::relations(reader, id, &filter)
+        })
+        .await
     }
 
     /// The relations of a collective, page by page: by time or id, in either direction, between bounds.
@@ -134,8 +141,10 @@ impl PulseDB {
         collective: CollectiveId,
         page: Page,
     ) -> Result<PageResult<ExperienceRelation>> {
-        self.read(move |reader| relations::page(reader, collective, &page))
-            .await
+        self.read(Operation::ReadRelations.of(collective), move |reader| {
+            relations::page(reader, collective, &page)
+        })
+        .await
     }
 
     /// The experiences that are at most `depth` relations away, nearest first: in the breadth, whichever
@@ -151,7 +160,9 @@ impl PulseDB {
         depth: usize,
         types: Vec<RelationType>,
     ) -> Result<Vec<Neighbour>> {
-        self.read(move |reader| relations::neighbourhood(reader, id, depth, &types))
-            .await
+        self.read(Operation::ReadRelations, move |reader| {
+            relations::neighbourhood(reader, id, depth, &types)
+        })
+        .await
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{CollectiveId, Query, SearchHit, SearchOptions, limits::MAX_K},
     sync::Arc,
+    telemetry::Operation,
 };
 
 /// Says how well texts answer a question: a cross-encoder, a late-interaction model, a call to a service. It reads question
@@ -91,7 +92,7 @@ impl PulseDB {
             ..options
         };
         let mut hits = self.search(collective, query, options).await?;
-        self.read(move |_| {
+        self.read(Operation::Rerank, move |_| {
             let texts: Vec<&str> = hits.iter().map(|hit| &*hit.experience.content).collect();
             let scores = reranker.scores(&question, &texts)?;
             if scores.len() != texts.len() || scores.iter().any(|score| !score.is_finite()) {

@@ -13,6 +13,7 @@ use crate::{
         texts::Words,
     },
     sync::Arc,
+    telemetry::Operation,
     text::Question,
     write::validate,
 };
@@ -129,7 +130,7 @@ impl PulseDB {
                 query.vector
             };
             return self
-                .search_words(collective, question, vector, options)
+                .search_words(collective, (text, question), vector, options)
                 .await;
         }
         let Some(vector) = query.vector else {
@@ -194,7 +195,7 @@ impl PulseDB {
         let (query, ef) = (query.to_vec(), self.config().hnsw.ef_search);
         let clock = Arc::clone(&self.engine().env);
         let indexing = Arc::clone(&self.engine().indexing);
-        self.read(move |reader| {
+        self.read(Operation::Explain.of(collective), move |reader| {
             indexing.make_loaded(&reader.view);
             search::explain(reader, collective, &query, &options, ef, &*clock)
         })
@@ -235,7 +236,7 @@ impl PulseDB {
     async fn search_words(
         &self,
         collective: CollectiveId,
-        question: Question,
+        (text, question): (String, Question),
         vector: Option<Vec<f32>>,
         options: SearchOptions,
     ) -> Result<Vec<SearchHit>> {
@@ -245,7 +246,13 @@ impl PulseDB {
         hybrid::check_question(&question, &options)?;
         let ef = self.config().hnsw.ef_search;
         let (words, indexing) = (self.words(), Arc::clone(&self.engine().indexing));
-        self.read(move |reader| {
+        let operation = if vector.is_some() {
+            Operation::SearchHybrid
+        } else {
+            Operation::SearchWords
+        };
+        let about = operation.of(collective).asking(Some(text));
+        self.read_telling(about, move |reader, told| {
             if vector.is_some() {
                 indexing.make_loaded(&reader.view);
             }
@@ -253,7 +260,9 @@ impl PulseDB {
                 question: &question,
                 vector: vector.as_deref(),
             };
-            hybrid::search(reader, collective, &asked, &options, (ef, &words))
+            let hits = hybrid::search(reader, collective, &asked, &options, (ef, &words))?;
+            told.rows = Some(hits.len() as u64);
+            Ok(hits)
         })
         .await
     }
@@ -279,10 +288,14 @@ impl PulseDB {
         drop(vectors);
         let ef = self.config().hnsw.ef_search;
         let indexing = Arc::clone(&self.engine().indexing);
-        self.read(move |reader| {
+        let about = Operation::SearchNothing.of(collective);
+        self.read_telling(about, move |reader, told| {
             indexing.make_loaded(&reader.view);
             let vectors: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-            search::search(reader, collective, &vectors, &options, ef)
+            let (hits, plan) = search::search(reader, collective, &vectors, &options, ef)?;
+            told.operation = Some(Operation::search(plan));
+            told.rows = Some(hits.iter().map(Vec::len).sum::<usize>() as u64);
+            Ok(hits)
         })
         .await
     }

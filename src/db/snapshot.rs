@@ -12,6 +12,7 @@ use crate::{
     },
     read::reader::Reader,
     sync::Arc,
+    telemetry::Operation,
 };
 
 /// A view of the whole database, fixed at one commit and one moment: what it answers never changes,
@@ -65,7 +66,7 @@ impl PulseDB {
     pub async fn snapshot_at(&self, lsn: Lsn) -> Result<Snapshot> {
         let tail = CommitterTail(Arc::downgrade(self.engine()));
         let reader = self
-            .read(move |now| {
+            .read(Operation::Snapshot, move |now| {
                 if lsn == now.lsn() {
                     return Ok(Reader::clone(now));
                 }
@@ -85,7 +86,7 @@ impl PulseDB {
     /// As [`PulseDB::snapshot_at`]; also for a time before the first commit.
     pub async fn snapshot_at_time(&self, time: Timestamp) -> Result<Snapshot> {
         let lsn = self
-            .read(move |now| {
+            .read(Operation::Snapshot, move |now| {
                 now.view.segments.commit_at_time(time).ok_or_else(|| {
                     PulseDBError::validation("time", time, "nothing was committed by then")
                 })

@@ -47,11 +47,17 @@ impl CommitterTail {
 
     /// What decides when to compact; `None` once the database is gone.
     pub(super) fn sights(&self) -> Option<Sights> {
-        let engine = self.0.upgrade()?;
-        let view = engine.published.load()?;
+        self.0.upgrade()?.sights()
+    }
+}
+
+impl Engine {
+    /// What decides when to compact; `None` once it has ended.
+    pub(super) fn sights(&self) -> Option<Sights> {
+        let view = self.published.load()?;
         Some(Sights {
             newest: view.lsn(),
-            deaths: engine.deaths.load(Ordering::Relaxed),
+            deaths: self.deaths.load(Ordering::Relaxed),
             rows: view.tables.iter().map(|t| u64::from(t.row_count())).sum(),
         })
     }

@@ -300,7 +300,7 @@ impl PulseDB {
         &self,
         step: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.read(move |_| step()).await
+        self.ask(move |_| step()).await
     }
 }
 

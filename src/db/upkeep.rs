@@ -12,6 +12,7 @@ use crate::{
         VerifyProgress, VerifyReport,
     },
     read::stats,
+    telemetry::{Operation, Told},
     upkeep::{diagnose, dump, salvage, verify},
     vector::store::GraphFiles,
     vfs::{OsVfs, Vfs},
@@ -59,7 +60,8 @@ impl PulseDB {
         let engine = Arc::clone(self.engine());
         let reader = engine.reader()?;
         let mut tell = tell;
-        pool::run_beside("verify", move |abandoned| {
+        let call = self.engine().telemetry.begin(Operation::Verify);
+        let verified = pool::run_beside("verify", move |abandoned| {
             let subject = verify::Subject {
                 vfs: &engine.vfs,
                 path: &engine.path,
@@ -75,7 +77,8 @@ impl PulseDB {
                 Ok(())
             })
         })?
-        .await?
+        .await?;
+        call.end(verified, Told::default())
     }
 
     /// Sizes, counts and ratios: what the database takes of disk and memory, and how much of it is alive.
@@ -86,8 +89,14 @@ impl PulseDB {
     pub async fn diagnose(&self) -> Result<Diagnosis> {
         let database = self.metadata().await?;
         let health = self.health_check().await?;
+        let engine = self.engine();
+        let (space, checkpoint) = (engine.space().ok(), self.checkpoint_diagnosis()?);
+        let (last_errors, medium_read_ratio) = (
+            engine.telemetry.last_errors(),
+            engine.telemetry.medium_read_ratio(),
+        );
         let files = GraphFiles::new(Arc::clone(&self.engine().vfs), self.path());
-        self.read(move |reader| {
+        self.read(Operation::Stats, move |reader| {
             let view = &reader.view;
             let mut collectives = Vec::new();
             for table in view.tables.collectives() {
@@ -116,9 +125,18 @@ impl PulseDB {
                     bytes => live_body_bytes as f64 / bytes as f64,
                 },
                 index_file_bytes: diagnose::index_file_bytes(&files)?,
+                gone_ratio: match sum(|one| one.rows) {
+                    0 => 0.0,
+                    rows => sum(|one| one.gone_rows) as f64 / rows as f64,
+                },
+                checkpoint,
+                space,
+                medium_read_ratio,
+                last_errors,
                 memory: MemoryDiagnosis {
                     row_bytes: sum(|one| one.rows) * diagnose::ROW_BYTES,
                     index_bytes: sum(|one| one.stats.index_bytes),
+                    text_index_bytes: sum(|one| one.stats.text_index_bytes),
                     queued_bytes: health.queued_bytes,
                 },
                 collectives,
@@ -168,8 +186,10 @@ impl PulseDB {
                 format!("1 to {}", LogOptions::MAX_LIMIT),
             ));
         }
-        self.read(move |reader| Ok(dump::page(&reader.view, &options)))
-            .await
+        self.read(Operation::ReadLog, move |reader| {
+            Ok(dump::page(&reader.view, &options))
+        })
+        .await
     }
 
     /// Copies everything that can be read of the database in `source` into a new one in `dest`: for a

@@ -4,6 +4,8 @@
 //! models; without one the caller must bring it. Either way the embedder's identity is stamped into
 //! a collective by its first write and compared with every later one.
 
+use tracing::Instrument;
+
 use crate::{
     db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
@@ -11,6 +13,7 @@ use crate::{
     model::{Collective, CollectiveId, EmbedderIdentity},
     state::Table,
     sync::Arc,
+    telemetry::{Operation, Told},
     write::draft::{Draft, Embedded},
 };
 
@@ -66,8 +69,9 @@ impl PulseDB {
             check_dimension(embedder.as_ref(), *dimension)?;
         }
         let texts = drafts.iter().map(|(draft, ..)| draft.content().to_owned());
-        let (vectors, identity) =
-            embedded(embedder.as_ref(), texts.collect(), Priority::Ingest).await?;
+        let (vectors, identity) = self
+            .embedded(embedder.as_ref(), texts.collect(), Priority::Ingest)
+            .await?;
         let identity = Arc::new(identity);
         drafts
             .into_iter()
@@ -91,7 +95,7 @@ impl PulseDB {
             ));
         };
         check_dimension(embedder.as_ref(), dimension)?;
-        let (vectors, identity) = embedded(embedder.as_ref(), texts, priority).await?;
+        let (vectors, identity) = self.embedded(embedder.as_ref(), texts, priority).await?;
         Ok((vectors, Arc::new(identity)))
     }
 
@@ -138,8 +142,9 @@ impl PulseDB {
             ));
         }
         check_dimension(embedder.as_ref(), collective.embedding_dimension)?;
-        let (mut vectors, identity) =
-            embedded(embedder.as_ref(), vec![text.to_owned()], Priority::Query).await?;
+        let (mut vectors, identity) = self
+            .embedded(embedder.as_ref(), vec![text.to_owned()], Priority::Query)
+            .await?;
         match &collective.embedder {
             Some(stamped) if *stamped != identity => Err(PulseDBError::Embedding(format!(
                 "collective {} holds vectors of {stamped}, this store embeds with {identity}; open \
@@ -151,27 +156,35 @@ impl PulseDB {
                 .ok_or_else(|| PulseDBError::Embedding("the embedder answered no vector".into())),
         }
     }
-}
 
-/// One vector for each text, and whose they are.
-async fn embedded(
-    embedder: &dyn Embedder,
-    texts: Vec<String>,
-    priority: Priority,
-) -> Result<(Vec<Vec<f32>>, EmbedderIdentity)> {
-    let count = texts.len();
-    let vectors = embedder.embed(texts, priority).await?;
-    if vectors.len() != count {
-        return Err(PulseDBError::Embedding(format!(
-            "the embedder answered {} vectors to {count} texts",
-            vectors.len()
-        )));
+    /// One vector for each text, and whose they are.
+    async fn embedded(
+        &self,
+        embedder: &dyn Embedder,
+        texts: Vec<String>,
+        priority: Priority,
+    ) -> Result<(Vec<Vec<f32>>, EmbedderIdentity)> {
+        let count = texts.len();
+        let call = self.engine().telemetry.begin(Operation::Embed);
+        let made = embedder.embed(texts, priority);
+        let made = made.instrument(call.span().clone()).await;
+        let told = Told {
+            rows: Some(count as u64),
+            ..Told::default()
+        };
+        let vectors = call.end(made, told)?;
+        if vectors.len() != count {
+            return Err(PulseDBError::Embedding(format!(
+                "the embedder answered {} vectors to {count} texts",
+                vectors.len()
+            )));
+        }
+        let identity = embedder.identity().cloned();
+        let identity = identity.ok_or_else(|| {
+            PulseDBError::Embedding("the embedder made vectors but has no identity".into())
+        })?;
+        Ok((vectors, identity))
     }
-    let identity = embedder.identity().cloned();
-    let identity = identity.ok_or_else(|| {
-        PulseDBError::Embedding("the embedder made vectors but has no identity".into())
-    })?;
-    Ok((vectors, identity))
 }
 
 fn check_dimension(embedder: &dyn Embedder, dimension: u16) -> Result<()> {

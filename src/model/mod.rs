@@ -20,10 +20,12 @@ mod experience;
 mod experience_type;
 mod filter;
 mod fusion;
+mod health;
 mod id;
 mod insight;
 pub mod limits;
 mod log_entry;
+mod metric;
 mod page;
 mod query;
 mod relation;
@@ -33,6 +35,7 @@ mod stats;
 mod sync_mode;
 mod time;
 mod transfer;
+mod upkeep;
 mod verify;
 
 pub use activity::{Activity, NewActivity};
@@ -50,7 +53,9 @@ pub use context::{
     ContextScore, Sibling,
 };
 pub use cursor::{Cursor, Lsn, Timeline};
-pub use diagnosis::{CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis};
+pub use diagnosis::{
+    CheckpointDiagnosis, CollectiveDiagnosis, Diagnosis, MemoryDiagnosis, SegmentDiagnosis,
+};
 pub use duplicates::{Duplicate, DuplicatePolicy, RecordAction, RecordOptions, RecordOutcome};
 pub use event::{
     Changes, EntityId, EntityKind, EventType, WatchEvent, WatchFilter, WatchItem, WatchOptions,
@@ -60,6 +65,7 @@ pub use experience::{ContentHash, Experience, ExperienceUpdate, NewExperience};
 pub use experience_type::{ExperienceKind, ExperienceType, Severity};
 pub use filter::SearchFilter;
 pub use fusion::{Diversity, Fusion, FusionWeights, NeighbourEvidence, ScorePart, ScoreParts};
+pub use health::{CheckName, ErrorNote, FileSystemSpace, Health, HealthCheck, HealthStatus};
 pub use id::{
     AgentId, BackupId, CollectiveId, ExperienceId, InsightId, InstanceId, RelationId, TaskId,
     UserId,
@@ -67,6 +73,10 @@ pub use id::{
 pub use insight::{DerivedInsight, InsightFilter, InsightHit, InsightType, NewInsight};
 pub use log_entry::{
     LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
+};
+pub(crate) use metric::names;
+pub use metric::{
+    CounterValue, Distribution, GaugeValue, Labels, MetricFamily, MetricKind, Metrics,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
 pub use query::Query;
@@ -76,10 +86,11 @@ pub use relation::{
 };
 pub use salvage::SalvageReport;
 pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
-pub use stats::{
-    CollectiveStats, DatabaseMetadata, FollowHealth, Health, HealthStatus, RecoveryReport,
-};
+pub use stats::{CollectiveStats, DatabaseMetadata, FollowHealth, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;
 pub use transfer::{Existing, ExportCounts, ExportOptions, ImportOptions, ImportReport};
+pub use upkeep::{
+    HistoryHolds, UpkeepRun, UpkeepState, UpkeepStatus, UpkeepTask, UpkeepTaskStatus,
+};
 pub use verify::{Damage, VerifyProgress, VerifyReport};

@@ -57,37 +57,6 @@ pub struct DatabaseMetadata {
     pub collectives: u64,
 }
 
-/// Whether everything is as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HealthStatus {
-    /// Nothing to report.
-    Healthy,
-    /// Everything works, but something was lost or is damaged.
-    Degraded,
-    /// Writing has stopped; reads go on.
-    ReadOnly,
-}
-
-/// The state of an open database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Health {
-    /// The sum of it.
-    pub status: HealthStatus,
-    /// Why writing stopped, if it did.
-    pub poisoned: Option<String>,
-    /// What the open found.
-    pub recovery: RecoveryReport,
-    /// Damaged records that reads have met since, beside those that the open found, at most 1,000:
-    /// (file, offset, what was found). Reading such a record answers
-    /// [`Corrupted`](crate::PulseDBError::Corrupted); lists and searches leave it out.
-    pub damaged: Vec<(PathBuf, u64, String)>,
-    /// Bytes of requests that wait for their commit.
-    pub queued_bytes: u64,
-    /// Of a handle that follows what another process writes: how far it has come.
-    pub follow: Option<FollowHealth>,
-}
-
 /// How far a reader follows what another process writes, as of its last look at the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowHealth {

@@ -71,12 +71,7 @@ fn cold_energy(
     decay: &crate::model::DecayConfig,
 ) -> Option<f32> {
     row.row.kind?;
-    let values = row.values();
-    if values.pinned || values.archived || values.expired(reader.now) {
-        return None;
-    }
-    let energy = values.energy(decay, reader.now);
-    (energy < decay.floor).then_some(energy)
+    row.values().cold(decay, reader.now)
 }
 
 /// How warm these are, in the order asked for; `None` for what does not exist.

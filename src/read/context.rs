@@ -138,7 +138,8 @@ impl Context<'_> {
                 }
                 None => {
                     let one = [vector];
-                    let found = search::search(self.reader, collective, &one, &options, self.ef)?;
+                    let (found, _) =
+                        search::search(self.reader, collective, &one, &options, self.ef)?;
                     found.into_iter().flatten().collect()
                 }
             };

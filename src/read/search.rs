@@ -10,7 +10,7 @@ use crate::{
     error::{PulseDBError, Result},
     model::{
         CollectiveId, Experience, RecallWeights, ScoreParts, SearchExplanation, SearchFilter,
-        SearchHit, SearchOptions,
+        SearchHit, SearchOptions, SearchPlan,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
@@ -65,19 +65,20 @@ pub fn check(
     }
 }
 
-/// For each query the best `options.k` experiences of the collective.
+/// For each query the best `options.k` experiences of the collective, and how they were found.
 pub fn search(
     reader: &Reader,
     collective: CollectiveId,
     queries: &[&[f32]],
     options: &SearchOptions,
     ef: usize,
-) -> Result<Vec<Vec<SearchHit>>> {
+) -> Result<(Vec<Vec<SearchHit>>, SearchPlan)> {
     let table = reader.table(collective)?;
     let filter = Compiled::new(&options.filter, table)?;
     let read = |row: &Visited<'_>| reader.assemble(table, row);
     let passes = |experience: &Experience| filter.traits_of(experience);
-    let found = search_rows(reader, table, queries, options, ef, (read, passes))?;
+    let search = Search::new(reader, table, options, ef)?;
+    let (found, plan) = answer(search, queries, (read, passes))?;
     let hit = |found: Hit<Experience>| SearchHit {
         experience: found.item,
         similarity: found.similarity,
@@ -86,7 +87,7 @@ pub fn search(
     };
     let hits = |found: Vec<Hit<Experience>>| found.into_iter().map(hit).collect();
     let hits = found.into_iter().map(hits).collect();
-    merge(reader, collective, queries, options, hits)
+    Ok((merge(reader, collective, queries, options, hits)?, plan))
 }
 
 /// A result.
@@ -113,7 +114,7 @@ pub fn search_rows<'a, T>(
     ),
 ) -> Result<Vec<Vec<Hit<T>>>> {
     let search = Search::new(reader, table, options, ef)?;
-    answer(search, queries, (read, passes))
+    Ok(answer(search, queries, (read, passes))?.0)
 }
 
 /// As [`search_rows`], among these rows only.
@@ -132,7 +133,7 @@ pub fn search_among<'a, T>(
     if let Some(rows) = rows {
         search.restrict(rows);
     }
-    let found = answer(search, &[query], (read, passes))?;
+    let (found, _) = answer(search, &[query], (read, passes))?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -143,12 +144,12 @@ fn answer<'a, T>(
         impl Fn(&Visited<'_>) -> Result<Option<T>>,
         impl Fn(&T) -> bool,
     ),
-) -> Result<Vec<Vec<Hit<T>>>> {
+) -> Result<(Vec<Vec<Hit<T>>>, SearchPlan)> {
     loop {
-        let (mut sieves, _) = search.sift(queries)?;
+        let (mut sieves, work) = search.sift(queries)?;
         let (candidates, _) = search.compare(&mut sieves)?;
         match search.hits(candidates, &read, &passes)? {
-            Some(hits) => return Ok(hits),
+            Some(hits) => return Ok((hits, work.plan)),
             None => search.trusting = false,
         }
     }

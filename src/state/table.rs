@@ -3,6 +3,7 @@
 //! Each of the three has a table. That of the experiences stands for the collective and leads to the
 //! other two, which are made when the first relation or insight is stored.
 
+mod cold;
 mod expiry;
 
 use crate::{

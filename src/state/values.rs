@@ -56,6 +56,15 @@ impl Values {
         )
     }
 
+    /// Its energy at `now`, where that is below the floor and nothing speaks against archiving it.
+    #[must_use]
+    pub fn cold(&self, decay: &DecayConfig, now: Timestamp) -> Option<f32> {
+        if self.pinned || self.archived || self.expired(now) {
+            return None;
+        }
+        Some(self.energy(decay, now)).filter(|energy| *energy < decay.floor)
+    }
+
     /// Whether it has expired at `now`.
     #[must_use]
     pub fn expired(&self, now: Timestamp) -> bool {

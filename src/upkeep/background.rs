@@ -1,24 +1,30 @@
 //! What is done beside the commits, that nobody waits for?
 //!
 //! One thread: it makes segment files ahead, takes the ids of deleted collectives out of the index,
-//! deletes what has expired, makes checkpoints, and in `Fast` mode flushes the log. It ends at once when it is told to.
+//! deletes what has expired, archives what has cooled down, and makes checkpoints. It ends at once when it is told to. In a
+//! pause it goes on letting go of what nobody can see. In `Fast` mode another one flushes the log, which must not wait for
+//! any of that.
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::{
+    config::Config,
     log::SegmentPool,
     model::{Lsn, SyncMode},
     protocol::stop::Latch,
     state::IdIndex,
     sync::Arc,
+    upkeep::task::{OpenAtEnd, Tasks},
 };
 
 /// How often the thread looks for work.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// When it looks for the first time after an open for what is cold, if not earlier: short sessions archive, too.
+const FIRST_ARCHIVE: Duration = Duration::from_secs(60);
 
-/// What the thread does now and then and cannot do by itself.
+/// What the threads do now and then and cannot do by themselves.
 pub trait Duties {
     /// Makes durable what was written since the last time.
     fn flush(&self);
@@ -28,25 +34,70 @@ pub trait Duties {
     fn checkpoint(&self);
     /// Deletes what has expired.
     fn expire(&self);
+    /// Archives what has cooled down.
+    fn archive(&self);
 }
 
-/// The work and its worker's bell.
+/// Something that is done again after a time.
+struct Timer {
+    /// `None` where it is left to a call.
+    interval: Option<Duration>,
+    since: Duration,
+}
+
+impl Timer {
+    fn new(interval: Duration) -> Self {
+        Self {
+            interval: Some(interval).filter(|interval| !interval.is_zero()),
+            since: Duration::ZERO,
+        }
+    }
+
+    /// Whether it is time after `more` has passed, and may be; otherwise it stays due.
+    fn is_due(&mut self, more: Duration, may_be: bool) -> bool {
+        self.since = self.since.saturating_add(more);
+        let due = may_be && self.interval.is_some_and(|interval| self.since >= interval);
+        if due {
+            self.since = Duration::ZERO;
+        }
+        due
+    }
+}
+
+/// The work.
 pub struct Background {
     ids: Arc<IdIndex>,
     pool: Option<Arc<SegmentPool>>,
-    /// How often to flush; `None` where every commit is synced anyway.
-    flush_interval: Option<Duration>,
-    /// How often to delete what has expired; `None` where that is left to a call.
-    expiry_interval: Option<Duration>,
-    state: Mutex<State>,
-    bell: Condvar,
+    tasks: Arc<Tasks>,
+    intervals: Intervals,
+    purges: Mutex<Vec<u32>>,
     ended: Latch<()>,
+    flushed: Latch<()>,
 }
 
-#[derive(Default)]
-struct State {
-    purges: Vec<u32>,
-    ended: bool,
+/// How often something is done; zero for never.
+pub struct Intervals {
+    /// The log is flushed.
+    pub flush: Duration,
+    /// What has expired is deleted.
+    pub expiry: Duration,
+    /// What has cooled down is archived.
+    pub archive: Duration,
+}
+
+impl Intervals {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            // Otherwise every commit is synced anyway.
+            flush: match config.sync_mode {
+                SyncMode::Fast => config.flush_interval,
+                SyncMode::Normal | SyncMode::Paranoid => Duration::ZERO,
+            },
+            expiry: config.expiry_interval,
+            archive: config.upkeep.archive_interval,
+        }
+    }
 }
 
 impl Background {
@@ -54,40 +105,42 @@ impl Background {
     pub fn new(
         ids: Arc<IdIndex>,
         pool: Option<Arc<SegmentPool>>,
-        sync_mode: SyncMode,
-        flush_interval: Duration,
-        expiry_interval: Duration,
+        tasks: Arc<Tasks>,
+        intervals: Intervals,
     ) -> Self {
-        Self {
+        let background = Self {
             ids,
             pool,
-            flush_interval: (sync_mode == SyncMode::Fast).then_some(flush_interval),
-            expiry_interval: Some(expiry_interval).filter(|interval| !interval.is_zero()),
-            state: Mutex::default(),
-            bell: Condvar::new(),
+            tasks,
+            intervals,
+            purges: Mutex::default(),
             ended: Latch::default(),
+            flushed: Latch::default(),
+        };
+        if !background.flushes() {
+            background.flushed.open(());
         }
+        background
+    }
+
+    /// Whether there is a thread that flushes.
+    pub fn flushes(&self) -> bool {
+        !self.intervals.flush.is_zero()
     }
 
     /// Has the ids of these collectives taken out of the index.
     pub fn purge(&self, collectives: Vec<u32>) {
-        self.state.lock().purges.extend(collectives);
+        self.purges.lock().extend(collectives);
     }
 
-    /// Ends the thread.
-    pub fn end(&self) {
-        self.state.lock().ended = true;
-        self.bell.notify_all();
-    }
-
-    /// Fills the pool while nothing is committed, unless the end is asked for meanwhile: beside
+    /// Fills the pool while nothing is committed, unless that is to stop meanwhile: beside
     /// commits the writing of a whole file would take more from them than the file gives back.
     fn make_segments(&self, newest: &impl Fn() -> Lsn) {
         let Some(pool) = &self.pool else {
             return;
         };
         let quiet_since = newest();
-        while pool.is_short() && newest() == quiet_since && !self.state.lock().ended {
+        while pool.is_short() && newest() == quiet_since && self.tasks.may_begin() {
             if let Err(error) = pool.add_one() {
                 tracing::warn!(%error, "no segment file could be made ahead");
                 return;
@@ -101,32 +154,32 @@ impl Background {
         self.work(&newest, duties);
     }
 
-    /// Waits until the thread touches no file any more.
+    /// The life of the thread that flushes.
+    pub fn run_flushes(&self, duties: &impl Duties) {
+        let _ended = OpenAtEnd(&self.flushed);
+        while self.tasks.sleep(self.intervals.flush).is_ok() {
+            duties.flush();
+        }
+    }
+
+    /// Waits until the threads touch no file any more.
     pub async fn ended(&self) {
         self.ended.wait().await;
+        self.flushed.wait().await;
     }
 
     fn work(&self, newest: &impl Fn() -> Lsn, duties: &impl Duties) {
         let mut seen = newest();
-        let intervals = [self.flush_interval, self.expiry_interval];
+        let mut expiry = Timer::new(self.intervals.expiry);
+        let mut archive = Timer::new(self.intervals.archive);
+        let intervals = [expiry.interval, archive.interval];
+        archive.since = self.intervals.archive.saturating_sub(FIRST_ARCHIVE);
         let pause = intervals
             .into_iter()
             .flatten()
             .fold(INTERVAL, Duration::min);
-        let mut since_flush = Duration::ZERO;
-        let mut since_expiry = Duration::ZERO;
-        loop {
-            let purges = {
-                let mut state = self.state.lock();
-                if !state.ended {
-                    self.bell.wait_for(&mut state, pause);
-                }
-                if state.ended {
-                    return;
-                }
-                std::mem::take(&mut state.purges)
-            };
-            for collective in purges {
+        while self.tasks.sleep(pause).is_ok() {
+            for collective in std::mem::take(&mut *self.purges.lock()) {
                 self.ids.remove_collective(collective);
             }
             let now = newest();
@@ -135,27 +188,16 @@ impl Background {
                 duties.bury();
                 self.make_segments(newest);
             }
-            since_flush += pause;
-            if self.flush_interval.is_some_and(|due| since_flush >= due) {
-                duties.flush();
-                since_flush = Duration::ZERO;
-            }
             // However busy it is: where much is written, much expires.
-            since_expiry += pause;
-            if self.expiry_interval.is_some_and(|due| since_expiry >= due) {
+            if expiry.is_due(pause, self.tasks.may_begin()) {
                 duties.expire();
-                since_expiry = Duration::ZERO;
             }
-            duties.checkpoint();
+            if archive.is_due(pause, self.tasks.may_begin()) {
+                duties.archive();
+            }
+            if self.tasks.may_begin() {
+                duties.checkpoint();
+            }
         }
-    }
-}
-
-/// Opens the latch however the thread ends: nobody may wait for ever for one that panicked.
-struct OpenAtEnd<'a>(&'a Latch<()>);
-
-impl Drop for OpenAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.open(());
     }
 }

@@ -75,6 +75,17 @@ pub(crate) struct Written {
     pub(crate) covered: Covered,
 }
 
+/// How much an open would have to read beside the newest checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behind {
+    /// The newest, if there is one.
+    pub(crate) newest: Option<Written>,
+    /// Bytes of the log behind it.
+    pub(crate) bytes: u64,
+    /// At so many the next one is made.
+    pub(crate) due: u64,
+}
+
 /// When the next checkpoint is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
@@ -140,8 +151,19 @@ impl Checkpoints {
         !state.ended && is_due(&state, view, when)
     }
 
+    /// How far the newest is behind `view`, where it is made by itself at so many bytes. `None` while one is being
+    /// written, which may take its time.
+    pub(crate) fn behind(&self, view: &View, least: u64) -> Option<Behind> {
+        let newest = self.state.try_lock()?.newest;
+        Some(Behind {
+            newest,
+            bytes: bytes_behind(newest.as_ref(), view),
+            due: due_at(newest.as_ref(), least),
+        })
+    }
+
     /// Makes the state of `view` the newest checkpoint, if it is due; the LSN of the newest one then.
-    /// Everything in `view` must be durable.
+    /// Everything in `view` must be durable. `tell` hears of the bytes as they are written, and may take its time.
     ///
     /// # Errors
     /// `Io`; the checkpoint before it is still there. `Closed` after [`Checkpoints::end`].
@@ -151,13 +173,14 @@ impl Checkpoints {
         keys: &KeyIndex,
         damage: &[(PathBuf, u64, String)],
         when: When,
+        tell: &mut dyn FnMut(u64),
     ) -> Result<Lsn> {
         let mut state = self.state.lock();
         if state.ended {
             return Err(PulseDBError::Closed);
         }
         if is_due(&state, view, when) && is_complete(&self.manifest.current(), view) {
-            let made = self.write(view, keys, damage).and_then(|written| {
+            let made = self.write(view, keys, damage, tell).and_then(|written| {
                 self.manifest
                     .update(|manifest| manifest.checkpoint = written.lsn)?;
                 self.remove_unnamed();
@@ -194,7 +217,7 @@ impl Checkpoints {
         let mut next = self.manifest.current();
         change(&mut next);
         let written = if !matches!(when, When::Never) && is_complete(&next, view) {
-            self.write(view, keys, damage)
+            self.write(view, keys, damage, &mut |_| ())
                 .inspect_err(|error| tracing::warn!(%error, "a checkpoint could not be written"))
                 .ok()
         } else {
@@ -253,6 +276,7 @@ impl Checkpoints {
         view: &View,
         keys: &KeyIndex,
         damage: &[(PathBuf, u64, String)],
+        tell: &mut dyn FnMut(u64),
     ) -> Result<Written> {
         let segment_of = |path: &Path| {
             let segments = view.segments.segments().iter();
@@ -279,7 +303,7 @@ impl Checkpoints {
         };
         // What a crash left is gone before there is more.
         self.remove_unnamed();
-        write(&*self.vfs, &self.path, &source)
+        write(&*self.vfs, &self.path, &source, tell)
     }
 }
 
@@ -298,16 +322,27 @@ fn is_due(state: &State, view: &View, when: When) -> bool {
     if view.lsn() <= newest {
         return false;
     }
-    let behind = || match state.newest {
-        Some(newest) => view.segments.bytes_behind(&newest.covered),
-        None => view.segments.segments().iter().map(|one| one.end()).sum(),
-    };
+    let behind = || bytes_behind(state.newest.as_ref(), view);
     let size = state.newest.map_or(0, |newest| newest.bytes);
     match when {
         When::Now => true,
         When::Never => false,
-        When::Behind(least) => behind() >= least.max(size.saturating_mul(TIMES_ITS_SIZE)),
+        When::Behind(least) => behind() >= due_at(state.newest.as_ref(), least),
         When::Close => behind() >= CLOSE_BYTES.max(size / CLOSE_PART),
+    }
+}
+
+/// Bytes of the log behind the newest checkpoint at which the next one is made by itself.
+fn due_at(newest: Option<&Written>, least: u64) -> u64 {
+    let size = newest.map_or(0, |newest| newest.bytes);
+    least.max(size.saturating_mul(TIMES_ITS_SIZE))
+}
+
+/// Bytes of the log of `view` behind the newest checkpoint.
+fn bytes_behind(newest: Option<&Written>, view: &View) -> u64 {
+    match newest {
+        Some(newest) => view.segments.bytes_behind(&newest.covered),
+        None => view.segments.segments().iter().map(|one| one.end()).sum(),
     }
 }
 

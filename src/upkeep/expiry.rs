@@ -13,10 +13,11 @@ use crate::{
     model::{ExperienceId, Timestamp},
     state::{Snapshot, Table},
     sync::Arc,
+    upkeep::task::Run,
 };
 
-/// Ids of one commit: some 100 bytes of log each, and a tenth of a millisecond for who waits behind it. As
-/// they are gathered by chunks of rows, there may be a chunk's worth more.
+/// Ids of one commit: 64 bytes of log each, so that they fit into the smallest segment, and a tenth of a millisecond
+/// for who waits behind it.
 const IDS_PER_COMMIT: usize = 512;
 
 /// What is walked.
@@ -43,34 +44,43 @@ impl Expiry {
     /// Deletes everything that has expired at `now`; how much that was.
     ///
     /// # Errors
-    /// What the committer answers; what is not deleted then is tried again by the next call.
-    pub(crate) fn expire(&self, expirer: &dyn Expirer, now: Timestamp) -> Result<usize> {
+    /// What the committer answers, and `Closed` where the run is to stop; what is not deleted then is tried again by
+    /// the next call.
+    pub(crate) fn expire(
+        &self,
+        run: &mut Run<'_>,
+        expirer: &dyn Expirer,
+        now: Timestamp,
+    ) -> Result<usize> {
         let _one_at_a_time = self.working.lock();
         let (view, tables) = expirer.take(now)?;
         let mut count = 0;
-        let mut outcome = Ok(());
+        let mut outcome = Ok(0);
         for table in tables {
             if outcome.is_ok() {
-                outcome = expire_table(expirer, &view, &table, now, &mut count);
+                outcome = expire_table(run, expirer, &view, &table, now);
+                count = outcome.as_ref().map_or(count, |more| count + more);
             }
             if outcome.is_err() {
                 table.expect_expiry(now);
             }
         }
-        outcome.map(|()| count)
+        outcome.map(|_| count)
     }
 }
 
 fn expire_table(
+    run: &mut Run<'_>,
     expirer: &dyn Expirer,
     view: &View,
     table: &Table,
     now: Timestamp,
-    count: &mut usize,
-) -> Result<()> {
+) -> Result<usize> {
     let rows = table.rows(view.lsn());
+    let mut count = 0;
     let mut from = Some(0);
     while let Some(chunk) = from {
+        run.pace(0)?;
         let walk = rows.expired(chunk, now, IDS_PER_COMMIT);
         if let Some(next) = walk.next {
             table.expect_expiry(next);
@@ -80,13 +90,18 @@ fn expire_table(
         if found == 0 {
             continue;
         }
-        let ids = walk.expired.into_iter().map(ExperienceId::from_u128);
-        let deleted = expirer.delete(ids.collect())?;
-        *count += deleted;
+        let mut deleted = 0;
+        // They are gathered by chunks of rows.
+        for ids in walk.expired.chunks(IDS_PER_COMMIT) {
+            let ids = ids.iter().copied().map(ExperienceId::from_u128);
+            deleted += expirer.delete(ids.collect())?;
+        }
+        run.advance(deleted as u64);
+        count += deleted;
         // Some were pinned or deleted meanwhile. Or the clock went back, and they will expire once more.
         if deleted < found {
             table.expect_expiry(now);
         }
     }
-    Ok(())
+    Ok(count)
 }

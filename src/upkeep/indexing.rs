@@ -6,7 +6,8 @@
 //!
 //! Nobody in the commit path waits for these threads, and they wait for nobody there: they read
 //! published snapshots like any reader. So neither can hold up the other; when they fall behind, or
-//! fail, only the admission of new vectors waits.
+//! fail, only the admission of new vectors waits. Therefore a tail that is half of what may be is turned into a
+//! graph even in a pause of upkeep, and at full speed.
 //!
 //! An open does not wait for the graphs of earlier sessions either. Checking their files takes as long
 //! as reading them; whoever needs them first, a thread of these or a search, does it, and the others
@@ -28,11 +29,13 @@ use crate::{
     error::{PulseDBError, Result},
     format::{Covered, GraphParams},
     log::SegmentSet,
-    model::{InstanceId, Lsn},
+    model::{InstanceId, Lsn, UpkeepTask},
     protocol::stop::Latch,
     simd::squared_norm,
     state::{Rows, Snapshot, Table, body},
     sync::{Arc, OnceLock},
+    telemetry::{Operation, Telemetry, Told},
+    upkeep::task::{Asked, Run as UpkeepRun, Tasks},
     vector::{
         Expected, Graph, GraphBuilder,
         codes::calibrated_unit,
@@ -60,7 +63,7 @@ const UNIT_DRIFT: f32 = 1.25;
 /// How far from 1 a stated length may be off; beyond it the numbers were out of f32's reach.
 const TRUSTED_LENGTH: f64 = 1e-4;
 
-/// Rows between two looks at whether the end was asked for.
+/// Rows between two looks at whether to go on.
 const ROWS_BETWEEN_LOOKS: u32 = 64;
 
 /// The builders' shared state.
@@ -71,11 +74,13 @@ pub struct Indexing {
     hnsw: HnswConfig,
     /// Whether files that are of no use are removed.
     writing: bool,
+    tasks: Arc<Tasks>,
     /// Set when the graphs of earlier sessions are in place.
     loaded: OnceLock<()>,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
+    telemetry: Arc<Telemetry>,
     /// Told after every change of an index.
     changed: Box<dyn Fn() + Send + Sync>,
 }
@@ -107,6 +112,8 @@ impl Indexing {
         database: InstanceId,
         hnsw: HnswConfig,
         writing: bool,
+        tasks: Arc<Tasks>,
+        telemetry: Arc<Telemetry>,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
@@ -114,10 +121,12 @@ impl Indexing {
             database,
             hnsw,
             writing,
+            tasks,
             loaded: OnceLock::new(),
             state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
+            telemetry,
             changed,
         }
     }
@@ -225,13 +234,22 @@ impl Indexing {
 
     /// Whether new vectors of this collective may be admitted.
     pub fn has_room(&self, table: &Table) -> bool {
+        self.tail_bytes(table) <= self.hnsw.max_tail_bytes as u64
+    }
+
+    /// Bytes of the codes of the rows that are to come into a graph.
+    pub fn tail_bytes(&self, table: &Table) -> u64 {
         let (rows, indexed) = (table.row_count(), table.vectors.indexed());
         // Nothing is being built for it, so there is nothing to wait for.
         if indexed == 0 && rows < self.hnsw.first_graph_rows {
-            return true;
+            return 0;
         }
-        let tail = u64::from(rows.saturating_sub(indexed));
-        tail * merge::tail_row_bytes(table.dimension) <= self.hnsw.max_tail_bytes as u64
+        tail_bytes(table)
+    }
+
+    /// Whether new vectors of this collective may have to wait soon.
+    fn presses(&self, table: &Table) -> bool {
+        self.tail_bytes(table) > self.hnsw.max_tail_bytes as u64 / 2
     }
 
     /// Has the graphs of a collective built anew; the latch opens when they are in place.
@@ -292,7 +310,20 @@ impl Indexing {
                 continue;
             };
             let _done = Done(self, task.table.number);
-            let built = self.build(view, &task.table, &task.job);
+            let asked = match &task.waiting {
+                waiting if !waiting.is_empty() => Asked::ByCall,
+                _ if self.presses(&task.table) => Asked::Pressing,
+                _ => Asked::ByItself,
+            };
+            let rows = task.job.rows.len() as u64;
+            let call = self.telemetry.begin(Operation::IndexBuild);
+            let mut run = self.tasks.begin(UpkeepTask::Graphs, asked, rows);
+            let built = self.build(&mut run, view, &task.table, &task.job);
+            run.end(&built);
+            let built = call.end(built, Told::default());
+            let failure = built.as_ref().err();
+            self.telemetry
+                .ended_in_background(Operation::IndexBuild, failure);
             if let Err(error) = &built
                 && !matches!(error, PulseDBError::Closed)
             {
@@ -366,10 +397,19 @@ impl Indexing {
         if anew {
             return Some(merge::everything(&runs, end));
         }
+        if self.tasks.is_paused() && !self.presses(table) {
+            return None;
+        }
         merge::next(&runs, index.indexed, end, &thresholds)
     }
 
-    fn build(&self, view: Arc<View>, table: &Table, job: &Job) -> Result<()> {
+    fn build(
+        &self,
+        run: &mut UpkeepRun<'_>,
+        view: Arc<View>,
+        table: &Table,
+        job: &Job,
+    ) -> Result<()> {
         let index = table.vectors.state();
         let source = Source::new(&view, table);
         let timeline = view.cursor.timeline;
@@ -399,9 +439,11 @@ impl Indexing {
             }
         };
         let from = builder.last_row().map_or(job.rows.start, |last| last + 1);
+        run.advance(u64::from(from - job.rows.start));
         for row in from..job.rows.end {
-            if row.is_multiple_of(ROWS_BETWEEN_LOOKS) && self.state.lock().ended {
-                return Err(PulseDBError::Closed);
+            if row.is_multiple_of(ROWS_BETWEEN_LOOKS) {
+                run.pace(0)?;
+                run.advance(u64::from(ROWS_BETWEEN_LOOKS));
             }
             if let Some((vector, inverse_norm)) = source.vector(row)? {
                 builder.add(row, &vector, inverse_norm)?;
@@ -428,6 +470,7 @@ impl Indexing {
         };
         let name = GraphFiles::name(&covered);
         let bytes = builder.finish(&covered)?;
+        let map_bytes = bytes.len() as u64;
         let map = self.files.write(&name, &bytes)?;
         drop(bytes);
         let graph = source.counted(self.graph(table, &name, map)?);
@@ -435,6 +478,8 @@ impl Indexing {
             .vectors
             .replace(job.replaces.clone(), Some(Arc::new(graph)), job.rows.end);
         self.remove_all_but(&replaced, Some(&name));
+        // It is in its place, whoever wants to stop now.
+        let _ = run.pace(map_bytes);
         Ok(())
     }
 
@@ -446,6 +491,12 @@ impl Indexing {
             }
         }
     }
+}
+
+/// Bytes of the codes of rows that are in no graph.
+fn tail_bytes(table: &Table) -> u64 {
+    let tail = table.row_count().saturating_sub(table.vectors.indexed());
+    u64::from(tail) * merge::tail_row_bytes(table.dimension)
 }
 
 /// Whether the codes of a graph suit the rows that it is to take in.

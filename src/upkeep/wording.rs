@@ -11,12 +11,15 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     config::TextIndexing,
+    error::{PulseDBError, Result},
     format::RowKind,
     log::SegmentSet,
+    model::UpkeepTask,
     protocol::stop::Latch,
     state::{Snapshot, Table, texts::TableTexts},
     sync::Arc,
     text::{Analyser, TextIndex},
+    upkeep::task::{Asked, Run, Tasks},
 };
 
 /// What the thread reads from.
@@ -29,6 +32,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub struct Wording {
     analyser: Arc<Analyser>,
     indexing: TextIndexing,
+    tasks: Arc<Tasks>,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
@@ -45,7 +49,7 @@ struct State {
 impl Wording {
     /// Nothing to do yet, unless `indexing` says so.
     #[must_use]
-    pub fn new(analyser: Arc<Analyser>, indexing: TextIndexing) -> Self {
+    pub fn new(analyser: Arc<Analyser>, indexing: TextIndexing, tasks: Arc<Tasks>) -> Self {
         let state = State {
             asked: indexing == TextIndexing::Always,
             ..State::default()
@@ -53,6 +57,7 @@ impl Wording {
         Self {
             analyser,
             indexing,
+            tasks,
             state: Mutex::new(state),
             bell: Condvar::new(),
             ended: Latch::default(),
@@ -72,6 +77,11 @@ impl Wording {
             state.asked = true;
             self.bell.notify_all();
         }
+    }
+
+    /// Whether somebody has.
+    pub fn is_asked(&self) -> bool {
+        self.state.lock().asked
     }
 
     /// The thread is about to run.
@@ -114,10 +124,19 @@ impl Wording {
                 }
             }
             let Some(newest) = view() else { return };
-            if self.step(&newest) {
+            let mut run = None;
+            let stepped = if self.tasks.may_begin() {
+                self.step(&newest, &mut run)
+            } else {
+                Ok(false)
+            };
+            drop(newest);
+            if let Some(run) = run {
+                run.end(&stepped);
+            }
+            if matches!(stepped, Ok(true)) {
                 continue;
             }
-            drop(newest);
             let mut state = self.state.lock();
             if !state.ended {
                 self.bell.wait_for(&mut state, INTERVAL);
@@ -125,8 +144,12 @@ impl Wording {
         }
     }
 
-    /// Does one piece of what there is to do in each collective; whether there was any.
-    fn step(&self, view: &View) -> bool {
+    /// Does one piece of what there is to do in each collective; whether there was any. The first begins a run.
+    ///
+    /// # Errors
+    /// `Closed` where it is to stop.
+    fn step<'a>(&'a self, view: &View, run: &mut Option<Run<'a>>) -> Result<bool> {
+        let begin = || self.tasks.begin(UpkeepTask::Words, Asked::ByItself, 0);
         let mut busy = false;
         for table in view
             .tables
@@ -137,17 +160,21 @@ impl Wording {
                 continue;
             };
             if self.state.lock().ended {
-                return false;
+                return Err(PulseDBError::Closed);
             }
             let texts = TableTexts::new(&view.segments, table, view.lsn());
             let end = table.end_at(view.lsn());
-            if index.state().covered < end {
+            let covered = index.state().covered;
+            if covered < end {
+                let run = run.get_or_insert_with(begin);
                 index.add(end, &texts);
+                run.advance(u64::from(index.state().covered.saturating_sub(covered)));
+                run.pace(0)?;
                 busy = true;
             }
             busy |= index.tidy(&texts);
         }
-        busy
+        Ok(busy)
     }
 
     /// The index of a table that is to be kept up to date.

@@ -30,6 +30,13 @@ fn conformance(vfs: &dyn Vfs, root: &Path) {
     maps(vfs, root);
     exclusive_locks(vfs, root);
     shared_locks(vfs, root);
+    space(vfs, root);
+}
+
+fn space(vfs: &dyn Vfs, root: &Path) {
+    let space = vfs.space(root).unwrap();
+    assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
+    assert!(space.free_inodes <= space.total_inodes);
 }
 
 fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {

@@ -17,6 +17,8 @@
 
 use std::{fmt::Debug, io, path::Path, sync::Arc};
 
+use crate::model::FileSystemSpace;
+
 #[cfg(test)]
 mod conformance;
 mod dirs;
@@ -86,6 +88,9 @@ pub trait Vfs: Send + Sync + Debug {
 
     /// The names of the regular files in `dir`, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// What the file system that holds `dir` has left.
+    fn space(&self, dir: &Path) -> io::Result<FileSystemSpace>;
 
     /// Does the system tell of changes of these files, if it does at all?
     fn tells_of_changes(&self) -> bool {

@@ -23,7 +23,10 @@ use rustix::{
 };
 
 use super::{LockError, Map, OpenMode, Vfs, VfsFile, VfsLock, lock_holder, lock_note};
-use crate::env::{Env, OsEnv};
+use crate::{
+    env::{Env, OsEnv},
+    model::FileSystemSpace,
+};
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -98,6 +101,18 @@ impl Vfs for OsVfs {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<FileSystemSpace> {
+        let told = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+        Ok(FileSystemSpace {
+            total_bytes: bytes(told.f_blocks),
+            // What is kept for the superuser is not for us.
+            free_bytes: bytes(told.f_bavail),
+            total_inodes: told.f_files,
+            free_inodes: told.f_favail,
+        })
     }
 
     fn tells_of_changes(&self) -> bool {

@@ -22,6 +22,7 @@ use crate::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    telemetry::Telemetry,
     watch::event::{Scope, Source},
 };
 
@@ -153,6 +154,7 @@ pub struct Hub {
     forks: Box<dyn Fn() -> Vec<Fork> + Send + Sync>,
     /// Whether another process may be ahead, so that a cursor behind what is published may be right.
     follows: bool,
+    telemetry: Arc<Telemetry>,
 }
 
 /// What a hub is made of.
@@ -169,6 +171,8 @@ pub struct Parts {
     pub forks: Box<dyn Fn() -> Vec<Fork> + Send + Sync>,
     /// Whether another process writes, and may be ahead.
     pub follows: bool,
+    /// Counts what is delivered.
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Hub {
@@ -183,6 +187,7 @@ impl Hub {
             history_begins: AtomicU64::new(parts.history_begins.get()),
             forks: parts.forks,
             follows: parts.follows,
+            telemetry: parts.telemetry,
         }
     }
 
@@ -241,8 +246,12 @@ impl Hub {
         self.open.store(channels.len(), Ordering::SeqCst);
     }
 
+    /// Who counts what is delivered.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
     /// How many channels there are, and subscriptions to them.
-    #[cfg(test)]
     pub fn count(&self) -> (usize, usize) {
         let channels = self.channels.lock();
         channels.as_ref().map_or((0, 0), |channels| {

@@ -1,12 +1,15 @@
 //! Are channels there while somebody subscribes, and for no longer? What does compaction spare for whom?
 
 use crate::{
+    config::TelemetryConfig,
+    env::OsEnv,
     format::Fork,
     log::SegmentSet,
     model::{Cursor, InstanceId, Lsn, Timeline},
     protocol::publish::Published,
     state::{Newest, Snapshot},
     sync::Arc,
+    telemetry::Telemetry,
     watch::{
         event::Scope,
         hub::{Hub, Parts, Reach},
@@ -40,6 +43,7 @@ fn hub(begins: u64, follows: bool) -> Arc<Hub> {
         history_begins: Lsn::new(begins),
         forks: Box::new(move || vec![fork(2, 40), fork(3, 80)]),
         follows,
+        telemetry: Arc::new(Telemetry::new(Arc::new(OsEnv), TelemetryConfig::default())),
     }))
 }
 

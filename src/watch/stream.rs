@@ -26,6 +26,7 @@ use crate::{
     model::{Cursor, InstanceId, Lsn, Timeline, WatchEvent, WatchItem},
     state::Snapshot,
     sync::Arc,
+    telemetry::Counter,
     watch::{
         event::{Batch, Scope, Source},
         hub::{Reach, Subscription, Told},
@@ -237,6 +238,10 @@ impl WatchItems {
         (scope, self.subscription.hub().instance())
     }
 
+    fn count(&self, counter: Counter) {
+        self.subscription.hub().telemetry().count(counter, 1);
+    }
+
     /// From here on the channel tells everything.
     fn caught_up(&mut self) {
         self.subscription.heard.paid();
@@ -254,9 +259,13 @@ impl Stream for WatchItems {
         let this = &mut *self;
         loop {
             if let Some(mark) = this.marks.pop_front() {
+                if matches!(mark, WatchItem::Gap { .. }) {
+                    this.count(Counter::WatchGaps);
+                }
                 return Poll::Ready(Some(Ok(mark)));
             }
             if let Some(event) = this.next_read() {
+                this.count(Counter::WatchEvents);
                 return Poll::Ready(Some(Ok(WatchItem::Event(event))));
             }
             let (receiver, received) = match std::mem::replace(&mut this.state, State::Ended) {
@@ -333,10 +342,14 @@ impl Stream for WatchItems {
                     }
                 }
             };
+            if let Err(RecvError::Lagged(1..)) = received {
+                this.count(Counter::WatchLagged);
+            }
             match received {
                 Ok(Some(event)) => {
                     this.state = State::Live(receiver);
                     if this.subscription.heard.take(event.lsn) && this.wanted.wants(&event) {
+                        this.count(Counter::WatchEvents);
                         return Poll::Ready(Some(Ok(WatchItem::Event(event))));
                     }
                 }

@@ -3,11 +3,13 @@
 //! The log's tail and the tables' growing end. `protocol::commit` drives the stages in their one
 //! order; nothing else may touch what is in here.
 
+use std::time::Duration;
+
 use crate::{
     error::{PulseDBError, Result},
     format::Traits,
     log::{LogWriter, OutFrame, Place, Relocation, Segment, SegmentSet, Unsynced},
-    model::{Cursor, Lsn, SyncMode, Timeline, Timestamp},
+    model::{Cursor, HistoryHolds, Lsn, SyncMode, Timeline, Timestamp},
     protocol::{
         commit::Pipeline,
         publish::{History, Published},
@@ -17,6 +19,7 @@ use crate::{
         retention::{Note, Retention},
     },
     sync::{Arc, Weak},
+    telemetry::{Group, Telemetry},
     write::{
         pending::{Item, Present},
         request::{Answer, Request},
@@ -72,6 +75,8 @@ pub struct Parts {
     pub broadcast: Box<dyn Broadcast>,
     /// Handed what can wait.
     pub upkeep: Box<dyn Upkeep>,
+    /// Told how long it took.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// The committer's property.
@@ -80,6 +85,8 @@ pub struct WritePipeline {
     history: History<View>,
     /// Snapshots of the past that were asked for.
     past: Vec<Weak<View>>,
+    /// When the group under way was begun, where its time is taken.
+    began: Option<Duration>,
 }
 
 /// A group that the log holds.
@@ -93,6 +100,8 @@ pub struct Durable {
 /// A group that the tables hold.
 pub struct Applied {
     lsns: Option<(Lsn, Lsn)>,
+    /// Records, and their bytes.
+    appended: (u64, u64),
     answers: Vec<Answer>,
     rooms: Vec<Box<dyn Send>>,
 }
@@ -108,6 +117,7 @@ impl WritePipeline {
             parts,
             history,
             past: Vec::new(),
+            began: None,
         }
     }
 
@@ -222,6 +232,23 @@ impl WritePipeline {
         Ok(held(&newest, self.horizon()))
     }
 
+    /// What keeps the log from losing what was replaced or deleted.
+    pub fn holds(&mut self) -> HistoryHolds {
+        let newest = self
+            .parts
+            .published
+            .load()
+            .map_or(Lsn::ZERO, |view| view.lsn());
+        let older = |lsn: Lsn| Some(lsn).filter(|lsn| *lsn < newest);
+        let watchers = self.parts.broadcast.heard_by_all();
+        HistoryHolds {
+            newest,
+            snapshots: self.oldest_snapshot().and_then(older),
+            watchers: watchers.and_then(|lsn| older(lsn.max(self.parts.lag.floor()))),
+            retention: older(self.parts.retention.floor()),
+        }
+    }
+
     /// Goes on in a new segment, so that the present one can be rewritten.
     pub fn seal(&mut self) -> Result<()> {
         self.parts.log.seal()?;
@@ -249,10 +276,16 @@ impl WritePipeline {
 
     /// What was replaced at or below this LSN is seen by no snapshot, and by none to come.
     fn horizon(&mut self) -> Lsn {
-        let oldest = self.history.oldest().map_or(Lsn::ZERO, |view| view.lsn());
+        self.oldest_snapshot()
+            .unwrap_or(Lsn::ZERO)
+            .min(self.parts.retention.floor())
+    }
+
+    /// The oldest snapshot that anybody holds, or the published one.
+    fn oldest_snapshot(&mut self) -> Option<Lsn> {
+        let oldest = self.history.oldest()?.lsn();
         let past = self.past.iter().filter_map(Weak::upgrade);
-        past.map(|view| view.lsn())
-            .fold(oldest.min(self.parts.retention.floor()), Lsn::min)
+        Some(past.map(|view| view.lsn()).fold(oldest, Lsn::min))
     }
 }
 
@@ -282,6 +315,7 @@ impl Pipeline for WritePipeline {
     }
 
     fn sequence(&mut self, requests: Vec<Request>) -> Sequenced {
+        self.began = self.parts.telemetry.clock();
         let segments = Arc::clone(self.parts.log.segments());
         self.parts
             .sequencer
@@ -301,7 +335,9 @@ impl Pipeline for WritePipeline {
             .collect();
         let places = self.parts.log.append(&mut frames)?;
         if self.parts.sync_mode != SyncMode::Fast || flush {
+            let began = self.parts.telemetry.clock();
             self.parts.log.sync()?;
+            self.parts.telemetry.synced(began);
         }
         if self.parts.sync_mode == SyncMode::Paranoid {
             self.parts.log.read_back(&frames, &places)?;
@@ -326,7 +362,11 @@ impl Pipeline for WritePipeline {
         let first = durable.items.first().map(|item| item.frame.header.lsn);
         let last = durable.items.last().map(|item| item.frame.header);
         let bytes = |item: &Item| item.frame.header.frame_len();
-        self.parts.log_bytes += durable.items.iter().map(bytes).sum::<u64>();
+        let appended = (
+            durable.items.len() as u64,
+            durable.items.iter().map(bytes).sum::<u64>(),
+        );
+        self.parts.log_bytes += appended.1;
         if let Some(last) = last {
             let note = Note {
                 lsn: last.lsn,
@@ -345,6 +385,7 @@ impl Pipeline for WritePipeline {
         self.bury_below(horizon);
         Applied {
             lsns: first.zip(last.map(|header| header.lsn)),
+            appended,
             answers: durable.answers,
             rooms: durable.rooms,
         }
@@ -377,6 +418,12 @@ impl Pipeline for WritePipeline {
 
     fn answers(&mut self, applied: Applied) -> Vec<Answer> {
         drop(applied.rooms);
+        let group = Group {
+            requests: applied.answers.len(),
+            appended: applied.appended,
+            lsn: applied.lsns.map(|(_, last)| last),
+        };
+        self.parts.telemetry.committed(self.began.take(), &group);
         applied.answers
     }
 

@@ -78,6 +78,14 @@ pub enum Change {
     Supersede(ExperienceId, Box<Embedded>, Option<RelationId>),
     /// Delete those of these experiences that have expired.
     Expire(Vec<ExperienceId>),
+    /// Archive those of these experiences that are cold; those alone of collectives that want it, unless it was
+    /// `asked` for.
+    ArchiveCold {
+        /// Which may be cold.
+        ids: Vec<ExperienceId>,
+        /// Whether a call asked for it.
+        asked: bool,
+    },
 }
 
 /// A checked collective that is to be.

@@ -6,6 +6,7 @@
 
 mod activity;
 mod append;
+mod archive;
 mod duplicates;
 mod expiry;
 mod guard;
@@ -203,6 +204,7 @@ impl Step<'_> {
             Change::RecordChecked(checked) => self.record_checked(*checked),
             Change::Supersede(old, new, relation) => self.supersede(old, *new, relation),
             Change::Expire(ids) => Ok(self.expire(&ids)),
+            Change::ArchiveCold { ids, asked } => self.archive_cold(&ids, asked),
         }
     }
 

@@ -1111,7 +1111,7 @@ async fn survives(mut case: Case, mend: impl FnOnce(&mut World)) {
     each_works(reads(db, case.team, case.one)).await;
     each_works(overviews(db, case.team, case.one)).await;
     let health = db.health_check().await.unwrap();
-    assert_eq!(health.status, HealthStatus::ReadOnly);
+    assert_eq!(health.status, HealthStatus::Unhealthy);
     assert!(health.poisoned.is_some());
     assert_eq!(
         contents(db, case.team).await,

@@ -16,9 +16,16 @@ mod checkpoint;
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_backup;
+#[cfg(feature = "cli")]
+mod cli_care;
+#[cfg(feature = "cli")]
+mod cli_data;
+#[cfg(feature = "cli")]
+mod command;
 mod compaction;
 mod compat;
 mod concurrency;
+mod configuration;
 mod context;
 mod crash;
 mod duplicates;
@@ -28,17 +35,22 @@ mod embedding;
 mod expiry;
 mod following;
 mod fuzz;
+mod health;
 mod history;
 mod index;
 mod isolation;
 mod matrix;
+mod metrics;
 mod model;
+#[cfg(feature = "cli")]
+mod operations;
 mod ordered;
 mod relations;
 mod superseding;
 mod support;
 mod transactions;
 mod transfer;
+mod upkeep;
 mod verify;
 mod watching;
 mod watching_all;

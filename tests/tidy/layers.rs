@@ -70,7 +70,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "engines",
-        modules: &["log", "vector", "text", "embed", "manifest"],
+        modules: &["log", "vector", "text", "embed", "manifest", "telemetry"],
         below: &["bytes", "base"],
         peers: false,
         never: &[("tokio", TOKIO)],
@@ -108,6 +108,7 @@ const RESERVED: &[(&str, &str)] = &[
     ("loom", "sync"),
     ("usearch", "vector"),
     ("cxx", "vector"),
+    ("metrics", "telemetry"),
 ];
 /// The flows may not name tokio either, except for `watch/`.
 const FLOWS_WITH_TOKIO: &[&str] = &["watch"];

@@ -1,30 +1,50 @@
-//! Which commands are there, and what do they take?
+//! Which commands are there?
+//!
+//! What each of them takes stands beside what it does.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use pulsedb::{BackupId, Cursor};
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    asking::{Context, Search},
+    backups::Backup,
+    checking::Dump,
+    load::Bench,
+    looking::{Metrics, Stats},
+    maintaining::{Init, RebuildIndex},
+    recording::Record,
+    tail::Tail,
+    transfer::{Export, Import},
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  everything is fine
-  1  damage was found, or something was lost
-  2  the command line is wrong
+  1  damage was found, something was lost, or the database is not healthy
+  2  the command line is wrong, or names what does not exist
   3  the database cannot be opened
   4  a writer has it open
   5  a newer build wrote it
-  6  the system refused something while the command ran
+  6  something was refused while the command ran
 
-`info`, `verify`, `dump`, `tail` and `backup create` do not change the database, and work while an
-application writes. For `backup`, codes 3 to 5 are about the database or the repository of backups.";
+`info`, `health`, `stats`, `metrics`, `verify`, `dump`, `tail`, `export`, `search`, `context` and `backup create` do
+not change the database, and work while an application writes. `init`, `compact`, `checkpoint`, `rebuild-index`,
+`import` and `record` take the writer's place, and `salvage` needs it to be free; there is one. For `backup`, codes
+3 to 5 are about the database or the repository of backups.";
 
-/// Looks at a PulseDB database, checks it, and saves what is left of a damaged one.
+/// Makes, asks, looks after, checks and saves PulseDB databases.
 #[derive(Debug, Parser)]
 #[command(name = "pulsedb", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// Answer as JSON: one object, or one per line from `dump` and `tail`.
+    /// Answer as JSON: one object, or one per line from `dump`, `export` and `tail`.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// Settings, see docs/configuration.md; the variables `PULSEDB_*` of the environment stand above them.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -32,11 +52,27 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a database, and collectives in it; what is there already stays.
+    Init(Init),
     /// Say what the database is, how large, and whether it is healthy.
     Info {
         /// Its directory.
         db: PathBuf,
     },
+    /// Run the health checks and say what to do.
+    ///
+    /// They are those of a reader: what only a writing process knows, its own health check tells.
+    Health {
+        /// Its directory.
+        db: PathBuf,
+    },
+    /// Count what is in each collective.
+    Stats(Stats),
+    /// Write metrics, for Prometheus unless told otherwise.
+    ///
+    /// They are those of a reader that has just opened the database: its sizes and counts. Operations and
+    /// latencies of an application are in that application's own metrics.
+    Metrics(Metrics),
     /// Read every byte and list what is damaged.
     Verify {
         /// Its directory.
@@ -49,132 +85,44 @@ pub(crate) enum Command {
         /// A directory that does not exist or is empty.
         dest: PathBuf,
     },
-    /// Give the space of what is deleted or replaced back to the file system. Takes the database for
-    /// itself; an application that has it open compacts by itself.
+    /// Give the space of what is deleted or replaced back to the file system.
+    ///
+    /// An application that has the database open compacts by itself.
     Compact {
         /// Its directory.
         db: PathBuf,
     },
+    /// Write down what is derived from the log, so that the next open has little to read.
+    Checkpoint {
+        /// Its directory.
+        db: PathBuf,
+    },
+    /// Make the vector index of collectives again from the log.
+    RebuildIndex(RebuildIndex),
+    /// Make, look at, remove and restore backups.
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Write a collective as lines of JSON, for `import`.
+    Export(Export),
+    /// Take the lines of an export into a database.
+    Import(Import),
     /// Write the records of the log as JSON, one per line.
     Dump(Dump),
     /// Write what was committed, commit by commit: a line per record, with --json a line per commit.
     Tail(Tail),
-    /// Make, look at, remove and restore backups.
-    #[command(subcommand)]
-    Backup(Backup),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Backup {
-    /// Copy the database into a repository of backups: what is new since the last one.
-    Create(Create),
-    /// List the backups of a repository, the oldest first.
-    List {
-        /// Its directory.
-        repository: PathBuf,
+    /// Record an experience.
+    Record(Record),
+    /// Find experiences by words, by meaning or by a vector.
+    Search(Search),
+    /// Gather what an agent should know about something before it starts.
+    Context(Context),
+    /// Measure this machine in a database of its own: durable records and searches a second.
+    ///
+    /// The database is in a directory that is made for it, and removed at the end.
+    Bench(Bench),
+    /// Write the completions of a shell; its manual says where they belong.
+    Completions {
+        /// Of which shell.
+        shell: Shell,
     },
-    /// Read all of a backup and list what is damaged.
-    Verify {
-        /// The directory of the repository.
-        repository: PathBuf,
-        /// Which backup; the newest by default.
-        #[arg(long)]
-        id: Option<BackupId>,
-    },
-    /// Make a database of a backup.
-    Restore(Restore),
-    /// Remove the backups that neither of both keeps.
-    Prune {
-        /// The directory of the repository.
-        repository: PathBuf,
-        /// Keep so many of the newest.
-        #[arg(long, value_name = "BACKUPS", default_value_t = 0)]
-        keep_last: u32,
-        /// Keep those that are not older.
-        #[arg(long, value_name = "DAYS", default_value_t = 0)]
-        keep_days: u32,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// The database's directory.
-    pub(crate) db: PathBuf,
-    /// The directory of the repository, made if it does not exist.
-    pub(crate) repository: PathBuf,
-    /// Copy everything again, whatever the repository holds.
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// How what is new is stored.
-    #[arg(long, value_enum, default_value = "none")]
-    pub(crate) compression: Compression,
-    /// Share no blocks with the database, also where the file system could.
-    #[arg(long)]
-    pub(crate) copy: bool,
-    /// Most MiB of log that are copied a second; 0 for no limit.
-    #[arg(long, value_name = "MIB")]
-    pub(crate) mib_per_second: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Compression {
-    /// As it is in the log.
-    None,
-    /// Fast.
-    Lz4,
-    /// Small.
-    Zstd,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Restore {
-    /// The directory of the repository.
-    pub(crate) repository: PathBuf,
-    /// A directory that does not exist or is empty.
-    pub(crate) dest: PathBuf,
-    /// Which backup. By default the newest; with a point, the first that reaches it.
-    #[arg(long)]
-    pub(crate) id: Option<BackupId>,
-    /// Leave out what was committed behind this LSN.
-    #[arg(long, value_name = "LSN", conflicts_with = "until_ms")]
-    pub(crate) until_lsn: Option<u64>,
-    /// Leave out what was committed after this moment, in milliseconds since 1970.
-    #[arg(long, value_name = "MS")]
-    pub(crate) until_ms: Option<i64>,
-    /// Make another database of it, for use beside the original.
-    #[arg(long)]
-    pub(crate) fork: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Dump {
-    /// Its directory.
-    pub(crate) db: PathBuf,
-    /// Begin with this LSN; to go on where an earlier dump ended, one more than its last.
-    #[arg(long, value_name = "LSN", default_value_t = 0)]
-    pub(crate) from: u64,
-    /// End after so many records.
-    #[arg(long, value_name = "RECORDS")]
-    pub(crate) limit: Option<u64>,
-    /// With the texts of experiences.
-    #[arg(long)]
-    pub(crate) content: bool,
-    /// With their vectors.
-    #[arg(long)]
-    pub(crate) vectors: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Tail {
-    /// Its directory.
-    pub(crate) db: PathBuf,
-    /// Begin behind this cursor, as printed in front of each commit; else with the first that the log knows.
-    #[arg(long, value_name = "TIMELINE/LSN")]
-    pub(crate) from: Option<Cursor>,
-    /// Go on with what is committed from now on, until interrupted.
-    #[arg(long)]
-    pub(crate) follow: bool,
-    /// As bytes for another program, see the change feed in storage-format.md.
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) binary: bool,
 }

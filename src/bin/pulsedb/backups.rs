@@ -5,24 +5,106 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::{Args, Subcommand, ValueEnum};
 use pulsedb::{
     BackupCompression, BackupId, BackupInfo, BackupList, BackupOptions, BackupRetention, Lsn,
-    PulseDBError, RestoreOptions, RestorePoint, Timestamp, blocking::PulseDB,
+    RestoreOptions, RestorePoint, Timestamp, blocking::PulseDB,
 };
 
 use crate::{
-    arguments::{Backup, Compression, Create, Restore},
-    commands::open,
     exit::{Exit, Failure},
-    output::Output,
+    output::Unit,
+    session::{Session, Texts},
 };
 
-pub(crate) fn run(command: &Backup, output: &Output) -> Result<Exit, Failure> {
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backup {
+    /// Copy the database into a repository of backups: what is new since the last one.
+    Create(Create),
+    /// List the backups of a repository, the oldest first.
+    List {
+        /// Its directory.
+        repository: PathBuf,
+    },
+    /// Read all of a backup and list what is damaged.
+    Verify {
+        /// The directory of the repository.
+        repository: PathBuf,
+        /// Which backup; the newest by default.
+        #[arg(long)]
+        id: Option<BackupId>,
+    },
+    /// Make a database of a backup.
+    Restore(Restore),
+    /// Remove the backups that neither of both keeps.
+    Prune {
+        /// The directory of the repository.
+        repository: PathBuf,
+        /// Keep so many of the newest.
+        #[arg(long, value_name = "BACKUPS", default_value_t = 0)]
+        keep_last: u32,
+        /// Keep those that are not older.
+        #[arg(long, value_name = "DAYS", default_value_t = 0)]
+        keep_days: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The database's directory.
+    db: PathBuf,
+    /// The directory of the repository, made if it does not exist.
+    repository: PathBuf,
+    /// Copy everything again, whatever the repository holds.
+    #[arg(long)]
+    full: bool,
+    /// How what is new is stored.
+    #[arg(long, value_enum, default_value = "none")]
+    compression: Compression,
+    /// Share no blocks with the database, also where the file system could.
+    #[arg(long)]
+    copy: bool,
+    /// Most MiB of log that are copied a second; 0 for no limit.
+    #[arg(long, value_name = "MIB")]
+    mib_per_second: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Compression {
+    /// As it is in the log.
+    None,
+    /// Fast.
+    Lz4,
+    /// Small.
+    Zstd,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The directory of the repository.
+    repository: PathBuf,
+    /// A directory that does not exist or is empty.
+    dest: PathBuf,
+    /// Which backup. By default the newest; with a point, the first that reaches it.
+    #[arg(long)]
+    id: Option<BackupId>,
+    /// Leave out what was committed behind this LSN.
+    #[arg(long, value_name = "LSN", conflicts_with = "until_ms")]
+    until_lsn: Option<u64>,
+    /// Leave out what was committed after this moment, in milliseconds since 1970.
+    #[arg(long, value_name = "MS")]
+    until_ms: Option<i64>,
+    /// Make another database of it, for use beside the original.
+    #[arg(long)]
+    fork: bool,
+}
+
+pub(crate) fn run(command: &Backup, session: &Session) -> Result<Exit, Failure> {
     match command {
-        Backup::Create(create) => make(create, output),
-        Backup::List { repository } => list(repository, output),
-        Backup::Verify { repository, id } => verify(repository, *id, output),
-        Backup::Restore(restore) => bring_back(restore, output),
+        Backup::Create(create) => make(create, session),
+        Backup::List { repository } => list(repository, session),
+        Backup::Verify { repository, id } => verify(repository, *id, session),
+        Backup::Restore(restore) => bring_back(restore, session),
         Backup::Prune {
             repository,
             keep_last,
@@ -32,13 +114,13 @@ pub(crate) fn run(command: &Backup, output: &Output) -> Result<Exit, Failure> {
                 keep_last: *keep_last,
                 keep_days: *keep_days,
             };
-            prune(repository, retention, output)
+            prune(repository, retention, session)
         }
     }
 }
 
-fn make(create: &Create, output: &Output) -> Result<Exit, Failure> {
-    let db = open(&create.db)?;
+fn make(create: &Create, session: &Session) -> Result<Exit, Failure> {
+    let db = session.reader(&create.db, Texts::Plain)?;
     let options = BackupOptions {
         full: create.full,
         compression: match create.compression {
@@ -52,25 +134,25 @@ fn make(create: &Create, output: &Output) -> Result<Exit, Failure> {
             None => BackupOptions::default().bytes_per_second,
         },
     };
-    let progress = output.progress("backup");
+    let progress = session.output.progress("backup", Unit::Bytes);
     let bar = progress.clone();
-    let tell = move |now: pulsedb::BackupProgress| bar.show_bytes(now.bytes, now.total_bytes);
+    let tell = move |now: pulsedb::BackupProgress| bar.show(now.bytes, now.total_bytes);
     let made = db.backup_with(&create.repository, options, tell);
     drop(progress);
     let info = made.map_err(Failure::Command)?;
-    output.print(&info, |out| print_info(out, &info))?;
+    session.output.print(&info, |out| print_info(out, &info))?;
     Ok(Exit::Fine)
 }
 
-fn list(repository: &Path, output: &Output) -> Result<Exit, Failure> {
+fn list(repository: &Path, session: &Session) -> Result<Exit, Failure> {
     let list = found(repository)?;
-    output.print(&list, |out| {
+    session.output.print(&list, |out| {
         for info in &list.backups {
             print_info(out, info)?;
         }
         print_unreadable(out, &list.unreadable)
     })?;
-    Ok(outcome(list.unreadable.is_empty()))
+    Ok(Exit::of(list.unreadable.is_empty()))
 }
 
 fn print_info(out: &mut dyn Write, info: &BackupInfo) -> io::Result<()> {
@@ -99,15 +181,15 @@ fn print_unreadable(out: &mut dyn Write, list: &[(PathBuf, String)]) -> io::Resu
     Ok(())
 }
 
-fn verify(repository: &Path, id: Option<BackupId>, output: &Output) -> Result<Exit, Failure> {
+fn verify(repository: &Path, id: Option<BackupId>, session: &Session) -> Result<Exit, Failure> {
     let id = chosen(repository, id)?;
-    let progress = output.progress("verify");
+    let progress = session.output.progress("verify", Unit::Bytes);
     let bar = progress.clone();
-    let tell = move |now: pulsedb::BackupProgress| bar.show_bytes(now.bytes, now.total_bytes);
+    let tell = move |now: pulsedb::BackupProgress| bar.show(now.bytes, now.total_bytes);
     let verified = PulseDB::verify_backup_with(repository, id, tell);
     drop(progress);
     let report = verified.map_err(Failure::Command)?;
-    output.print(&report, |out| {
+    session.output.print(&report, |out| {
         writeln!(
             out,
             "backup {id}: {} pieces, {} bytes of log",
@@ -124,10 +206,10 @@ fn verify(repository: &Path, id: Option<BackupId>, output: &Output) -> Result<Ex
             ),
         }
     })?;
-    Ok(outcome(report.is_clean()))
+    Ok(Exit::of(report.is_clean()))
 }
 
-fn bring_back(restore: &Restore, output: &Output) -> Result<Exit, Failure> {
+fn bring_back(restore: &Restore, session: &Session) -> Result<Exit, Failure> {
     let at_lsn = restore
         .until_lsn
         .map(|lsn| RestorePoint::Lsn(Lsn::new(lsn)));
@@ -135,9 +217,9 @@ fn bring_back(restore: &Restore, output: &Output) -> Result<Exit, Failure> {
         .until_ms
         .map(|ms| RestorePoint::Time(Timestamp::from_millis(ms)));
     let until = at_lsn.or(at_time);
-    let progress = output.progress("restore");
+    let progress = session.output.progress("restore", Unit::Bytes);
     let bar = progress.clone();
-    let tell = move |now: pulsedb::BackupProgress| bar.show_bytes(now.bytes, now.total_bytes);
+    let tell = move |now: pulsedb::BackupProgress| bar.show(now.bytes, now.total_bytes);
     let (repository, to) = (&restore.repository, &restore.dest);
     let done = match (restore.id, until) {
         // The first backup that reaches the point.
@@ -153,7 +235,7 @@ fn bring_back(restore: &Restore, output: &Output) -> Result<Exit, Failure> {
     };
     drop(progress);
     let report = done.map_err(Failure::Command)?;
-    output.print(&report, |out| {
+    session.output.print(&report, |out| {
         writeln!(
             out,
             "{}: database {} up to LSN {}, {} bytes in {} segments, out of backup {}",
@@ -168,10 +250,14 @@ fn bring_back(restore: &Restore, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-fn prune(repository: &Path, retention: BackupRetention, output: &Output) -> Result<Exit, Failure> {
+fn prune(
+    repository: &Path,
+    retention: BackupRetention,
+    session: &Session,
+) -> Result<Exit, Failure> {
     found(repository)?;
     let report = PulseDB::prune_backups(repository, retention).map_err(Failure::Command)?;
-    output.print(&report, |out| {
+    session.output.print(&report, |out| {
         writeln!(
             out,
             "{} backups removed, {} kept; {} files, {} bytes given back",
@@ -182,7 +268,7 @@ fn prune(repository: &Path, retention: BackupRetention, output: &Output) -> Resu
         )?;
         print_unreadable(out, &report.unreadable)
     })?;
-    Ok(outcome(report.unreadable.is_empty()))
+    Ok(Exit::of(report.unreadable.is_empty()))
 }
 
 /// The backups of the repository.
@@ -197,14 +283,7 @@ fn chosen(repository: &Path, id: Option<BackupId>) -> Result<BackupId, Failure> 
     }
     let newest = found(repository)?.backups.pop();
     newest.map(|info| info.id).ok_or_else(|| {
-        Failure::Command(PulseDBError::Validation {
-            field: "id".to_owned(),
-            value: "none".to_owned(),
-            limit: format!("{} holds no backup that can be read", repository.display()),
-        })
+        let limit = format!("{} holds no backup that can be read", repository.display());
+        Failure::wrong("id", "none", limit)
     })
-}
-
-fn outcome(is_fine: bool) -> Exit {
-    if is_fine { Exit::Fine } else { Exit::Damage }
 }

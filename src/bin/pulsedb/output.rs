@@ -9,12 +9,18 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pulsedb::VerifyProgress;
 
 use crate::exit::{Exit, Failure};
 
 /// How often a second progress is drawn at most.
 const DRAWS_PER_SECOND: u8 = 10;
+
+/// What a bar counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    Bytes,
+    Rows,
+}
 
 /// What the user asked results to look like.
 #[derive(Debug)]
@@ -50,10 +56,13 @@ impl Output {
     }
 
     /// A bar that shows how far something has come.
-    pub(crate) fn progress(&self, what: &'static str) -> Progress {
+    pub(crate) fn progress(&self, what: &'static str, unit: Unit) -> Progress {
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
         let bar = ProgressBar::with_draw_target(None, target).with_message(what);
-        let style = "{msg}  {bar:30}  {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left";
+        let style = match unit {
+            Unit::Bytes => "{msg}  {bar:30}  {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left",
+            Unit::Rows => "{msg}  {bar:30}  {pos}/{len}  {per_sec}, {eta} left",
+        };
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -76,15 +85,10 @@ impl Output {
 pub(crate) struct Progress(Arc<ProgressBar>);
 
 impl Progress {
-    /// Shows it.
-    pub(crate) fn show(&self, progress: VerifyProgress) {
-        self.show_bytes(progress.bytes, progress.total_bytes);
-    }
-
     /// Shows so many of all.
-    pub(crate) fn show_bytes(&self, bytes: u64, total_bytes: u64) {
-        self.0.set_length(total_bytes);
-        self.0.set_position(bytes);
+    pub(crate) fn show(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
     }
 }
 

@@ -3,16 +3,33 @@
 //! Prints the change feed of the database: behind a cursor, in order, each commit once. Where a line ends, its
 //! cursor says where to go on.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
+use clap::Args;
 use pulsedb::{Change, Cursor, LogRecord, Lsn, Timeline};
 
 use crate::{
-    arguments::Tail,
-    commands::open,
     exit::{Exit, Failure},
-    output::Output,
+    session::{Session, Texts},
 };
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Its directory.
+    db: PathBuf,
+    /// Begin behind this cursor, as printed in front of each commit; else with the first that the log knows.
+    #[arg(long, value_name = "TIMELINE/LSN")]
+    from: Option<Cursor>,
+    /// Go on with what is committed from now on, until interrupted.
+    #[arg(long)]
+    follow: bool,
+    /// As bytes for another program, see the change feed in storage-format.md.
+    #[arg(long, conflicts_with = "json")]
+    binary: bool,
+}
 
 /// In front of everything.
 const BEGIN: Cursor = Cursor {
@@ -20,16 +37,16 @@ const BEGIN: Cursor = Cursor {
     lsn: Lsn::ZERO,
 };
 
-pub(crate) fn tail(arguments: &Tail, output: &Output) -> Result<Exit, Failure> {
-    let db = open(&arguments.db)?;
+pub(crate) fn tail(arguments: &Tail, session: &Session) -> Result<Exit, Failure> {
+    let db = session.reader(&arguments.db, Texts::Plain)?;
     let from = arguments.from.unwrap_or(BEGIN);
     let feed = db.change_feed(from, arguments.follow);
-    let mut out = output.results();
+    let mut out = session.output.results();
     for change in feed.map_err(Failure::Command)? {
         let change = change.map_err(Failure::Command)?;
         let printed = if arguments.binary {
             out.write_all(&change.to_bytes())
-        } else if output.json {
+        } else if session.output.json {
             let line = change.to_json().map_err(Failure::Command)?;
             writeln!(out, "{line}")
         } else {

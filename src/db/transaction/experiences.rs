@@ -11,6 +11,7 @@ use crate::{
     model::{EntityKind, ExperienceId, ExperienceUpdate, NewExperience, Timestamp},
     read::{merged, overlay::OwnExperience},
     state::RowRef,
+    telemetry::Operation,
     write::{
         draft::{Draft, Embedded},
         request::{Change, Reply},
@@ -176,7 +177,9 @@ impl Transaction {
         self.db.engine().committer()?;
         self.saw_experience(id)?;
         self.db
-            .read(move |reader| merged::present(reader, id, with_traits))
+            .read(Operation::TransactionRead, move |reader| {
+                merged::present(reader, id, with_traits)
+            })
             .await
     }
 

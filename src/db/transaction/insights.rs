@@ -10,6 +10,7 @@ use crate::{
     format::RowKind,
     model::{DerivedInsight, EntityKind, InsightId, NewInsight},
     read::{insights, overlay::OwnInsight},
+    telemetry::Operation,
     write::{
         draft::{Draft, Embedded},
         refusal,
@@ -60,7 +61,9 @@ impl Transaction {
         self.saw_insight(id)?;
         let stored = self
             .db
-            .read(move |reader| insights::stored(reader, id))
+            .read(Operation::TransactionRead, move |reader| {
+                insights::stored(reader, id)
+            })
             .await?;
         let Some(insight) = stored else {
             return Ok(None);

@@ -12,6 +12,7 @@ use crate::{
         SearchFilter, SearchHit, SearchOptions, UserId, limits::MAX_GET_IDS,
     },
     read::{merged, overlay::Overlay},
+    telemetry::Operation,
 };
 
 /// Reading experiences. Sees those that are asked for.
@@ -27,7 +28,9 @@ impl Transaction {
             return self.db.get_experience(id).await;
         }
         self.db
-            .read(move |reader| merged::experience(reader, id))
+            .read(Operation::TransactionRead, move |reader| {
+                merged::experience(reader, id)
+            })
             .await
     }
 
@@ -50,7 +53,7 @@ impl Transaction {
         ids.iter().try_for_each(|id| self.saw_experience(*id))?;
         let ids = ids.to_vec();
         self.db
-            .read(move |reader| {
+            .read(Operation::TransactionRead, move |reader| {
                 ids.into_iter()
                     .map(|id| match merged::experience(reader, id) {
                         Ok(experience) => Ok(Some(experience)),
@@ -70,7 +73,9 @@ impl Transaction {
         self.saw_experience(id)?;
         let (collective, energy) = self
             .db
-            .read(move |reader| merged::energy(reader, id))
+            .read(Operation::TransactionRead, move |reader| {
+                merged::energy(reader, id)
+            })
             .await?;
         self.saw_definition(collective)?;
         Ok(energy)

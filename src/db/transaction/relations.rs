@@ -9,6 +9,7 @@ use crate::{
     format::RowKind,
     model::{CollectiveId, EntityKind, ExperienceRelation, NewRelation, RelationId, Timestamp},
     read::{reader::Reader, relations},
+    telemetry::Operation,
     write::{refusal, request::Change, validate},
 };
 
@@ -24,7 +25,8 @@ impl Transaction {
         validate::relation(&new)?;
         self.db.engine().committer()?;
         let asked = new.clone();
-        let looked = self.db.read(move |reader| look(reader, &asked)).await;
+        let look = move |reader: &Reader| look(reader, &asked);
+        let looked = self.db.read(Operation::ReadRelations, look).await;
         let refused = match looked {
             Ok(Ok(collective)) => return self.relate(collective, new),
             Ok(Err(known)) => {
@@ -84,7 +86,9 @@ impl Transaction {
         self.saw_relation(id)?;
         let stored = self
             .db
-            .read(move |reader| relations::stored(reader, id))
+            .read(Operation::TransactionRead, move |reader| {
+                relations::stored(reader, id)
+            })
             .await?;
         if let Some(relation) = &stored {
             self.saw_experience(relation.source_id)?;

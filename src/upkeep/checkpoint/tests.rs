@@ -259,7 +259,8 @@ fn checkpoint_of(view: &View, applier: &Applier) -> Arc<Checkpoint> {
         lsn: Lsn::ZERO,
         end: 4096,
     };
-    let mut out = Out::new(Arc::clone(&file));
+    let mut silent = |_| ();
+    let mut out = Out::new(Arc::clone(&file), &mut silent);
     let header = Writer::new(&source).write(covered, &mut out).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();

@@ -27,11 +27,17 @@ use crate::{
 /// Bytes handed to the system at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Writes the checkpoint of `source` into the database in `path`, durably. No manifest names it yet.
+/// Writes the checkpoint of `source` into the database in `path`, durably. No manifest names it yet. `tell` hears of
+/// the bytes, piece by piece.
 ///
 /// # Errors
 /// `Io` where the file cannot be written, `Corrupted` where it is in doubt which is the last frame.
-pub(crate) fn write(vfs: &dyn Vfs, path: &Path, source: &Source<'_>) -> Result<Written> {
+pub(crate) fn write(
+    vfs: &dyn Vfs,
+    path: &Path,
+    source: &Source<'_>,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Written> {
     let lsn = source.view.lsn();
     let Some(covered) = source.view.segments.covered(lsn) else {
         let what = format!("damage hides where the commit of LSN {lsn} ends");
@@ -40,13 +46,13 @@ pub(crate) fn write(vfs: &dyn Vfs, path: &Path, source: &Source<'_>) -> Result<W
     let dir = path.join(DIR);
     let name = checkpoint_file_name(lsn);
     let (finished, unfinished) = (dir.join(&name), dir.join(format!("{name}{UNFINISHED}")));
-    let write = || {
+    let mut write = || {
         vfs.create_dir_all(&dir)?;
         if vfs.exists(&unfinished)? {
             vfs.remove(&unfinished)?;
         }
         let file = vfs.open(&unfinished, OpenMode::CreateNew)?;
-        let mut out = Out::new(Arc::clone(&file));
+        let mut out = Out::new(Arc::clone(&file), &mut *tell);
         let header = Writer::new(source).write(covered, &mut out)?;
         file.write_all_at(&header.encode(), 0)?;
         file.sync_all()?;
@@ -70,7 +76,8 @@ pub(crate) fn write(vfs: &dyn Vfs, path: &Path, source: &Source<'_>) -> Result<W
 
 /// The file behind its header: bytes are collected, counted and checksummed. After a failure nothing
 /// more is written.
-pub(super) struct Out {
+pub(super) struct Out<'a> {
+    tell: &'a mut dyn FnMut(u64),
     file: Arc<dyn VfsFile>,
     piece: Vec<u8>,
     at: u64,
@@ -78,9 +85,10 @@ pub(super) struct Out {
     written: io::Result<()>,
 }
 
-impl Out {
-    pub(super) fn new(file: Arc<dyn VfsFile>) -> Self {
+impl<'a> Out<'a> {
+    pub(super) fn new(file: Arc<dyn VfsFile>, tell: &'a mut dyn FnMut(u64)) -> Self {
         Self {
+            tell,
             file,
             piece: Vec::with_capacity(PIECE_BYTES),
             at: CHECKPOINT_HEADER_LEN as u64,
@@ -101,6 +109,7 @@ impl Out {
             self.crc.update(&self.piece);
             self.written = self.file.write_all_at(&self.piece, self.at);
             self.at += self.piece.len() as u64;
+            (self.tell)(self.piece.len() as u64);
         }
         self.piece.clear();
     }
@@ -159,7 +168,11 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(super) fn write(mut self, covered: Covered, out: &mut Out) -> io::Result<CheckpointHeader> {
+    pub(super) fn write(
+        mut self,
+        covered: Covered,
+        out: &mut Out<'_>,
+    ) -> io::Result<CheckpointHeader> {
         let graves = self.rows(out);
         out.check()?;
         if slot_of(self.counts.rows).is_none() {
@@ -216,7 +229,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The rows; answers those among them that are deleted.
-    fn rows(&mut self, out: &mut Out) -> Vec<CheckpointGrave> {
+    fn rows(&mut self, out: &mut Out<'_>) -> Vec<CheckpointGrave> {
         let segments = &self.source.view.segments;
         let mut graves = Vec::new();
         let mut at = 0;
@@ -250,7 +263,7 @@ impl<'a> Writer<'a> {
         graves
     }
 
-    fn versions(&mut self, out: &mut Out) {
+    fn versions(&mut self, out: &mut Out<'_>) {
         let segments = &self.source.view.segments;
         let mut count = 0;
         self.for_each(|collective, kept| {
@@ -264,7 +277,7 @@ impl<'a> Writer<'a> {
         self.counts.versions = count;
     }
 
-    fn ids(&mut self, out: &mut Out) {
+    fn ids(&mut self, out: &mut Out<'_>) {
         let slots = id_slots(self.counts.rows);
         let mut table = SlotTable::new(slots);
         let mut deleted = Vec::new();
@@ -303,7 +316,7 @@ impl<'a> Writer<'a> {
         });
     }
 
-    fn keys(&mut self, out: &mut Out) {
+    fn keys(&mut self, out: &mut Out<'_>) {
         let mut counts = self.counts;
         let mut hashes = Vec::new();
         self.for_each_key(|at, key| {
@@ -329,7 +342,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The edges of the relations that there are. One whose relation nobody can see any more does no harm.
-    fn edges(&mut self, out: &mut Out) {
+    fn edges(&mut self, out: &mut Out<'_>) {
         let lsn = self.source.view.lsn();
         let mut count = 0;
         for part in &self.parts {

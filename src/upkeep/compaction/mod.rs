@@ -46,6 +46,8 @@ use crate::{
     model::{CompactionProgress, CompactionReport, ExperienceId, Fragmentation, Lsn, SegmentStats},
     state::Held,
     sync::{Arc, atomic::AtomicBool},
+    telemetry::{Operation, Telemetry, Told},
+    upkeep::task::Run,
     vfs::Vfs,
 };
 
@@ -53,6 +55,9 @@ use live::{Judge, live_bytes};
 use plan::Candidate;
 pub(crate) use rewrite::Rewritten;
 pub(crate) use worker::{Sights, Worker};
+
+/// Bytes that are copied between two words with upkeep.
+const STEP_BYTES: u64 = 64 * 1024;
 
 /// What compaction asks of the committer.
 pub(crate) trait Tail {
@@ -102,6 +107,7 @@ pub(crate) struct Compactor {
     pool: Option<Arc<SegmentPool>>,
     segment_bytes: u64,
     config: CompactionConfig,
+    telemetry: Arc<Telemetry>,
     /// Files that nobody reads any more.
     retired: Arc<Bin<Mapped>>,
     /// Retired files, read or not, that still stand in the directory.
@@ -130,6 +136,8 @@ pub(crate) struct Parts {
     pub(crate) segment_bytes: u64,
     /// When and how fast.
     pub(crate) config: CompactionConfig,
+    /// Told how it went.
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 impl Compactor {
@@ -143,6 +151,7 @@ impl Compactor {
             pool: parts.pool,
             segment_bytes: parts.segment_bytes,
             config: parts.config,
+            telemetry: parts.telemetry,
             retired: Arc::default(),
             named: Mutex::default(),
             working: Mutex::new(()),
@@ -163,6 +172,21 @@ impl Compactor {
         pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
     ) -> Result<CompactionReport> {
         let _one_at_a_time = self.working.lock();
+        let call = self.telemetry.begin(Operation::Compaction);
+        let outcome = call.span().in_scope(|| self.rewrite(tail, scope, pace));
+        let outcome = call.end(outcome, Told::default());
+        let failure = outcome.as_ref().err();
+        self.telemetry
+            .ended_in_background(Operation::Compaction, failure);
+        outcome
+    }
+
+    fn rewrite(
+        &self,
+        tail: &dyn Tail,
+        scope: Scope,
+        pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
+    ) -> Result<CompactionReport> {
         if self.failed.load(Ordering::Acquire) {
             return Err(PulseDBError::conflict(
                 "an earlier compaction could not change the manifest; reopen the database",
@@ -214,6 +238,35 @@ impl Compactor {
         self.let_go();
         report.bytes_after = tail.look()?.segments.bytes_on_disk();
         Ok(report)
+    }
+
+    /// The same as a run of upkeep, which says how fast, and whether to go on at all; `tell` hears of the
+    /// progress, and its error ends the work, too.
+    ///
+    /// # Errors
+    /// As [`Compactor::compact`]; `Closed` where the run is to stop.
+    pub(crate) fn compact_in(
+        &self,
+        run: &mut Run<'_>,
+        tail: &dyn Tail,
+        scope: Scope,
+        mut tell: impl FnMut(CompactionProgress) -> Result<()>,
+    ) -> Result<CompactionReport> {
+        let mut told = 0;
+        let compacted = self.compact(tail, scope, &mut |progress| {
+            tell(progress)?;
+            let more = progress.bytes.saturating_sub(told);
+            if more < STEP_BYTES {
+                return Ok(());
+            }
+            told = progress.bytes;
+            run.advance(more);
+            run.pace(more)
+        })?;
+        let rest = compacted.bytes_rewritten.saturating_sub(told);
+        run.advance(rest);
+        run.wrote(rest);
+        Ok(compacted)
     }
 
     /// What is in the segments, and how much of it somebody needs.

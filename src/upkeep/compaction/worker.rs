@@ -6,14 +6,16 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::{Compactor, Scope, Tail};
 use crate::{
     error::{PulseDBError, Result},
-    model::{CompactionProgress, Lsn},
+    model::{CompactionReport, Lsn, UpkeepTask},
     protocol::stop::Latch,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    upkeep::task::{Asked, OpenAtEnd, Tasks},
 };
 
 /// How often the thread looks.
@@ -22,8 +24,6 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const LEAST_DEATHS: u64 = 1_000;
 /// And in any case the share of all rows: one in so many.
 const DEATHS_PER_ROWS: u64 = 50;
-/// Bytes that are copied between two looks at the traffic.
-const STRIDE_BYTES: u64 = 1 << 20;
 
 /// What the thread looks at.
 pub(crate) struct Sights {
@@ -35,32 +35,44 @@ pub(crate) struct Sights {
     pub(crate) rows: u64,
 }
 
-/// The thread's bell.
+impl Sights {
+    /// So many useless records make it worth to count what is live.
+    fn worth_counting(&self) -> u64 {
+        LEAST_DEATHS.max(self.rows / DEATHS_PER_ROWS)
+    }
+}
+
+/// The thread.
 pub(crate) struct Worker {
     compactor: Arc<Compactor>,
-    automatic: bool,
-    ended: Mutex<bool>,
-    bell: Condvar,
+    tasks: Arc<Tasks>,
+    /// Useless records at the last time that what is live was counted.
+    counted: AtomicU64,
     latch: Latch<()>,
 }
 
 impl Worker {
-    /// Works for `compactor`.
-    pub(crate) fn new(compactor: Arc<Compactor>) -> Self {
-        let automatic = compactor.config.automatic;
+    /// Works for `compactor`. It ends with `tasks`; a run that is under way is given up then, and in a pause.
+    pub(crate) fn new(compactor: Arc<Compactor>, tasks: Arc<Tasks>) -> Self {
         Self {
             compactor,
-            automatic,
-            ended: Mutex::new(false),
-            bell: Condvar::new(),
+            tasks,
+            counted: AtomicU64::new(0),
             latch: Latch::default(),
         }
     }
 
-    /// Ends the thread; a run that is under way is given up.
-    pub(crate) fn end(&self) {
-        *self.ended.lock() = true;
-        self.bell.notify_all();
+    /// Whether it works by itself.
+    pub(crate) fn is_automatic(&self) -> bool {
+        self.compactor.config.automatic
+    }
+
+    /// How many times over it is due; below 1 it is not yet.
+    pub(crate) fn overdue(&self, sights: &Sights) -> u64 {
+        let since = sights
+            .deaths
+            .saturating_sub(self.counted.load(Ordering::Relaxed));
+        since / sights.worth_counting()
     }
 
     /// Waits until the thread touches no file any more.
@@ -73,83 +85,49 @@ impl Worker {
         self.latch.open(());
     }
 
-    /// Waits, unless the end comes first.
-    fn pause(&self, time: Duration) -> Result<()> {
-        let mut ended = self.ended.lock();
-        if !*ended {
-            self.bell.wait_for(&mut ended, time);
-        }
-        if *ended {
-            return Err(PulseDBError::Closed);
-        }
-        Ok(())
-    }
-
     /// The life of the thread. `look` answers `None` once there is nothing to see any more.
     pub(crate) fn run(&self, tail: &dyn Tail, look: &dyn Fn() -> Option<Sights>) {
         let _ended = OpenAtEnd(&self.latch);
         let mut seen = Lsn::ZERO;
         let mut counted = None;
-        while self.pause(INTERVAL).is_ok() {
+        while self.tasks.sleep(INTERVAL).is_ok() {
             self.compactor.let_go();
             let Some(sights) = look() else { return };
             let quiet = std::mem::replace(&mut seen, sights.newest) == sights.newest;
             let due = match counted {
                 None => quiet,
-                Some(counted) => {
-                    let least = LEAST_DEATHS.max(sights.rows / DEATHS_PER_ROWS);
-                    sights.deaths.saturating_sub(counted) >= least
-                }
+                Some(counted) => sights.deaths.saturating_sub(counted) >= sights.worth_counting(),
             };
-            if !self.automatic || !due {
+            if !self.is_automatic() || !due || !self.tasks.may_begin() {
                 continue;
             }
-            counted = Some(sights.deaths);
-            let mut pace = self.pace(look);
-            match self
-                .compactor
-                .compact(tail, Scope::WorthIt, &mut |progress| pace(progress))
-            {
-                Ok(report) if report.segments_rewritten > 0 => {
-                    tracing::debug!(?report, "compacted");
+            counted = match self.compact(tail) {
+                Ok(report) => {
+                    if report.segments_rewritten > 0 {
+                        tracing::debug!(?report, "compacted");
+                    }
+                    Some(sights.deaths)
                 }
-                Ok(_) | Err(PulseDBError::Closed) => {}
-                Err(error) => tracing::warn!(%error, "the log could not be compacted"),
-            }
-        }
-    }
-
-    /// Copies at the configured rate while something is committed.
-    fn pace<'a>(
-        &'a self,
-        look: &'a dyn Fn() -> Option<Sights>,
-    ) -> impl FnMut(CompactionProgress) -> Result<()> + 'a {
-        let rate = self.compactor.config.bytes_per_second.max(1);
-        let mut at = 0;
-        let mut newest = Lsn::ZERO;
-        move |progress| {
-            let copied = progress.bytes.saturating_sub(at);
-            if copied < STRIDE_BYTES {
-                return Ok(());
-            }
-            at = progress.bytes;
-            let now = look().map_or(Lsn::ZERO, |sights| sights.newest);
-            let busy = std::mem::replace(&mut newest, now) != now;
-            let wait = if busy {
-                Duration::from_secs_f64(copied as f64 / rate as f64)
-            } else {
-                Duration::ZERO
+                // What a pause has stopped is counted again after it.
+                Err(PulseDBError::Closed) => None,
+                Err(error) => {
+                    tracing::warn!(%error, "the log could not be compacted");
+                    Some(sights.deaths)
+                }
             };
-            self.pause(wait)
+            if let Some(counted) = counted {
+                self.counted.store(counted, Ordering::Relaxed);
+            }
         }
     }
-}
 
-/// Opens the latch however the thread ends: nobody may wait for ever for one that panicked.
-struct OpenAtEnd<'a>(&'a Latch<()>);
-
-impl Drop for OpenAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.open(());
+    fn compact(&self, tail: &dyn Tail) -> Result<CompactionReport> {
+        let run = self.tasks.begin(UpkeepTask::Compaction, Asked::ByItself, 0);
+        let mut run = run.at_most(self.compactor.config.bytes_per_second);
+        let compacted = self
+            .compactor
+            .compact_in(&mut run, tail, Scope::WorthIt, |_| Ok(()));
+        run.end(&compacted);
+        compacted
     }
 }

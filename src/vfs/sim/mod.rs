@@ -32,7 +32,8 @@
 //! effect, but for two: a failing write writes a prefix, and a failing sync makes the file (or the
 //! directory) lie. Its unsynced changes stay visible, but no later sync, though it returns `Ok`, makes
 //! them durable, and no reboot finds them, not even `KeepAll`. What is written after the failure
-//! can become durable again. [`SimVfs::set_capacity`] bounds the sum of the lengths of all files.
+//! can become durable again. [`SimVfs::set_capacity`] bounds the sum of the lengths of all files,
+//! [`SimVfs::set_inodes`] their number.
 //! [`SimVfs::flip_bit`] damages both images; [`SimVfs::read_fault`] makes reads, not maps, fail.
 //!
 //! **Locks** are the kernel's: dropped with their handle and gone after a reboot. Handles of a
@@ -50,6 +51,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{LockError, OpenMode, Vfs, VfsFile, VfsLock};
+use crate::model::FileSystemSpace;
 
 mod fault;
 mod file;
@@ -74,6 +76,8 @@ pub enum FaultKind {
     Eio,
     /// No space is left.
     Enospc,
+    /// It is not allowed.
+    Eacces,
 }
 
 impl From<FaultKind> for io::Error {
@@ -81,6 +85,7 @@ impl From<FaultKind> for io::Error {
         match kind {
             FaultKind::Eio => Errno::IO.into(),
             FaultKind::Enospc => Errno::NOSPC.into(),
+            FaultKind::Eacces => Errno::ACCESS.into(),
         }
     }
 }
@@ -138,6 +143,11 @@ impl SimVfs {
         world(&self.world).capacity = bytes;
     }
 
+    /// Bounds the number of files; those beyond are refused with `ENOSPC`. 0 is no bound.
+    pub fn set_inodes(&self, files: u64) {
+        world(&self.world).max_inodes = files;
+    }
+
     /// Flips bit `bit` (0 to 7) of the byte at `offset`, whether synced or not.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<()> {
         world(&self.world).at_path(path)?.flip_bit(offset, bit)
@@ -173,7 +183,7 @@ impl SimVfs {
     }
 
     /// Crashes now, unless that has happened, and returns the file system that the next start finds:
-    /// no faults planned, operations counted from 0, same capacity. May be called again for another
+    /// no faults planned, operations counted from 0, same bounds. May be called again for another
     /// outcome of the same crash.
     #[must_use]
     pub fn reboot(&self, survival: Survival) -> Self {
@@ -223,6 +233,10 @@ impl Vfs for SimVfs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         world(&self.world).list(dir)
+    }
+
+    fn space(&self, _: &Path) -> io::Result<FileSystemSpace> {
+        world(&self.world).space()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

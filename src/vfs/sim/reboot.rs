@@ -21,6 +21,7 @@ pub(super) fn survivors(world: &mut World, survival: Survival) -> World {
     world.faults.crashed = true;
     let mut next = World::new(world.random.next());
     next.capacity = world.capacity;
+    next.max_inodes = world.max_inodes;
     next.next_inode = world.next_inode;
     next.freed.clone_from(&world.freed);
 

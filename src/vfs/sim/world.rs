@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     env::SplitMix,
+    model::FileSystemSpace,
     vfs::{LockError, OpenMode, lock_holder, lock_note},
 };
 
@@ -30,6 +31,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     pub(super) random: SplitMix,
     pub(super) capacity: u64,
+    /// 0 is no bound.
+    pub(super) max_inodes: u64,
     pub(super) names: Names,
     pub(super) inodes: BTreeMap<u64, Inode>,
     pub(super) next_inode: u64,
@@ -43,6 +46,7 @@ impl World {
             faults: Faults::default(),
             random: SplitMix::new(seed),
             capacity: u64::MAX,
+            max_inodes: 0,
             names: Names::default(),
             inodes: BTreeMap::new(),
             next_inode: 0,
@@ -317,6 +321,9 @@ impl World {
         if self.names.get(&path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        if self.max_inodes > 0 && self.used()?.0 >= self.max_inodes {
+            return Err(FaultKind::Enospc.into());
+        }
         let id = self.next_inode;
         self.next_inode += 1;
         let inode = Inode::new(path.display().to_string(), Image::default())?;
@@ -333,19 +340,36 @@ impl World {
         }
     }
 
+    pub(super) fn space(&self) -> io::Result<FileSystemSpace> {
+        self.faults.alive()?;
+        let (files, bytes) = self.used()?;
+        Ok(FileSystemSpace {
+            total_bytes: self.capacity,
+            free_bytes: self.capacity.saturating_sub(bytes),
+            total_inodes: self.max_inodes,
+            free_inodes: self.max_inodes.saturating_sub(files),
+        })
+    }
+
+    /// The files that take space, and their bytes: it is free again when neither a name nor a handle is left.
+    fn used(&self) -> io::Result<(u64, u64)> {
+        let visible = self.names.visible_files();
+        let (mut files, mut bytes) = (0, 0);
+        for (id, inode) in &self.inodes {
+            if inode.handles > 0 || visible.contains(id) {
+                files += 1;
+                bytes += inode.len()?;
+            }
+        }
+        Ok((files, bytes))
+    }
+
     /// How many of `len` bytes at `offset` of a file there is space for.
     fn room_for(&mut self, id: u64, offset: u64, len: u64) -> io::Result<u64> {
         if self.capacity == u64::MAX {
             return Ok(len);
         }
-        let visible = self.names.visible_files();
-        let mut used = 0;
-        for (id, inode) in &self.inodes {
-            // Space is free again when neither a name nor a handle is left.
-            if inode.handles > 0 || visible.contains(id) {
-                used += inode.len()?;
-            }
-        }
+        let (_, used) = self.used()?;
         let own = self.inode(id)?.len()?;
         let end = own.saturating_add(self.capacity.saturating_sub(used));
         Ok(end.saturating_sub(offset).min(len))

@@ -309,3 +309,50 @@ fn only_what_has_expired_by_the_committers_clock_is_deleted() {
     let answers = committer.commit(vec![expire(), expire()]);
     assert_eq!(counts(answers), [Reply::Count(2), Reply::Count(0)]);
 }
+
+#[test]
+fn only_what_is_cold_by_the_committers_clock_is_archived() {
+    let mut committer = Committer::new();
+    let one = |committer: &Committer, importance| {
+        let new = NewExperience {
+            importance,
+            ..NewExperience::new(committer.team, "agent", "fading")
+        };
+        let draft = Draft::experience(new).unwrap();
+        vec![Change::Record(draft.embed(&[1.0, 1.0], 2, None).unwrap())]
+    };
+    let group = [0.01, 0.08, 0.08, 1.0].map(|importance| one(&committer, importance));
+    let answers = committer.commit(group.into());
+    let ids: Vec<ExperienceId> = answers.iter().map(recorded_id).collect();
+    let archive = |asked| {
+        let ids = ids.clone();
+        vec![Change::ArchiveCold { ids, asked }]
+    };
+    let counts = |answers: Vec<Answer>| -> Vec<Reply> {
+        answers.into_iter().flat_map(Result::unwrap).collect()
+    };
+    // The collective wants it by call alone.
+    let answers = committer.commit(vec![archive(false), archive(true), archive(true)]);
+    let count = Reply::Count;
+    assert_eq!(counts(answers), [count(0), count(1), count(0)]);
+    committer
+        .env
+        .advance(std::time::Duration::from_secs(30 * 24 * 3600));
+    // Decided by what comes before in the same group: one was used, and the rules were changed.
+    let decay = |auto_archive_below_floor| {
+        let decay = DecayConfig {
+            auto_archive_below_floor,
+            ..DecayConfig::default()
+        };
+        vec![Change::SetDecay(committer.team, decay)]
+    };
+    let group = vec![
+        vec![Change::Reinforce(ids[1])],
+        decay(true),
+        archive(false),
+        decay(false),
+        archive(false),
+    ];
+    let answers = counts(committer.commit(group));
+    assert_eq!([&answers[2], &answers[4]], [&count(1), &count(0)]);
+}

@@ -199,3 +199,18 @@ fn locks_end_with_the_process() {
         Err(LockError::Held { pid: PID })
     ));
 }
+
+#[test]
+fn there_may_be_so_many_files() {
+    let vfs = SimVfs::new(1);
+    vfs.set_inodes(2);
+    vfs.set_capacity(100);
+    create(&vfs, "a").write_all_at(&[1; 30], 0).unwrap();
+    create(&vfs, "b");
+    let refused = vfs.open(path("c"), OpenMode::CreateNew).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    let space = vfs.space(path("/")).unwrap();
+    assert_eq!((space.free_bytes, space.free_inodes), (70, 0));
+    vfs.remove(path("a")).unwrap();
+    assert_eq!(vfs.space(path("/")).unwrap().free_inodes, 1);
+}
