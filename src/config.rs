@@ -11,8 +11,10 @@ use crate::{
     model::{DecayConfig, SyncMode, limits},
 };
 
+mod embedding;
 mod text;
 
+pub use embedding::{LongTexts, ModelConfig};
 pub use text::{TextConfig, TextIndexing, TextLanguage};
 
 const MIB: u64 = 1024 * 1024;
@@ -71,6 +73,13 @@ pub struct Config {
     pub read_threads: usize,
     /// Threads that run the built-in model; 0 means one per core.
     pub embed_threads: usize,
+    /// How the built-in embedder uses its model.
+    pub model: ModelConfig,
+    /// Most MiB of the crate's own caches: vectors of texts that were embedded lately, so that the same
+    /// text again costs no forward (a vector of 384 dimensions takes 1.6 KiB). Records are not cached:
+    /// they are read in place from the mapped log, as the system's page cache holds it. 0 keeps nothing;
+    /// `PulseDB::set_cache_size_mb` changes it while open.
+    pub cache_size_mb: usize,
     /// Open for reading only.
     pub read_only: bool,
 }
@@ -99,6 +108,8 @@ impl Default for Config {
             expiry_interval: Duration::from_secs(60),
             read_threads: 0,
             embed_threads: 0,
+            model: ModelConfig::default(),
+            cache_size_mb: 64,
             read_only: false,
         }
     }
@@ -108,11 +119,13 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmbeddingProvider {
-    /// The store embeds texts itself with all-MiniLM-L6-v2; callers never pass vectors.
+    /// The store embeds texts itself, with all-MiniLM-L6-v2 or another BERT; callers never pass vectors.
     #[cfg(feature = "embed")]
     Builtin {
-        /// A directory with `config.json`, `tokenizer.json` and `model.safetensors`; `None` looks
-        /// at `PULSEDB_MODEL_DIR`, then in the user's cache directory.
+        /// A directory with `config.json`, `tokenizer.json` and `model.safetensors`, and what else
+        /// sentence-transformers writes of a BERT; `None` looks at `PULSEDB_MODEL_DIR`, then in the
+        /// user's cache directory. A model whose vectors do not have the components of
+        /// [`Config::embedding_dimension`] is refused at the first text.
         model_path: Option<PathBuf>,
     },
     /// The caller brings a vector with every write and query.
@@ -313,6 +326,8 @@ impl Config {
     pub const MAX_SEGMENT_POOL: usize = 64;
     /// Most threads of one pool.
     pub const MAX_THREADS: usize = 1024;
+    /// Largest `cache_size_mb`, a tebibyte, so that a number of bytes is not taken for one of MiB.
+    pub const MAX_CACHE_SIZE_MB: usize = 1 << 20;
     /// Upper bound of `watch_config.poll_interval_ms`, an hour: for those who rely on what the system tells.
     pub const MAX_POLL_INTERVAL_MS: u64 = 3_600_000;
 
@@ -324,6 +339,11 @@ impl Config {
             embedding_dimension: dimension,
             ..Self::default()
         }
+    }
+
+    /// [`Config::cache_size_mb`] in bytes.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        self.cache_size_mb.saturating_mul(MIB as usize)
     }
 
     /// Refuses what cannot work, naming the field.
@@ -364,6 +384,12 @@ impl Config {
                 self.embed_threads as u64,
                 0,
                 Self::MAX_THREADS as u64,
+            ),
+            (
+                "cache_size_mb",
+                self.cache_size_mb as u64,
+                0,
+                Self::MAX_CACHE_SIZE_MB as u64,
             ),
             (
                 "max_commit_bytes",
@@ -474,6 +500,7 @@ impl Config {
                 format!("{} is not a multiple of 4096", self.segment_bytes),
             ));
         }
+        self.model.check()?;
         self.text.check()
     }
 }

@@ -65,7 +65,8 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement, WatchConfig,
+    LongTexts, ModelConfig, RetentionConfig, TextConfig, TextIndexing, TextLanguage, VectorElement,
+    WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]

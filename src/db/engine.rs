@@ -19,7 +19,7 @@ use crate::{
         telling::{TellHub, ToldByFollower},
     },
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
-    embed::Embedder,
+    embed::{Cached, Embedder},
     env::Env,
     error::{PulseDBError, Result},
     log::SegmentSet,
@@ -72,7 +72,7 @@ pub(crate) struct Engine {
     pub(crate) instance: InstanceId,
     pub(crate) report: RecoveryReport,
     pub(crate) manifest: Arc<ManifestStore>,
-    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) embedder: Option<Arc<Cached>>,
     pub(crate) published: Arc<Published<View>>,
     pub(crate) keys: Arc<KeyIndex>,
     pub(crate) checkpoints: Checkpoints,
@@ -249,6 +249,7 @@ impl Engine {
                 audience: Box::new(ToldByFollower(Arc::clone(&hub))),
             })
         });
+        let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),
             vfs: Arc::clone(vfs),
@@ -259,7 +260,7 @@ impl Engine {
             instance: recovered.instance_id,
             report,
             manifest: recovered.manifest,
-            embedder,
+            embedder: embedder.map(|one| Arc::new(Cached::new(one, cache_bytes))),
             published,
             keys,
             checkpoints,
