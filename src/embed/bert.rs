@@ -53,6 +53,8 @@ pub(super) struct Scratch {
     context: Vec<f32>,
     wide: Vec<f32>,
     scores: Vec<f32>,
+    /// What scores begin with: minus infinity where a panel of keys is only padding.
+    mask: Vec<f32>,
     keys: Panels,
     values: Panels,
 }
@@ -171,11 +173,15 @@ impl Bert {
             input,
             context,
             scores,
+            mask,
             keys,
             values,
             ..
         } = scratch;
         scores.resize(length * padded, 0.0);
+        mask.clear();
+        mask.resize(length, 0.0);
+        mask.resize(padded, f32::NEG_INFINITY);
         let (_, input) = input.split_at(first * stride);
         let (_, context) = context.split_at_mut(first * hidden);
         for head in 0..self.heads {
@@ -187,8 +193,8 @@ impl Bert {
                 values: query,
                 stride,
             };
-            matmul::product(query, length, keys, Onto::Nothing, scores, padded);
-            kernels::softmax(scores, padded, length);
+            matmul::product(query, length, keys, Onto::Bias(mask), scores, padded);
+            kernels::softmax(scores, padded);
             values.set_rows(value, stride, width, length);
             let scores = Rows {
                 values: scores,

@@ -341,3 +341,7 @@ pub(super) fn unusable(path: &Path, why: &dyn fmt::Display) -> PulseDBError {
 #[cfg(test)]
 #[path = "encoder_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "models_tests.rs"]
+mod model_tests;

@@ -73,19 +73,13 @@ impl WithSimd for BiasNorm<'_> {
     }
 }
 
-/// `rows = softmax(row)`, each `width` wide and `stride` behind the one before; what is between them
-/// stays as it is.
-pub(super) fn softmax(rows: &mut [f32], stride: usize, width: usize) {
-    Arch::new().dispatch(Softmax {
-        rows,
-        stride,
-        width,
-    });
+/// `rows = softmax(row)`, each `width` wide. What is minus infinite counts for nothing.
+pub(super) fn softmax(rows: &mut [f32], width: usize) {
+    Arch::new().dispatch(Softmax { rows, width });
 }
 
 struct Softmax<'a> {
     rows: &'a mut [f32],
-    stride: usize,
     width: usize,
 }
 
@@ -94,8 +88,7 @@ impl WithSimd for Softmax<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for row in self.rows.chunks_exact_mut(self.stride.max(1)) {
-            let (row, _) = row.split_at_mut(self.width.min(self.stride));
+        for row in self.rows.chunks_exact_mut(self.width.max(1)) {
             let max = max(row);
             for x in row.iter_mut() {
                 *x = exp(*x - max);
@@ -238,12 +231,16 @@ mod tests {
     #[test]
     fn softmax_of_any_width_sums_to_one_and_keeps_ratios() {
         for width in [1, 2, 15, 16, 17, 33, 256] {
-            let stride = width + 3;
-            let mut rows = ramp(stride * 3);
+            // What is masked changes nothing.
+            let padded = width + 3;
+            let mut rows = ramp(padded * 3);
+            for row in rows.chunks_mut(padded) {
+                row[width..].fill(f32::NEG_INFINITY);
+            }
             let before = rows.clone();
-            softmax(&mut rows, stride, width);
-            for (row, old) in rows.chunks(stride).zip(before.chunks(stride)) {
-                assert_eq!(row[width..], old[width..]);
+            softmax(&mut rows, padded);
+            for (row, old) in rows.chunks(padded).zip(before.chunks(padded)) {
+                assert!(row[width..].iter().all(|x| *x < 1e-37));
                 let row = &row[..width];
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
                 let ratio = row[0] / row[width - 1];

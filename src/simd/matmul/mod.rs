@@ -8,6 +8,10 @@
 //! Sums of a row are taken in the same order whatever rows stand beside it, so a row's result does
 //! not depend on them. Tiles only ever see slices whose lengths they check: what they are unsafe
 //! about is whether the CPU has their instructions.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "lengths are what callers of this crate promise; a broken promise must stop here"
+)]
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -155,6 +159,10 @@ struct Tile<'a> {
     /// The panel beside it, as long; looked at by wide tiles only.
     second: &'a [Line],
     /// What is needed soon: asked for meanwhile, so that weights arrive while others are multiplied.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "there is no stable hint elsewhere")
+    )]
     ahead: &'a [Line],
     start: Start<'a>,
     out: &'a mut [f32],
