@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::embedder::{EmbedFuture, Embedder, Priority};
-use crate::model::EmbedderIdentity;
+use crate::{error::PulseDBError, model::EmbedderIdentity};
 
 /// What an entry costs beside its vector: the key, the vector's header and count, and the table's
 /// own slack.
@@ -66,6 +66,14 @@ impl Cached {
         };
         // Millions of entries take their time to free, and nobody waits for the lock meanwhile.
         drop(forgotten);
+    }
+
+    /// Whether the store will take it. What it refuses must not be answered again once the embedder has
+    /// recovered.
+    fn is_sound(&self, vector: &[f32]) -> bool {
+        vector.len() == self.embedder.dimension()
+            && vector.iter().all(|x| x.is_finite())
+            && vector.iter().any(|x| *x != 0.0)
     }
 
     /// The vectors of `texts`, as far as they are known, with the keys to put in the others by; no
@@ -122,13 +130,17 @@ impl Embedder for Cached {
         let made = self.embedder.embed(asked, priority);
         Box::pin(async move {
             let made = made.await?;
-            // What does not fit is told by who checks the answer.
+            // Told here, for with what is known it might add up to the right number by chance.
             if made.len() != count {
-                return Ok(made);
+                return Err(PulseDBError::Embedding(format!(
+                    "the embedder answered {} vectors to {count} texts",
+                    made.len()
+                )));
             }
             let mut kept = self.kept.lock();
             for (key, place) in &places {
-                if let Some(vector) = made.get(*place) {
+                let vector = made.get(*place);
+                if let Some(vector) = vector.filter(|vector| self.is_sound(vector)) {
                     kept.put(*key, vector);
                 }
             }

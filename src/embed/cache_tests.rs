@@ -7,13 +7,14 @@ use std::{
 };
 
 use super::*;
-use crate::error::{PulseDBError, Result};
+use crate::error::Result;
 
 const WIDTH: usize = 4;
 /// What an entry costs.
 const ENTRY: usize = WIDTH * 4 + OVERHEAD_BYTES;
 
-/// Writes down what it is asked for; `bad` fails.
+/// Writes down what it is asked for; `bad` fails, `more` gets two vectors, and those of `nan`, `short` and
+/// `zero` are no vectors.
 #[derive(Debug)]
 struct Asked {
     texts: Mutex<Vec<String>>,
@@ -37,7 +38,18 @@ impl Embedder for Asked {
             1.0
         };
         let vector = |text: &String| vec![role, text.len() as f32, 0.5, 0.25];
-        let vectors = texts.iter().map(vector).collect();
+        let mut vectors: Vec<Vec<f32>> = texts.iter().map(vector).collect();
+        for (text, vector) in texts.iter().zip(&mut vectors) {
+            match text.as_str() {
+                "nan" => vector[2] = f32::NAN,
+                "short" => vector.truncate(2),
+                "zero" => vector.fill(0.0),
+                _ => {}
+            }
+        }
+        if texts.iter().any(|text| text == "more") {
+            vectors.push(vec![1.0; WIDTH]);
+        }
         self.texts.lock().extend(texts);
         Box::pin(async move {
             if failed {
@@ -111,6 +123,30 @@ fn error_is_not_kept() {
     assert!(embed(&cached, &["bad"], Priority::Ingest).is_err());
     embed(&cached, &["good"], Priority::Ingest).unwrap();
     assert_eq!(asked(&model), ["good", "bad", "bad", "good"]);
+}
+
+/// The store refuses these; the embedder may have recovered when it is asked again.
+#[test]
+fn what_is_no_vector_is_not_kept() {
+    let (cached, model) = cached(1 << 20);
+    for _ in 0..2 {
+        let made = embed(&cached, &["nan", "short", "zero"], Priority::Ingest).unwrap();
+        assert_eq!((made.len(), made[1].len()), (3, 2));
+        assert_eq!(asked(&model), ["nan", "short", "zero"]);
+    }
+}
+
+#[test]
+fn too_many_vectors_are_an_error_also_beside_known_ones() {
+    let (cached, model) = cached(1 << 20);
+    embed(&cached, &["known"], Priority::Ingest).unwrap();
+    // Two texts, and two vectors of the model: of one text.
+    let error = embed(&cached, &["known", "more"], Priority::Ingest).unwrap_err();
+    assert!(
+        error.to_string().contains("2 vectors to 1 texts"),
+        "{error}"
+    );
+    assert_eq!(asked(&model), ["known", "more"]);
 }
 
 #[test]
