@@ -136,7 +136,8 @@ impl Asking {
     }
 
     pub(crate) fn ask(&mut self, query: &str) -> Result<()> {
-        self.db.search_text(self.collective, query, 1)?;
+        let options = pulsedb::SearchOptions::default();
+        self.db.search_text(self.collective, query, options)?;
         Ok(())
     }
 

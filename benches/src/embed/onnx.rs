@@ -47,13 +47,8 @@ impl Onnx {
             fs::write(dir.join(name), lines.join("\n"))?;
         }
         let model = fs::canonicalize(model)?.display().to_string();
-        let arguments = [
-            model.as_str(),
-            kind,
-            &threads.to_string(),
-            "texts",
-            "queries",
-        ];
+        let threads = threads.to_string();
+        let arguments = [model.as_str(), kind, threads.as_str(), "texts", "queries"];
         let arguments = arguments.map(str::to_owned);
         let mut process = Process::start(kind, &interpreter, &dir, SCRIPT, &arguments)?;
         #[derive(Deserialize)]
