@@ -280,6 +280,14 @@ impl PulseDB {
         block_on(db::PulseDB::restore_until(dir, point, to))
     }
 
+    /// As [`PulseDB::set_cache_size_mb`](db::PulseDB::set_cache_size_mb).
+    ///
+    /// # Errors
+    /// As [`PulseDB::set_cache_size_mb`](db::PulseDB::set_cache_size_mb).
+    pub fn set_cache_size_mb(&self, mib: usize) -> Result<()> {
+        self.0.set_cache_size_mb(mib)
+    }
+
     /// The configuration it was opened with.
     pub fn config(&self) -> &Config {
         self.0.config()

@@ -11,6 +11,7 @@ use crate::{
     model::{DecayConfig, SyncMode, limits},
 };
 
+mod embedding;
 mod form;
 mod keys;
 mod layer;
@@ -19,6 +20,7 @@ mod telemetry;
 mod text;
 mod upkeep;
 
+pub use embedding::{LongTexts, ModelConfig};
 pub use telemetry::TelemetryConfig;
 pub use text::{TextConfig, TextIndexing, TextLanguage};
 pub use upkeep::UpkeepConfig;
@@ -83,6 +85,13 @@ pub struct Config {
     pub embed_threads: usize,
     /// What the store measures and tells of itself.
     pub telemetry: TelemetryConfig,
+    /// How the built-in embedder uses its model.
+    pub model: ModelConfig,
+    /// Most MiB of the crate's own caches: vectors of texts that were embedded lately, so that the same
+    /// text again costs no forward (a vector of 384 dimensions takes 1.6 KiB). Records are not cached:
+    /// they are read in place from the mapped log, as the system's page cache holds it. 0 keeps nothing;
+    /// `PulseDB::set_cache_size_mb` changes it while open.
+    pub cache_size_mb: usize,
     /// Open for reading only.
     pub read_only: bool,
 }
@@ -113,6 +122,8 @@ impl Default for Config {
             read_threads: 0,
             embed_threads: 0,
             telemetry: TelemetryConfig::default(),
+            model: ModelConfig::default(),
+            cache_size_mb: 64,
             read_only: false,
         }
     }
@@ -122,11 +133,13 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmbeddingProvider {
-    /// The store embeds texts itself with all-MiniLM-L6-v2; callers never pass vectors.
+    /// The store embeds texts itself, with all-MiniLM-L6-v2 or another BERT; callers never pass vectors.
     #[cfg(feature = "embed")]
     Builtin {
-        /// A directory with `config.json`, `tokenizer.json` and `model.safetensors`; `None` looks
-        /// at `PULSEDB_MODEL_DIR`, then in the user's cache directory.
+        /// A directory with `config.json`, `tokenizer.json` and `model.safetensors`, and what else
+        /// sentence-transformers writes of a BERT; `None` looks at `PULSEDB_MODEL_DIR`, then in the
+        /// user's cache directory. A model whose vectors do not have the components of
+        /// [`Config::embedding_dimension`] is refused at the first text.
         model_path: Option<PathBuf>,
     },
     /// The caller brings a vector with every write and query.
@@ -327,6 +340,8 @@ impl Config {
     pub const MAX_SEGMENT_POOL: usize = 64;
     /// Most threads of one pool.
     pub const MAX_THREADS: usize = 1024;
+    /// Largest `cache_size_mb`, a tebibyte, so that a number of bytes is not taken for one of MiB.
+    pub const MAX_CACHE_SIZE_MB: usize = 1 << 20;
     /// Upper bound of `watch_config.poll_interval_ms`, an hour: for those who rely on what the system tells.
     pub const MAX_POLL_INTERVAL_MS: u64 = 3_600_000;
 
@@ -338,6 +353,11 @@ impl Config {
             embedding_dimension: dimension,
             ..Self::default()
         }
+    }
+
+    /// [`Config::cache_size_mb`] in bytes.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        self.cache_size_mb.saturating_mul(MIB as usize)
     }
 
     /// Refuses what cannot work, naming the field.
@@ -378,6 +398,12 @@ impl Config {
                 self.embed_threads as u64,
                 0,
                 Self::MAX_THREADS as u64,
+            ),
+            (
+                "cache_size_mb",
+                self.cache_size_mb as u64,
+                0,
+                Self::MAX_CACHE_SIZE_MB as u64,
             ),
             (
                 "max_commit_bytes",
@@ -489,6 +515,7 @@ impl Config {
             ));
         }
         self.upkeep.check()?;
+        self.model.check()?;
         self.text.check()
     }
 }

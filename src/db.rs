@@ -311,6 +311,35 @@ impl PulseDB {
         self.commit(vec![Change::Flush], 0).await.map(drop)
     }
 
+    /// From now on the crate's own caches take at most so many MiB (see [`Config::cache_size_mb`]); what is too
+    /// much is forgotten at once. 0 keeps nothing. For this open database, through whatever handle;
+    /// [`config`](Self::config) goes on telling what it was opened with.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use pulsedb::{Config, EmbeddingDimension, blocking::PulseDB};
+    ///
+    /// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::D384))?;
+    /// db.set_cache_size_mb(8)?;
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PulseDBError::Config`] above [`Config::MAX_CACHE_SIZE_MB`].
+    pub fn set_cache_size_mb(&self, mib: usize) -> Result<()> {
+        let config = Config {
+            cache_size_mb: mib,
+            ..self.config().clone()
+        };
+        config.check()?;
+        if let Some(embedder) = &self.engine().embedder {
+            embedder.set_bytes(config.cache_bytes());
+        }
+        Ok(())
+    }
+
     /// The configuration it was opened with.
     pub fn config(&self) -> &Config {
         &self.engine().config
@@ -506,10 +535,14 @@ impl PulseDB {
 fn provided_embedder(config: &Config) -> Option<Arc<dyn Embedder>> {
     match &config.embedding_provider {
         #[cfg(feature = "embed")]
-        EmbeddingProvider::Builtin { model_path } => Some(Arc::new(crate::embed::Builtin::new(
-            model_path.clone(),
-            config.embed_threads,
-        ))),
+        EmbeddingProvider::Builtin { model_path } => {
+            Some(Arc::new(crate::embed::Builtin::with_model(
+                model_path.clone(),
+                config.embed_threads,
+                config.embedding_dimension.get(),
+                config.model.clone(),
+            )))
+        }
         EmbeddingProvider::External => None,
     }
 }

@@ -66,8 +66,8 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    RetentionConfig, TelemetryConfig, TextConfig, TextIndexing, TextLanguage, UpkeepConfig,
-    VectorElement, WatchConfig,
+    LongTexts, ModelConfig, RetentionConfig, TelemetryConfig, TextConfig, TextIndexing,
+    TextLanguage, UpkeepConfig, VectorElement, WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]

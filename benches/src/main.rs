@@ -18,6 +18,7 @@ mod ingest;
 mod machine;
 mod model;
 mod ours;
+mod python;
 mod queries;
 mod report;
 mod rounds;

@@ -73,7 +73,7 @@ pub(crate) fn scan_config(dimension: usize) -> Config {
     }
 }
 
-/// The built-in embedder on all cores, its model loaded, as somebody without a database uses it.
+/// The built-in embedder, its model loaded, as somebody without a database uses it.
 #[cfg(feature = "embed")]
 pub(crate) struct Embedding {
     builtin: pulsedb::Builtin,
@@ -82,8 +82,9 @@ pub(crate) struct Embedding {
 
 #[cfg(feature = "embed")]
 impl Embedding {
-    pub(crate) fn load() -> Result<Self> {
-        let builtin = pulsedb::Builtin::new(None, 0);
+    /// On so many threads; 0 means all cores.
+    pub(crate) fn load(threads: usize) -> Result<Self> {
+        let builtin = pulsedb::Builtin::new(None, threads);
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         runtime.block_on(builtin.load())?;
         Ok(Self { builtin, runtime })
@@ -94,6 +95,12 @@ impl Embedding {
         self.embed(texts, pulsedb::Priority::Ingest)
     }
 
+    /// The same without waiting.
+    pub(crate) fn start_bulk(&self, texts: Vec<String>) -> pulsedb::EmbedFuture<'_> {
+        use pulsedb::Embedder as _;
+        self.builtin.embed(texts, pulsedb::Priority::Ingest)
+    }
+
     pub(crate) fn query(&self, text: &str) -> Result<Vec<Vec<f32>>> {
         self.embed(&[text.to_owned()], pulsedb::Priority::Query)
     }
@@ -102,6 +109,41 @@ impl Embedding {
         use pulsedb::Embedder as _;
         let vectors = self.builtin.embed(texts.to_vec(), priority);
         Ok(self.runtime.block_on(vectors)?)
+    }
+}
+
+/// A store that embeds by itself, with little in it, and its files where nobody keeps them.
+#[cfg(feature = "embed")]
+pub(crate) struct Asking {
+    db: pulsedb::blocking::PulseDB,
+    collective: CollectiveId,
+    dir: std::path::PathBuf,
+}
+
+#[cfg(feature = "embed")]
+impl Asking {
+    pub(crate) fn open() -> Result<Self> {
+        let dir = crate::settings::results_dir().join("asking");
+        let _ = std::fs::remove_dir_all(&dir);
+        let db = pulsedb::blocking::PulseDB::open(&dir, Config::default())?;
+        let collective = db.create_collective("bench")?;
+        db.record_experience(NewExperience::new(collective, "bench", "the only text"))?;
+        Ok(Self {
+            db,
+            collective,
+            dir,
+        })
+    }
+
+    pub(crate) fn ask(&mut self, query: &str) -> Result<()> {
+        let options = pulsedb::SearchOptions::default();
+        self.db.search_text(self.collective, query, options)?;
+        Ok(())
+    }
+
+    pub(crate) fn close(self) -> Result<()> {
+        self.db.close()?;
+        Ok(std::fs::remove_dir_all(&self.dir)?)
     }
 }
 

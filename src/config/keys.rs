@@ -78,7 +78,11 @@ keys! {
     "expiry_interval" expiry_interval: Span, "how often what has expired is deleted; 0 leaves it to a call";
     "read_threads" read_threads: Number, "threads that answer searches and cold reads; 0: one per core";
     "embed_threads" embed_threads: Number, "threads that run the built-in model; 0: one per core";
+    "cache_size_mb" cache_size_mb: Number, "most MiB of vectors of texts that were embedded lately; 0 keeps none";
     "read_only" read_only: Switch, "open for reading only";
+    "model.query_prefix" model.query_prefix: Name, "what is put before a question; none: what the model's directory says";
+    "model.passage_prefix" model.passage_prefix: Name, "the same before a text that is stored";
+    "model.long_texts" model.long_texts: Choice, "what counts of a text that is longer than the model takes: `first_window` or `mean_of_windows`";
     "watch_config.in_process" watch_config.in_process: Switch, "whether commits tell the watchers; else they follow the files";
     "watch_config.buffer_size" watch_config.buffer_size: Number, "events that a channel holds for its slowest subscriber, 1–1048576";
     "watch_config.max_lag_bytes" watch_config.max_lag_bytes: Size, "bytes of the log that compaction spares for a subscriber that lags";

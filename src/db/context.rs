@@ -2,6 +2,7 @@
 
 use crate::{
     db::PulseDB,
+    embed::Embedder,
     error::Result,
     model::{ContextCandidates, ContextQuery, ContextRequest},
     read::{

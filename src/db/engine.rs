@@ -19,7 +19,7 @@ use crate::{
         tending::BesideCommits,
     },
     edge::{admission::Admission, block_on::block_on, gate::Gate, pool, pool::Pool, registry},
-    embed::Embedder,
+    embed::{Cached, Embedder},
     env::Env,
     error::{PulseDBError, Result},
     log::SegmentSet,
@@ -75,7 +75,7 @@ pub(crate) struct Engine {
     pub(crate) report: RecoveryReport,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) manifest: Arc<ManifestStore>,
-    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) embedder: Option<Arc<Cached>>,
     pub(crate) published: Arc<Published<View>>,
     pub(crate) keys: Arc<KeyIndex>,
     pub(crate) checkpoints: Checkpoints,
@@ -267,6 +267,7 @@ impl Engine {
             })
             .map(Arc::new)
         });
+        let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),
             vfs: Arc::clone(vfs),
@@ -278,7 +279,7 @@ impl Engine {
             report,
             telemetry,
             manifest: recovered.manifest,
-            embedder,
+            embedder: embedder.map(|one| Arc::new(Cached::new(one, cache_bytes))),
             published,
             keys,
             checkpoints,

@@ -16,10 +16,7 @@ use crate::{
     state::Table,
     sync::Arc,
     telemetry::{About, Operation},
-    upkeep::{
-        follow::Follower,
-        health::{self, Seen, Writer},
-    },
+    upkeep::health::{self, Seen, Writer},
     write::{pipeline::View, request::Change},
 };
 
@@ -77,7 +74,7 @@ impl PulseDB {
             overdue: engine.compaction_overdue(),
             compaction_failure: engine.telemetry.failure_of(Operation::Compaction),
         });
-        let follow = engine.follower.as_ref().map(Follower::health);
+        let follow = engine.follower.as_ref().map(|one| one.health());
         let first = found.first().or(damaged.first());
         let seen = Seen {
             now: engine.env.now(),

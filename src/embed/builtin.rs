@@ -17,13 +17,17 @@ use parking_lot::Mutex;
 
 use super::{
     embedder::{EmbedFuture, Embedder, Priority},
-    encoder::{DIMENSION, Encoder},
+    encoder::Encoder,
     model_files::{self, Surroundings},
     pool::{Encode, Pool},
 };
-use crate::{error::Result, model::EmbedderIdentity};
+use crate::{config::ModelConfig, error::Result, model::EmbedderIdentity};
 
-/// all-MiniLM-L6-v2, in this process: 384 components, unit length, of the first 256 tokens.
+/// Components of vectors of all-MiniLM-L6-v2.
+const DIMENSION: usize = 384;
+
+/// A BERT in this process; by default all-MiniLM-L6-v2: 384 components, unit length, of the first
+/// 256 tokens.
 ///
 /// A directory with `config.json`, `tokenizer.json` and `model.safetensors` is looked for at the
 /// given path, at `PULSEDB_MODEL_DIR`, then in `pulsedb/all-MiniLM-L6-v2` of the user's cache
@@ -37,6 +41,8 @@ pub struct Builtin {
 /// The model, from when it is first needed.
 struct Model {
     path: Option<PathBuf>,
+    dimension: usize,
+    options: ModelConfig,
     loading: Mutex<()>,
     loaded: OnceLock<Loaded>,
 }
@@ -63,12 +69,29 @@ impl Builtin {
     /// else yet.
     #[must_use]
     pub fn new(model_path: Option<PathBuf>, threads: usize) -> Self {
+        Self::with_model(model_path, threads, DIMENSION, ModelConfig::default())
+    }
+
+    /// The same for any BERT that sentence-transformers runs, whose vectors have `dimension`
+    /// components. Pooling, length, prefixes and whether vectors get length 1 are taken from the
+    /// files beside the weights, as far as `options` say nothing; a model that asks for something
+    /// else than the mean or the first token, or whose dimension is another, is an error of the
+    /// first text.
+    #[must_use]
+    pub fn with_model(
+        model_path: Option<PathBuf>,
+        threads: usize,
+        dimension: usize,
+        options: ModelConfig,
+    ) -> Self {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
             threads => threads,
         };
         let model = Arc::new(Model {
             path: model_path,
+            dimension,
+            options,
             loading: Mutex::default(),
             loaded: OnceLock::new(),
         });
@@ -99,7 +122,7 @@ impl Embedder for Builtin {
     }
 
     fn dimension(&self) -> usize {
-        DIMENSION
+        self.model.dimension
     }
 
     fn embed(&self, texts: Vec<String>, priority: Priority) -> EmbedFuture<'_> {
@@ -124,10 +147,10 @@ impl Model {
             return Ok(loaded);
         }
         let files = model_files::find(self.path.as_deref(), &Surroundings::of_process())?;
-        let encoder = Encoder::load(&files)?;
+        let encoder = Encoder::load(&files, self.dimension, &self.options)?;
         let identity = EmbedderIdentity {
             provider: "builtin".into(),
-            model: "all-MiniLM-L6-v2".into(),
+            model: encoder.name().to_owned(),
             fingerprint: encoder.fingerprint().to_owned(),
         };
         Ok(self.loaded.get_or_init(|| Loaded { identity, encoder }))
@@ -139,7 +162,12 @@ impl Encode for Arc<Model> {
         self.get().map(drop)
     }
 
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        self.get()?.encoder.encode(texts)
+    fn encode(
+        &self,
+        texts: &[&str],
+        priority: Priority,
+        pause: &dyn Fn(),
+    ) -> Result<Vec<Vec<f32>>> {
+        self.get()?.encoder.encode(texts, priority, pause)
     }
 }

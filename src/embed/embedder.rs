@@ -10,7 +10,7 @@ use crate::{error::Result, model::EmbedderIdentity};
 /// The answer of [`Embedder::embed`] to come: one vector per text, in their order.
 pub type EmbedFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<Vec<f32>>>> + Send + 'a>>;
 
-/// Whether somebody waits for the answer.
+/// Whether somebody waits for the answer, and what the text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Priority {
     /// The text is a question; it goes before everything that is merely to be stored.
@@ -21,7 +21,8 @@ pub enum Priority {
 
 /// Makes vectors of texts.
 ///
-/// Equal texts must give equal vectors whatever else is in their batch, and vectors of two
+/// Equal texts of one [`Priority`] must give equal vectors whatever else is in their batch: the store keeps
+/// vectors of texts that were embedded lately ([`Config::cache_size_mb`](crate::Config::cache_size_mb)). Vectors of two
 /// embedders with the same identity must be comparable: the store refuses to mix identities, and
 /// trusts in what they say.
 ///

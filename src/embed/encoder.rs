@@ -1,13 +1,9 @@
-//! How does all-MiniLM-L6-v2 turn texts into vectors?
+//! How does a BERT of a directory turn texts into vectors?
 //!
-//! The forward of a BERT encoder (Devlin et al. 2018) over *packed* rows: the tokens of all texts
-//! of a batch stand below one another in one matrix, nothing is padded, and only attention looks
-//! at each text by itself. So a vector does not depend on what else is in its batch beyond the
-//! rounding of sums, and mixed lengths cost nothing. Matrix products are candle's; what lies
-//! between them runs in place over their results (`kernels`).
-//!
-//! An encoder is immutable and shared by all threads; a forward uses one thread, provided that
-//! it runs in a rayon pool of one, as those of `pool` do.
+//! Reads the files, and joins tokenizer, forward and what the directory says about pooling. Texts
+//! that go through a forward together are bounded here, whatever the callers hand in. An encoder is
+//! immutable and shared by all threads; a forward uses one thread, provided that it runs in a rayon
+//! pool of one, as those of `pool` do (candle would use all of a larger one).
 
 use std::{
     fmt, fs,
@@ -16,128 +12,134 @@ use std::{
     thread::{self, Scope, ScopedJoinHandle},
 };
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, Tensor};
-use candle_transformers::models::bert::{Config, HiddenAct};
+use candle_transformers::models::bert::Config;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::{
-    kernels::{self, Norm},
+    bert::{Bert, Scratch},
+    description::{Description, Pooling},
+    embedder::Priority,
+    kernels,
     model_files::ModelFiles,
+    reference::Reference,
     tokens::Tokens,
-    weights::{Linear, Parts},
+    weights::Parts,
 };
-use crate::error::{PulseDBError, Result};
+use crate::{
+    config::{LongTexts, ModelConfig},
+    error::{PulseDBError, Result},
+};
 
-/// Components of a vector.
-pub(super) const DIMENSION: usize = 384;
-/// Most tokens of a text, with its two markers; what is behind them does not count.
-pub(super) const MAX_TOKENS: usize = 256;
-/// What is done beside the weights; part of the fingerprint, so that vectors made in another way
-/// are never mixed with these.
-const METHOD: &str = "BERT, gelu, mean of the last layer over all tokens, L2, 256 tokens";
+/// Most tokens of one forward, unless one window has more. Weights are read from memory once per
+/// forward, which 256 tokens hide already; more only take scratch.
+const FORWARD_TOKENS: usize = 512;
 
 /// The loaded model.
 pub(super) struct Encoder {
     tokens: Tokens,
-    heads: usize,
-    words: Tensor,
-    positions: Vec<f32>,
-    norm: Norm,
-    layers: Vec<Layer>,
+    forward: Forward,
+    description: Description,
+    long_texts: LongTexts,
+    hidden: usize,
     fingerprint: String,
+    /// Of forwards that have ended; as many as ever ran at once.
+    scratch: Mutex<Vec<Scratch>>,
 }
 
-struct Layer {
-    /// Query, key and value side by side; the query is scaled by 1/√(head width) already.
-    input: Linear,
-    attended: Linear,
-    attended_norm: Norm,
-    wide: Linear,
-    narrow: Linear,
-    output_norm: Norm,
+enum Forward {
+    Packed(Bert),
+    Reference(Reference),
 }
 
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
+            .field("description", &self.description)
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
     }
 }
 
 impl Encoder {
-    /// Reads a model directory. Blocks for some 100 ms.
-    pub(super) fn load(files: &ModelFiles) -> Result<Self> {
-        let config: Config = serde_json::from_slice(&read(&files.config)?)
-            .map_err(|e| unusable(&files.config, &e))?;
-        if config.hidden_size != DIMENSION
-            || config.hidden_act != HiddenAct::Gelu
-            || config.num_attention_heads == 0
+    /// Reads a model directory whose vectors have `dimension` components. Blocks for some 100 ms.
+    pub(super) fn load(
+        files: &ModelFiles,
+        dimension: usize,
+        options: &ModelConfig,
+    ) -> Result<Self> {
+        let config_json = read(&files.config)?;
+        let error = |why: &dyn fmt::Display| unusable(&files.config, why);
+        let config: Config = serde_json::from_slice(&config_json).map_err(|e| error(&e))?;
+        if config.hidden_size != dimension {
+            let found = config.hidden_size;
+            return Err(error(&format!(
+                "its vectors have {found} components, and embedding_dimension is {dimension}"
+            )));
+        }
+        if !matches!(config.model_type.as_deref(), None | Some("bert")) {
+            return Err(error(&"it is no BERT"));
+        }
+        if config.num_attention_heads == 0
             || !config
                 .hidden_size
                 .is_multiple_of(config.num_attention_heads)
-            || config.max_position_embeddings < MAX_TOKENS
         {
-            return Err(unusable(&files.config, &"this is not all-MiniLM-L6-v2"));
+            return Err(error(&"hidden_size is no multiple of num_attention_heads"));
+        }
+        let dir = files.config.parent().unwrap_or(Path::new(""));
+        let mut description = Description::read(dir, &config, &config_json)?;
+        if config.max_position_embeddings < description.max_tokens {
+            return Err(error(&format!(
+                "it has positions for {} tokens, not for {}",
+                config.max_position_embeddings, description.max_tokens
+            )));
+        }
+        if let Some(prefix) = &options.query_prefix {
+            description.query_prefix.clone_from(prefix);
+        }
+        if let Some(prefix) = &options.passage_prefix {
+            description.passage_prefix.clone_from(prefix);
         }
         // Parsing the tokenizer and hashing the weights take as long as the rest together, so
         // both go beside it.
         #[allow(clippy::disallowed_methods, reason = "both end within the load")]
         thread::scope(|scope| {
-            let tokens = beside(scope, || {
+            let limit = description.max_tokens;
+            let tokens = beside(scope, move || {
                 let json = read(&files.tokenizer)?;
-                Ok((Tokens::new(&json, MAX_TOKENS)?, Sha256::digest(&json)))
+                Ok((Tokens::new(&json, limit)?, Sha256::digest(&json)))
             })?;
             let weights = Arc::new(read(&files.weights)?);
             let hashed = Arc::clone(&weights);
             let digest = beside(scope, move || Ok(Sha256::digest(hashed.as_slice())))?;
+            let forward =
+                Forward::load(&config, &weights).map_err(|e| unusable(&files.weights, &e))?;
             let (tokens, tokenizer_digest) = joined(tokens)?;
-            let mut encoder = Self::assemble(&config, &weights, tokens)
-                .map_err(|e| unusable(&files.weights, &e))?;
+            let windows = options.long_texts == LongTexts::MeanOfWindows;
             let mut all = Sha256::new();
             all.update(joined(digest)?);
             all.update(tokenizer_digest);
-            all.update(METHOD);
+            all.update(description.method(&config.hidden_act, windows));
             all.update(format!(
                 "{} {}",
                 config.num_attention_heads, config.layer_norm_eps as f32
             ));
-            encoder.fingerprint = format!("{:x}", all.finalize());
-            Ok(encoder)
+            Ok(Self {
+                tokens,
+                forward,
+                description,
+                long_texts: options.long_texts,
+                hidden: config.hidden_size,
+                fingerprint: format!("{:x}", all.finalize()),
+                scratch: Mutex::default(),
+            })
         })
     }
 
-    fn assemble(config: &Config, weights: &[u8], tokens: Tokens) -> candle_core::Result<Self> {
-        let mut parts = Parts::of(weights)?;
-        let epsilon = config.layer_norm_eps as f32;
-        let types = parts.values("embeddings.token_type_embeddings.weight")?;
-        let mut positions = parts.values("embeddings.position_embeddings.weight")?;
-        for row in positions.chunks_exact_mut(DIMENSION) {
-            kernels::add_bias(row, types.get(..DIMENSION).unwrap_or_default());
-        }
-        let scale = 1.0 / ((DIMENSION / config.num_attention_heads) as f64).sqrt();
-        let layers = (0..config.num_hidden_layers)
-            .map(|number| {
-                let at = |name: &str| format!("encoder.layer.{number}.{name}");
-                Ok(Layer {
-                    input: parts.attention_input(&at("attention.self"), scale)?,
-                    attended: parts.linear(&at("attention.output.dense"))?,
-                    attended_norm: parts.norm(&at("attention.output.LayerNorm"), epsilon)?,
-                    wide: parts.linear(&at("intermediate.dense"))?,
-                    narrow: parts.linear(&at("output.dense"))?,
-                    output_norm: parts.norm(&at("output.LayerNorm"), epsilon)?,
-                })
-            })
-            .collect::<candle_core::Result<_>>()?;
-        Ok(Self {
-            tokens,
-            heads: config.num_attention_heads,
-            words: parts.take("embeddings.word_embeddings.weight")?,
-            positions,
-            norm: parts.norm("embeddings.LayerNorm", epsilon)?,
-            layers,
-            fingerprint: String::new(),
-        })
+    /// The model's name, for people.
+    pub(super) fn name(&self) -> &str {
+        &self.description.name
     }
 
     /// Hex SHA-256 over weights, tokenizer and method.
@@ -150,149 +152,162 @@ impl Encoder {
         self.tokens.count(text)
     }
 
-    /// Unit vectors of `texts`, in their order.
-    pub(super) fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        let ids = texts
-            .iter()
-            .map(|text| self.tokens.encode(text))
-            .collect::<Result<Vec<_>>>()?;
-        let vectors = self
-            .forward(&ids)
-            .map_err(|e| PulseDBError::Embedding(format!("the model failed: {e}")))?;
-        if vectors.iter().flatten().any(|x| !x.is_finite()) {
-            return Err(PulseDBError::Embedding(
-                "the model gave a vector that is not finite".into(),
-            ));
+    /// Vectors of `texts`, in their order. `pause` is called every few milliseconds.
+    pub(super) fn encode(
+        &self,
+        texts: &[&str],
+        priority: Priority,
+        pause: &dyn Fn(),
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut windows = Vec::with_capacity(texts.len());
+        let mut vectors = Vec::with_capacity(texts.len());
+        for (number, text) in texts.iter().enumerate() {
+            let of_text = self.windows(text, priority)?;
+            vectors.push((vec![0.0; self.hidden], of_text.len()));
+            windows.extend(of_text.into_iter().map(|ids| (number, ids)));
+            pause();
         }
-        Ok(vectors)
+        let mut rest = windows.as_slice();
+        while !rest.is_empty() {
+            let (batch, behind) = rest.split_at(batch_len(rest));
+            rest = behind;
+            let ids: Vec<&[u32]> = batch.iter().map(|(_, ids)| ids.as_slice()).collect();
+            let mut numbers = batch.iter().map(|(number, _)| *number);
+            self.forward(&ids, pause, |rows| {
+                let number = numbers.next().unwrap_or_default();
+                if let Some((vector, _)) = vectors.get_mut(number) {
+                    self.pool(rows, vector);
+                }
+            })?;
+        }
+        vectors
+            .into_iter()
+            .map(|(vector, windows)| self.finish(vector, windows))
+            .collect()
     }
 
-    fn forward(&self, texts: &[Vec<u32>]) -> candle_core::Result<Vec<Vec<f32>>> {
-        let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
-        if lengths.is_empty() {
-            return Ok(Vec::new());
+    /// The token ids of a text, or of each window of it.
+    fn windows(&self, text: &str, priority: Priority) -> Result<Vec<Vec<u32>>> {
+        let Description {
+            query_prefix,
+            passage_prefix,
+            lower_case,
+            ..
+        } = &self.description;
+        let prefix = match priority {
+            Priority::Query => query_prefix,
+            Priority::Ingest => passage_prefix,
+        };
+        let mut changed = String::new();
+        let mut text = text;
+        if !prefix.is_empty() || *lower_case {
+            changed.push_str(prefix);
+            changed.push_str(text);
+            if *lower_case {
+                changed = changed.to_lowercase();
+            }
+            text = &changed;
         }
-        let mut rows = self.embed(texts)?;
-        for layer in &self.layers {
-            let input = layer.input.product(&rows)?;
-            in_place(&input, |values| {
-                kernels::add_bias(values, &layer.input.bias)
-            })?;
-            let context = self.attend(&input, &lengths)?;
-            let attended = layer.attended.product(&context)?;
-            add_norm(&attended, &layer.attended.bias, &rows, &layer.attended_norm)?;
-            let wide = layer.wide.product(&attended)?;
-            in_place(&wide, |values| kernels::bias_gelu(values, &layer.wide.bias))?;
-            rows = layer.narrow.product(&wide)?;
-            add_norm(&rows, &layer.narrow.bias, &attended, &layer.output_norm)?;
+        match self.long_texts {
+            LongTexts::FirstWindow => Ok(vec![self.tokens.encode(text)?]),
+            LongTexts::MeanOfWindows => self.tokens.windows(text),
         }
-        read_values(&rows, |mut rest| {
-            lengths
-                .iter()
-                .map(|length| {
-                    let (rows, behind) = rest.split_at(rest.len().min(length * DIMENSION));
+    }
+
+    /// Gives `each` the last layer's rows of every text, in their order.
+    fn forward(
+        &self,
+        texts: &[&[u32]],
+        pause: &dyn Fn(),
+        mut each: impl FnMut(&[f32]),
+    ) -> Result<()> {
+        let failed =
+            |why: &dyn fmt::Display| PulseDBError::Embedding(format!("the model failed: {why}"));
+        match &self.forward {
+            Forward::Packed(bert) => {
+                let mut scratch = self.scratch.lock().pop().unwrap_or_default();
+                let mut rest = bert
+                    .forward(texts, &mut scratch, pause)
+                    .ok_or_else(|| failed(&"its tokenizer gave a token that it does not know"))?;
+                for text in texts {
+                    let (rows, behind) = rest.split_at(text.len() * self.hidden);
+                    each(rows);
                     rest = behind;
-                    mean_direction(rows)
-                })
-                .collect()
-        })
-    }
-
-    /// Word plus position plus type, normalised: the rows that the first layer sees.
-    fn embed(&self, texts: &[Vec<u32>]) -> candle_core::Result<Tensor> {
-        let ids = Tensor::from_iter(texts.iter().flatten().copied(), &Device::Cpu)?;
-        let rows = self.words.index_select(&ids, 0)?;
-        in_place(&rows, |mut rest| {
-            for text in texts {
-                let (rows, behind) = std::mem::take(&mut rest).split_at_mut(text.len() * DIMENSION);
-                rest = behind;
-                for (x, p) in rows.iter_mut().zip(&self.positions) {
-                    *x += p;
                 }
-                kernels::add_norm(rows, &[], &[], &self.norm);
+                self.scratch.lock().push(scratch);
             }
-        })?;
-        Ok(rows)
-    }
-
-    /// Scaled dot-product attention of each text with itself.
-    fn attend(&self, input: &Tensor, lengths: &[usize]) -> candle_core::Result<Tensor> {
-        let rows = input.dim(0)?;
-        let width = DIMENSION / self.heads;
-        let input = input.reshape((rows, 3, self.heads, width))?;
-        let mut context = Vec::with_capacity(rows * DIMENSION);
-        let mut start = 0;
-        for &length in lengths {
-            let text = input.narrow(0, start, length)?;
-            start += length;
-            // (length, heads, width) seen as (heads, length, width); nothing is copied.
-            let part = |index| text.narrow(1, index, 1)?.squeeze(1)?.transpose(0, 1);
-            let (query, key, value) = (part(0)?, part(1)?, part(2)?);
-            let scores = query.matmul(&key.transpose(1, 2)?)?;
-            in_place(&scores, |values| kernels::softmax(values, length))?;
-            read_values(&scores.matmul(&value)?, |heads| {
-                let head = |h: usize, row: usize| {
-                    let at = (h * length + row) * width;
-                    heads.get(at..at + width).unwrap_or_default()
-                };
-                for row in 0..length {
-                    for h in 0..self.heads {
-                        context.extend_from_slice(head(h, row));
-                    }
+            Forward::Reference(reference) => {
+                for text in texts {
+                    each(&reference.forward(text).map_err(|e| failed(&e))?);
+                    pause();
                 }
-            })?;
-        }
-        Tensor::from_vec(context, (rows, DIMENSION), &Device::Cpu)
-    }
-}
-
-/// Runs `f` over the values of a contiguous tensor that owns its storage.
-fn in_place(tensor: &Tensor, f: impl Fn(&mut [f32])) -> candle_core::Result<()> {
-    struct Op<F>(F);
-    impl<F: Fn(&mut [f32])> InplaceOp1 for Op<F> {
-        fn name(&self) -> &'static str {
-            "pulsedb"
-        }
-
-        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-            let range = layout.contiguous_offsets();
-            match (storage, range) {
-                (CpuStorage::F32(values), Some((start, end))) => {
-                    (self.0)(values.get_mut(start..end).unwrap_or_default());
-                    Ok(())
-                }
-                _ => candle_core::bail!("not contiguous f32"),
             }
         }
+        Ok(())
     }
-    tensor.inplace_op1(&Op(f))
-}
 
-/// Gives `f` the values of a contiguous tensor.
-pub(super) fn read_values<R>(
-    tensor: &Tensor,
-    f: impl FnOnce(&[f32]) -> R,
-) -> candle_core::Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => {
-            Ok(f(values.get(start..end).unwrap_or_default()))
+    /// Adds a window's vector to that of its text.
+    fn pool(&self, rows: &[f32], vector: &mut [f32]) {
+        let mut pooled = match self.description.pooling {
+            Pooling::Mean => {
+                let mut sums = vec![0.0; self.hidden];
+                kernels::sum_rows(&mut sums, rows);
+                let count = (rows.len() / self.hidden).max(1) as f32;
+                sums.iter_mut().for_each(|x| *x /= count);
+                sums
+            }
+            Pooling::First => rows.iter().copied().take(self.hidden).collect(),
+        };
+        if self.description.normalise {
+            normalise(&mut pooled);
         }
-        _ => candle_core::bail!("not contiguous f32"),
+        vector.iter_mut().zip(&pooled).for_each(|(x, p)| *x += p);
+    }
+
+    /// The mean of so many windows, whose sum is given.
+    fn finish(&self, mut vector: Vec<f32>, windows: usize) -> Result<Vec<f32>> {
+        if windows > 1 {
+            vector.iter_mut().for_each(|x| *x /= windows as f32);
+            if self.description.normalise {
+                normalise(&mut vector);
+            }
+        }
+        if vector.iter().all(|x| x.is_finite()) {
+            return Ok(vector);
+        }
+        Err(PulseDBError::Embedding(
+            "the model gave a vector that is not finite".into(),
+        ))
     }
 }
 
-fn add_norm(
-    rows: &Tensor,
-    bias: &[f32],
-    residual: &Tensor,
-    norm: &Norm,
-) -> candle_core::Result<()> {
-    read_values(residual, |residual| {
-        in_place(rows, |values| {
-            kernels::add_norm(values, bias, residual, norm)
-        })
-    })?
+impl Forward {
+    fn load(config: &Config, weights: &[u8]) -> candle_core::Result<Self> {
+        if Bert::can_run(config) {
+            Ok(Self::Packed(Bert::assemble(config, &Parts::of(weights)?)?))
+        } else {
+            Ok(Self::Reference(Reference::load(config, weights)?))
+        }
+    }
+}
+
+/// How many of these windows go through a forward together, at least one.
+fn batch_len(windows: &[(usize, Vec<u32>)]) -> usize {
+    let mut tokens = 0;
+    let fits = windows.iter().take_while(|(_, ids)| {
+        tokens += ids.len();
+        tokens <= FORWARD_TOKENS
+    });
+    fits.count().max(1)
+}
+
+/// To length 1.
+fn normalise(vector: &mut [f32]) {
+    let squares = vector.iter().map(|x| f64::from(*x).powi(2));
+    let norm = squares.sum::<f64>().sqrt();
+    for x in vector {
+        *x = (f64::from(*x) / norm) as f32;
+    }
 }
 
 /// Runs `f` on a thread that ends with `scope`.
@@ -311,30 +326,22 @@ fn joined<T>(handle: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     handle.join().map_err(panicked)?
 }
 
-/// The mean of `rows`, scaled to length 1.
-fn mean_direction(rows: &[f32]) -> Vec<f32> {
-    let mut sums = vec![0.0; DIMENSION];
-    kernels::sum_rows(&mut sums, rows);
-    let norm = sums
-        .iter()
-        .map(|x| f64::from(*x).powi(2))
-        .sum::<f64>()
-        .sqrt();
-    sums.iter().map(|x| (f64::from(*x) / norm) as f32).collect()
-}
-
 #[allow(
     clippy::disallowed_methods,
     reason = "model files are not the database's"
 )]
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| unusable(path, &e))
 }
 
-fn unusable(path: &Path, why: &dyn fmt::Display) -> PulseDBError {
+pub(super) fn unusable(path: &Path, why: &dyn fmt::Display) -> PulseDBError {
     PulseDBError::Embedding(format!("{} cannot be used: {why}", path.display()))
 }
 
 #[cfg(test)]
 #[path = "encoder_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "models_tests.rs"]
+mod model_tests;

@@ -1,17 +1,16 @@
-//! Is the forward over packed rows that of candle's own BERT over padded ones?
+//! Is the forward over packed rows that of candle's own BERT over one text after the other?
 //!
-//! The oracle is `BertModel` as its users write it. Where the model is missing these tests fail
+//! Where the model is missing these tests fail
 //! and say how to get it, as those of `tests/it/embedding.rs` do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::path::PathBuf;
 
-use candle_core::D;
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, DTYPE};
-
 use super::*;
-use crate::embed::model_files::{self, Surroundings};
+use crate::embed::{
+    description::MAX_TOKENS,
+    model_files::{self, Surroundings},
+};
 
 fn files() -> ModelFiles {
     match model_files::find(None, &Surroundings::of_process()) {
@@ -41,61 +40,47 @@ fn texts() -> Vec<String> {
     texts
 }
 
-/// Mean over the tokens that are not padding, of unit length.
-fn oracle(files: &ModelFiles, texts: &[Vec<u32>]) -> candle_core::Result<Vec<Vec<f32>>> {
-    let config: Config = serde_json::from_slice(&read(&files.config).unwrap()).unwrap();
-    let weights = read(&files.weights).unwrap();
-    let weights = VarBuilder::from_buffered_safetensors(weights, DTYPE, &Device::Cpu)?;
-    let model = BertModel::load(weights, &config)?;
-
-    let longest = texts.iter().map(Vec::len).max().unwrap();
-    let padded = |of: &dyn Fn(u32) -> u32| {
-        let row = |text: &Vec<u32>| {
-            let mut row: Vec<u32> = text.iter().map(|id| of(*id)).collect();
-            row.resize(longest, 0);
-            row
-        };
-        let rows: Vec<u32> = texts.iter().flat_map(row).collect();
-        Tensor::from_vec(rows, (texts.len(), longest), &Device::Cpu)
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y));
+        products.sum()
     };
-    let (ids, mask) = (padded(&|id| id)?, padded(&|_| 1)?);
-    let last = model.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
-    let mask = mask.to_dtype(DTYPE)?.unsqueeze(2)?;
-    let mean = last
-        .broadcast_mul(&mask)?
-        .sum(1)?
-        .broadcast_div(&mask.sum(1)?)?;
-    let norm = mean.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-    mean.broadcast_div(&norm)?.to_vec2()
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 #[test]
 fn packed_forward_is_that_of_candles_bert() {
     let files = files();
-    let encoder = Encoder::load(&files).unwrap();
+    let encoder = Encoder::load(&files, 384, &ModelConfig::default()).unwrap();
     let texts = texts();
     let ids: Vec<Vec<u32>> = texts
         .iter()
         .map(|text| encoder.tokens.encode(text).unwrap())
         .collect();
-    // Padding and truncation both take part.
+    // Truncation takes part.
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
     assert_eq!(lengths.iter().min(), Some(&2));
     assert_eq!(lengths.iter().max(), Some(&MAX_TOKENS));
 
-    let ours = encoder.forward(&ids).unwrap();
-    let theirs = oracle(&files, &ids).unwrap();
-    assert_eq!((ours.len(), theirs.len()), (texts.len(), texts.len()));
-    for ((ours, theirs), text) in ours.iter().zip(&theirs).zip(&texts) {
-        assert_eq!((ours.len(), theirs.len()), (DIMENSION, DIMENSION));
-        // Both are unit vectors; that ours is, `tests/it/embedding.rs` checks.
-        let cosine: f64 = ours
-            .iter()
-            .zip(theirs)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum();
-        assert!(cosine >= 0.999_99, "cosine {cosine} for {text:?}");
-    }
+    let config = serde_json::from_slice(&read(&files.config).unwrap()).unwrap();
+    let oracle = Reference::load(&config, &read(&files.weights).unwrap()).unwrap();
+    let all: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let mut each = ids.iter();
+    let pauses = std::cell::Cell::new(0);
+    let pause = || pauses.set(pauses.get() + 1);
+    let mut compare = |rows: &[f32]| {
+        let text = each.next().unwrap();
+        let expected = oracle.forward(text).unwrap();
+        assert_eq!(rows.len(), expected.len());
+        // Every token's row, and not only their mean.
+        for (row, expected) in rows.chunks(384).zip(expected.chunks(384)) {
+            let cosine = cosine(row, expected);
+            assert!(cosine >= 0.999_99, "cosine {cosine} in {text:?}");
+        }
+    };
+    encoder.forward(&all, &pause, &mut compare).unwrap();
+    assert!(each.next().is_none());
+    assert!(pauses.get() > 6 * texts.len());
 }
 
 #[test]
@@ -117,20 +102,31 @@ fn config_of_another_model_is_refused() {
             tokenizer: PathBuf::from("nowhere"),
             weights: PathBuf::from("nowhere"),
         };
-        Encoder::load(&files).unwrap_err().to_string()
+        Encoder::load(&files, 384, &ModelConfig::default())
+            .unwrap_err()
+            .to_string()
     };
-    for (key, value) in [
-        ("hidden_size", 768.into()),
-        ("hidden_act", "relu".into()),
-        ("num_attention_heads", 0.into()),
-        ("num_attention_heads", 7.into()),
-        ("max_position_embeddings", 128.into()),
+    for (key, value, why) in [
+        ("hidden_size", 768.into(), "embedding_dimension is 384"),
+        ("model_type", "roberta".into(), "it is no BERT"),
+        (
+            "num_attention_heads",
+            0.into(),
+            "no multiple of num_attention_heads",
+        ),
+        (
+            "num_attention_heads",
+            7.into(),
+            "no multiple of num_attention_heads",
+        ),
+        (
+            "max_position_embeddings",
+            128.into(),
+            "positions for 128 tokens, not for 256",
+        ),
     ] {
         let refusal = refusal(key, value);
-        assert!(
-            refusal.contains("this is not all-MiniLM-L6-v2"),
-            "{key}: {refusal}"
-        );
+        assert!(refusal.contains(why), "{key}: {refusal}");
     }
     let unknown = refusal("hidden_act", "swish".into());
     assert!(unknown.contains("config.json cannot be used"), "{unknown}");

@@ -11,60 +11,27 @@ use pulp::{Arch, Simd, WithSimd};
 /// Partial results of a reduction: one AVX-512 register, two of AVX2.
 const LANES: usize = 16;
 
-/// `rows += bias`, for every row.
-pub(super) fn add_bias(rows: &mut [f32], bias: &[f32]) {
-    Arch::new().dispatch(AddBias { rows, bias });
+/// `rows = gelu(rows)`, the exact one with the error function.
+pub(super) fn gelu(rows: &mut [f32]) {
+    Arch::new().dispatch(Gelu(rows));
 }
 
-struct AddBias<'a> {
-    rows: &'a mut [f32],
-    bias: &'a [f32],
-}
+struct Gelu<'a>(&'a mut [f32]);
 
-impl WithSimd for AddBias<'_> {
+impl WithSimd for Gelu<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for row in self.rows.chunks_exact_mut(self.bias.len().max(1)) {
-            for (x, b) in row.iter_mut().zip(self.bias) {
-                *x += b;
-            }
+        for x in self.0 {
+            *x = gelu_of(*x);
         }
     }
 }
 
-/// `rows = gelu(rows + bias)`, the exact one with the error function.
-pub(super) fn bias_gelu(rows: &mut [f32], bias: &[f32]) {
-    Arch::new().dispatch(BiasGelu { rows, bias });
-}
-
-struct BiasGelu<'a> {
-    rows: &'a mut [f32],
-    bias: &'a [f32],
-}
-
-impl WithSimd for BiasGelu<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for row in self.rows.chunks_exact_mut(self.bias.len().max(1)) {
-            for (x, b) in row.iter_mut().zip(self.bias) {
-                *x = gelu(*x + b);
-            }
-        }
-    }
-}
-
-/// `rows = layer_norm(rows + bias + residual)`. An empty `bias` and `residual` add nothing.
-pub(super) fn add_norm(rows: &mut [f32], bias: &[f32], residual: &[f32], norm: &Norm) {
-    Arch::new().dispatch(AddNorm {
-        rows,
-        bias,
-        residual,
-        norm,
-    });
+/// `rows = layer_norm(rows + bias)`. An empty `bias` adds nothing.
+pub(super) fn bias_norm(rows: &mut [f32], bias: &[f32], norm: &Norm) {
+    Arch::new().dispatch(BiasNorm { rows, bias, norm });
 }
 
 /// Parameters of a layer normalisation.
@@ -75,14 +42,13 @@ pub(super) struct Norm {
     pub(super) epsilon: f32,
 }
 
-struct AddNorm<'a> {
+struct BiasNorm<'a> {
     rows: &'a mut [f32],
     bias: &'a [f32],
-    residual: &'a [f32],
     norm: &'a Norm,
 }
 
-impl WithSimd for AddNorm<'_> {
+impl WithSimd for BiasNorm<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -93,12 +59,9 @@ impl WithSimd for AddNorm<'_> {
             epsilon,
         } = self.norm;
         let width = scale.len().max(1);
-        let mut residual = self.residual.chunks_exact(width);
         for row in self.rows.chunks_exact_mut(width) {
-            if let Some(residual) = residual.next() {
-                for ((x, b), r) in row.iter_mut().zip(self.bias).zip(residual) {
-                    *x += b + r;
-                }
+            for (x, b) in row.iter_mut().zip(self.bias) {
+                *x += b;
             }
             let mean = sum(row, |x| x) / width as f32;
             let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
@@ -110,7 +73,7 @@ impl WithSimd for AddNorm<'_> {
     }
 }
 
-/// `rows = softmax(row)`, each `width` wide.
+/// `rows = softmax(row)`, each `width` wide. What is minus infinite counts for nothing.
 pub(super) fn softmax(rows: &mut [f32], width: usize) {
     Arch::new().dispatch(Softmax { rows, width });
 }
@@ -145,24 +108,6 @@ pub(super) fn sum_rows(sums: &mut [f32], rows: &[f32]) {
             *s += x;
         }
     }
-}
-
-/// `rows`, each `width` wide, with rows and columns exchanged.
-///
-/// In bands of [`LANES`] rows, so that each write fills a cache line.
-pub(super) fn transpose(rows: &[f32], width: usize) -> Vec<f32> {
-    let width = width.max(1);
-    let height = rows.len() / width;
-    let mut columns = vec![0.0; height * width];
-    for (number, band) in rows.chunks(width * LANES).enumerate() {
-        let band: Vec<&[f32]> = band.chunks_exact(width).collect();
-        for (c, column) in columns.chunks_exact_mut(height.max(1)).enumerate() {
-            for (x, row) in column.iter_mut().skip(number * LANES).zip(&band) {
-                *x = row.get(c).copied().unwrap_or_default();
-            }
-        }
-    }
-    columns
 }
 
 #[inline(always)]
@@ -227,7 +172,7 @@ fn exp(x: f32) -> f32 {
 
 /// x · Φ(x), with erf after Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7).
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
+fn gelu_of(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let mut p = 1.061_405_4;
@@ -275,17 +220,28 @@ mod tests {
             (40.0, 40.0),
             (-40.0, 0.0),
         ] {
-            assert!((gelu(x) - exact).abs() < 2e-6, "gelu({x}) = {}", gelu(x));
+            assert!(
+                (gelu_of(x) - exact).abs() < 2e-6,
+                "gelu({x}) = {}",
+                gelu_of(x)
+            );
         }
     }
 
     #[test]
     fn softmax_of_any_width_sums_to_one_and_keeps_ratios() {
         for width in [1, 2, 15, 16, 17, 33, 256] {
-            let mut rows = ramp(width * 3);
+            // What is masked changes nothing.
+            let padded = width + 3;
+            let mut rows = ramp(padded * 3);
+            for row in rows.chunks_mut(padded) {
+                row[width..].fill(f32::NEG_INFINITY);
+            }
             let before = rows.clone();
-            softmax(&mut rows, width);
-            for (row, old) in rows.chunks(width).zip(before.chunks(width)) {
+            softmax(&mut rows, padded);
+            for (row, old) in rows.chunks(padded).zip(before.chunks(padded)) {
+                assert!(row[width..].iter().all(|x| *x < 1e-37));
+                let row = &row[..width];
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
                 let ratio = row[0] / row[width - 1];
                 assert!((ratio / (old[0] - old[width - 1]).exp() - 1.0).abs() < 1e-4);
@@ -301,8 +257,8 @@ mod tests {
             shift: vec![0.5; width],
             epsilon: 1e-12,
         };
-        let (mut rows, residual) = (ramp(width * 2), ramp(width * 2));
-        add_norm(&mut rows, &ramp(width), &residual, &norm);
+        let mut rows = ramp(width * 2);
+        bias_norm(&mut rows, &ramp(width), &norm);
         for row in rows.chunks(width) {
             let mean = row.iter().sum::<f32>() / width as f32;
             let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / width as f32;
@@ -311,28 +267,16 @@ mod tests {
     }
 
     #[test]
-    fn transpose_exchanges_rows_and_columns() {
-        assert_eq!(
-            transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3),
-            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
-        );
-        let rows = ramp(37 * 21);
-        let columns = transpose(&rows, 37);
-        for row in 0..21 {
-            for column in 0..37 {
-                assert_eq!(rows[row * 37 + column], columns[column * 21 + row]);
-            }
-        }
-        assert_eq!(transpose(&[], 0), [0.0; 0]);
-    }
-
-    #[test]
     fn bias_reaches_every_row() {
-        let mut rows = vec![1.0; 6];
-        add_bias(&mut rows, &[0.0, 1.0, -1.0]);
-        assert_eq!(rows, [1.0, 2.0, 0.0, 1.0, 2.0, 0.0]);
-        bias_gelu(&mut rows, &[-1.0, -2.0, 0.0]);
-        assert_eq!(rows, [0.0; 6]);
+        let norm = Norm {
+            scale: vec![1.0; 2],
+            shift: vec![0.0; 2],
+            epsilon: 0.0,
+        };
+        // Both rows become (0, 2), which lies one deviation to each side of its mean.
+        let mut rows = vec![1.0, 1.0, 1.0, 1.0];
+        bias_norm(&mut rows, &[-1.0, 1.0], &norm);
+        assert_eq!(rows, [-1.0, 1.0, -1.0, 1.0]);
         let mut sums = vec![1.0; 2];
         sum_rows(&mut sums, &[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(sums, [5.0, 7.0]);

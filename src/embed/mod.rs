@@ -1,11 +1,17 @@
 //! How does a text become a vector?
 //!
 //! [`Embedder`] is the contract that the store writes and searches by; an application may inject
-//! its own. With the feature `embed` there is [`Builtin`]: all-MiniLM-L6-v2 on threads of its own.
+//! its own. With the feature `embed` there is [`Builtin`]: a BERT on threads of its own. [`Cached`]
+//! stands before either.
 //! No file here knows of the log, the tables or a runtime.
 
 #[cfg(feature = "embed")]
+mod bert;
+#[cfg(feature = "embed")]
 mod builtin;
+mod cache;
+#[cfg(feature = "embed")]
+mod description;
 mod embedder;
 #[cfg(feature = "embed")]
 mod encoder;
@@ -16,6 +22,8 @@ mod model_files;
 #[cfg(feature = "embed")]
 mod pool;
 #[cfg(feature = "embed")]
+mod reference;
+#[cfg(feature = "embed")]
 mod request;
 #[cfg(feature = "embed")]
 mod tokens;
@@ -24,4 +32,5 @@ mod weights;
 
 #[cfg(feature = "embed")]
 pub use builtin::Builtin;
+pub(crate) use cache::Cached;
 pub use embedder::{EmbedFuture, Embedder, Priority};

@@ -5,7 +5,8 @@
 //! other. Callers put texts into one of two bounded queues; a free thread takes what is there, up
 //! to a token budget, across callers, and never waits for more. Invariants:
 //!
-//! - Questions go before texts to be stored, always; a batch holds only one kind.
+//! - Questions go before texts to be stored, always; a batch holds only one kind. A thread that is busy
+//!   with texts to be stored looks for questions every few milliseconds, and answers them in between.
 //! - Every text that was taken is answered: with a vector, an error, or because its caller left.
 //! - A panic or error of the model fails only the text that causes it, and the thread goes on.
 //! - Neither submitting, nor polling, nor dropping anything here waits for the model.
@@ -29,16 +30,14 @@ use crate::error::{PulseDBError, Result};
 
 /// Most tokens that a thread takes at once of texts that somebody waits for.
 const QUERY_TOKENS: usize = 512;
-/// Most tokens that a thread takes at once of texts to be stored, while nobody asks questions.
+/// Most tokens that a thread takes at once of texts to be stored. More would not be faster; callers that
+/// leave save less the more is taken.
 const INGEST_TOKENS: usize = 1024;
-/// The same while questions come in: one that finds all threads busy waits for about half of such
-/// a slice (14 ms at the median where a full batch means 60), and throughput falls by a sixth.
-const SLICE_TOKENS: usize = 256;
-/// For how many batches after a question texts to be stored are taken in slices.
-const SLICES_AFTER_QUERY: usize = 64;
 /// A batch is not split below this among idle threads: the weights have to come through the
 /// cache once per batch.
 const MIN_TOKENS: usize = 128;
+/// A text counts as no more tokens than this: most models look at no more of it.
+const MOST_TOKENS: usize = 256;
 /// Most bytes of texts that wait, per priority. Far above what the model gets through in the time
 /// that anybody waits; the bound keeps a stuck machine from filling its memory.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
@@ -50,8 +49,10 @@ pub(super) trait Encode: Send + Sync + 'static {
     /// Called before every batch; returns at once when there is nothing to do.
     fn prepare(&self) -> Result<()>;
 
-    /// One vector per text.
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>>;
+    /// One vector per text. Where it takes longer than some milliseconds it calls `pause` that often,
+    /// which may call `encode` for other texts.
+    fn encode(&self, texts: &[&str], priority: Priority, pause: &dyn Fn())
+    -> Result<Vec<Vec<f32>>>;
 }
 
 /// The threads and their queues. Dropping it ends the threads after their current batch, answers
@@ -74,8 +75,6 @@ struct State {
     started: bool,
     stopped: bool,
     idle: usize,
-    /// Batches of texts to be stored that are still to be small.
-    slices: usize,
 }
 
 #[derive(Default)]
@@ -83,6 +82,12 @@ struct Lane {
     texts: VecDeque<Text>,
     bytes: usize,
     tokens: usize,
+}
+
+/// Texts of one kind.
+struct Batch {
+    texts: Vec<Text>,
+    priority: Priority,
 }
 
 /// One text on its way.
@@ -188,14 +193,14 @@ impl Shared {
     }
 
     /// The next batch; `None` when the pool is gone.
-    fn take(&self) -> Option<Vec<Text>> {
+    fn take(&self) -> Option<Batch> {
         let mut state = self.state.lock();
         loop {
             if state.stopped {
                 return None;
             }
             let batch = state.next_batch();
-            if !batch.is_empty() {
+            if !batch.texts.is_empty() {
                 return Some(batch);
             }
             if state.queries.texts.is_empty() && state.ingest.texts.is_empty() {
@@ -206,13 +211,29 @@ impl Shared {
         }
     }
 
-    fn run(&self, batch: Vec<Text>) {
+    /// Answers the questions that wait, if there are any.
+    fn answer_queries(&self) {
+        loop {
+            let texts = self.state.lock().next_queries();
+            if texts.is_empty() {
+                return;
+            }
+            let priority = Priority::Query;
+            self.run(Batch { texts, priority });
+        }
+    }
+
+    fn run(&self, batch: Batch) {
+        let Batch {
+            texts: batch,
+            priority,
+        } = batch;
         if let Err(error) = contained(|| self.encode.prepare()) {
             batch.iter().for_each(|text| text.request.fail(&error));
             return;
         }
         let texts: Vec<&str> = batch.iter().map(|text| text.text.as_str()).collect();
-        match self.encode(&texts) {
+        match self.encode(&texts, priority) {
             Ok(vectors) => {
                 for (text, vector) in batch.iter().zip(vectors) {
                     text.request.deliver(text.index, vector);
@@ -220,14 +241,22 @@ impl Shared {
             }
             // Each alone, so that only the caller of the bad one hears of it.
             Err(_) if batch.len() > 1 => {
-                batch.into_iter().for_each(|text| self.run(vec![text]));
+                for text in batch {
+                    let texts = vec![text];
+                    self.run(Batch { texts, priority });
+                }
             }
             Err(error) => batch.iter().for_each(|text| text.request.fail(&error)),
         }
     }
 
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        let vectors = contained(|| self.encode.encode(texts))?;
+    fn encode(&self, texts: &[&str], priority: Priority) -> Result<Vec<Vec<f32>>> {
+        let pause = || {
+            if priority == Priority::Ingest {
+                self.answer_queries();
+            }
+        };
+        let vectors = contained(|| self.encode.encode(texts, priority, &pause))?;
         if vectors.len() != texts.len() {
             let what = format!("{} texts gave {} vectors", texts.len(), vectors.len());
             return Err(PulseDBError::Embedding(what));
@@ -252,18 +281,20 @@ fn contained<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 impl State {
     /// What the calling thread should do next; empty if there is nothing, or only texts whose
     /// callers left.
-    fn next_batch(&mut self) -> Vec<Text> {
-        let (lane, most) = if !self.queries.texts.is_empty() {
-            self.slices = SLICES_AFTER_QUERY;
-            (&mut self.queries, QUERY_TOKENS)
-        } else if self.slices > 0 {
-            self.slices -= 1;
-            (&mut self.ingest, SLICE_TOKENS)
-        } else {
-            (&mut self.ingest, INGEST_TOKENS)
-        };
-        let share = lane.tokens.div_ceil(self.idle + 1);
-        lane.take(share.clamp(MIN_TOKENS, most))
+    fn next_batch(&mut self) -> Batch {
+        let texts = self.next_queries();
+        if !texts.is_empty() {
+            let priority = Priority::Query;
+            return Batch { texts, priority };
+        }
+        Batch {
+            texts: self.ingest.take_share(self.idle, INGEST_TOKENS),
+            priority: Priority::Ingest,
+        }
+    }
+
+    fn next_queries(&mut self) -> Vec<Text> {
+        self.queries.take_share(self.idle, QUERY_TOKENS)
     }
 
     fn lane(&mut self, priority: Priority) -> &mut Lane {
@@ -293,6 +324,12 @@ impl Lane {
         self.tokens += texts.iter().map(Text::tokens).sum::<usize>();
         self.texts.extend(texts);
         Ok(())
+    }
+
+    /// What one thread takes of at most `most` tokens when `idle` others could take something, too.
+    fn take_share(&mut self, idle: usize, most: usize) -> Vec<Text> {
+        let share = self.tokens.div_ceil(idle + 1);
+        self.take(share.clamp(MIN_TOKENS, most))
     }
 
     /// The oldest texts of at most `tokens`, at least one if there is any.
@@ -329,7 +366,7 @@ impl Text {
 
     /// A guess; exact numbers are not worth tokenising under the lock.
     fn tokens(&self) -> usize {
-        (self.text.len() / 4 + 2).min(super::encoder::MAX_TOKENS)
+        (self.text.len() / 4 + 2).min(MOST_TOKENS)
     }
 }
 

@@ -28,7 +28,8 @@ fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Says what it was given, and answers when it is let; `panic` panics, `bad` is an error.
+/// Says what it was given, and answers when it is let; `panic` panics, `bad` is an error, `long` takes a
+/// pause and has to be let twice.
 struct Stub {
     seen: Mutex<Sender<Vec<String>>>,
     go: Mutex<Receiver<()>>,
@@ -39,13 +40,17 @@ impl Encode for Stub {
         Ok(())
     }
 
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+    fn encode(&self, texts: &[&str], _: Priority, pause: &dyn Fn()) -> Result<Vec<Vec<f32>>> {
         // The test may have ended already; then nobody listens.
         let _ = self
             .seen
             .lock()
             .send(texts.iter().map(|&text| text.to_owned()).collect());
         let _ = self.go.lock().recv();
+        if texts.contains(&"long") {
+            pause();
+            let _ = self.go.lock().recv();
+        }
         assert!(!texts.contains(&"panic"), "as asked");
         if texts.contains(&"bad") {
             return Err(PulseDBError::Embedding("as asked".into()));
@@ -137,23 +142,38 @@ fn batches_keep_to_the_token_budget() {
 }
 
 #[test]
-fn after_a_question_texts_to_be_stored_come_in_slices() {
+fn questions_are_answered_in_the_midst_of_texts_to_be_stored() {
     let (pool, gate) = pool(1);
-    let query = pool.submit(texts(&["?"]), Priority::Query).unwrap();
-    gate.next();
-    let bulk = pool
-        .submit(
-            vec!["x".repeat(4000); SLICES_AFTER_QUERY + 4],
-            Priority::Ingest,
-        )
-        .unwrap();
-    gate.open(SLICES_AFTER_QUERY + 2);
-    for _ in 0..SLICES_AFTER_QUERY {
-        assert_eq!(gate.next().len(), 1);
-    }
-    assert_eq!(gate.next().len(), 4);
-    wait(query).unwrap();
-    wait(bulk).unwrap();
+    let bulk = pool.submit(texts(&["long"]), Priority::Ingest).unwrap();
+    assert_eq!(gate.next(), ["long"]);
+    let one = pool.submit(texts(&["one?"]), Priority::Query).unwrap();
+    let two = pool.submit(texts(&["two?"]), Priority::Query).unwrap();
+    let left = pool.submit(texts(&["left?"]), Priority::Query).unwrap();
+    drop(left);
+    let later = pool.submit(texts(&["later"]), Priority::Ingest).unwrap();
+    // The pause, and what it finds.
+    gate.open(2);
+    assert_eq!(gate.next(), ["one?", "two?"]);
+    assert_eq!(wait(one).unwrap(), [[4.0]]);
+    assert_eq!(wait(two).unwrap(), [[4.0]]);
+    let mut bulk = std::pin::pin!(bulk);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(bulk.as_mut().poll(&mut context).is_pending());
+    gate.open(2);
+    assert_eq!(wait(bulk).unwrap(), [[4.0]]);
+    assert_eq!(wait(later).unwrap(), [[5.0]]);
+}
+
+#[test]
+fn questions_are_not_interrupted() {
+    let (pool, gate) = pool(1);
+    let long = pool.submit(texts(&["long"]), Priority::Query).unwrap();
+    assert_eq!(gate.next(), ["long"]);
+    let other = pool.submit(texts(&["other"]), Priority::Query).unwrap();
+    gate.open(2);
+    assert_eq!(wait(long).unwrap(), [[4.0]]);
+    gate.open(1);
+    assert_eq!(wait(other).unwrap(), [[5.0]]);
 }
 
 #[test]
@@ -233,7 +253,7 @@ fn unprepared_model_fails_everything_with_its_reason() {
             Err(PulseDBError::Embedding("no model here".into()))
         }
 
-        fn encode(&self, _: &[&str]) -> Result<Vec<Vec<f32>>> {
+        fn encode(&self, _: &[&str], _: Priority, _: &dyn Fn()) -> Result<Vec<Vec<f32>>> {
             panic!("never asked")
         }
     }
@@ -250,7 +270,7 @@ fn model_that_answers_too_little_is_an_error() {
             Ok(())
         }
 
-        fn encode(&self, _: &[&str]) -> Result<Vec<Vec<f32>>> {
+        fn encode(&self, _: &[&str], _: Priority, _: &dyn Fn()) -> Result<Vec<Vec<f32>>> {
             Ok(Vec::new())
         }
     }

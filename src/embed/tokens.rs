@@ -3,7 +3,7 @@
 //! The model's own tokenizer, cut to the model's limit. Never fails on any text; a text without a
 //! word becomes the two marker tokens. Used by `encoder`.
 
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Tokenizer};
 
 use crate::error::{PulseDBError, Result};
 
@@ -35,6 +35,11 @@ impl Tokens {
         Some(encoding.len())
     }
 
+    /// The ids of all of `text` in windows of the limit, each between the two markers.
+    pub(super) fn windows(&self, text: &str) -> Result<Vec<Vec<u32>>> {
+        Ok(windows(self.ids(text)?.get_ids(), self.limit))
+    }
+
     /// The ids of `text`, at most the limit.
     ///
     /// Looks at a prefix first: tokens never span white space, so a prefix that ends before white
@@ -43,16 +48,39 @@ impl Tokens {
         let mut look = FIRST_LOOK_BYTES;
         loop {
             let prefix = prefix(text, look);
-            let encoding = self
-                .tokenizer
-                .encode_fast(prefix, true)
-                .map_err(|e| PulseDBError::Embedding(format!("tokenizer: {e}")))?;
+            let encoding = self.ids(prefix)?;
             if prefix.len() == text.len() || encoding.len() >= self.limit {
                 return Ok(cut(encoding.get_ids(), self.limit));
             }
             look = look.saturating_mul(4);
         }
     }
+
+    fn ids(&self, text: &str) -> Result<Encoding> {
+        let encoding = self.tokenizer.encode_fast(text, true);
+        encoding.map_err(|e| PulseDBError::Embedding(format!("tokenizer: {e}")))
+    }
+}
+
+/// At most `limit` ids each, with the first and the last of `ids`, which are the markers, around
+/// the others.
+fn windows(ids: &[u32], limit: usize) -> Vec<Vec<u32>> {
+    let [first, words @ .., last] = ids else {
+        return vec![ids.to_vec()];
+    };
+    if ids.len() <= limit {
+        return vec![ids.to_vec()];
+    }
+    let around = |words: &[u32]| {
+        let mut window = vec![*first];
+        window.extend(words);
+        window.push(*last);
+        window
+    };
+    words
+        .chunks(limit.saturating_sub(2).max(1))
+        .map(around)
+        .collect()
 }
 
 /// At most `limit` ids, the last of which is the marker that ends a text.
@@ -80,7 +108,7 @@ fn prefix(text: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, prefix};
+    use super::{cut, prefix, windows};
 
     #[test]
     fn what_is_cut_keeps_its_end() {
@@ -88,6 +116,15 @@ mod tests {
         assert_eq!(cut(&[1, 5, 6, 7, 2], 4), [1, 5, 6, 2]);
         assert_eq!(cut(&[1, 2], 256), [1, 2]);
         assert_eq!(cut(&[], 3), [0; 0]);
+    }
+
+    #[test]
+    fn every_window_has_both_markers_and_every_word_is_in_one() {
+        assert_eq!(windows(&[1, 5, 6, 2], 4), [[1, 5, 6, 2]]);
+        let cut = windows(&[1, 5, 6, 7, 8, 9, 2], 4);
+        assert_eq!(cut, [vec![1, 5, 6, 2], vec![1, 7, 8, 2], vec![1, 9, 2]]);
+        assert_eq!(windows(&[1, 2], 2), [[1, 2]]);
+        assert_eq!(windows(&[], 4), [[0; 0]]);
     }
 
     #[test]

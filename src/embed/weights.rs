@@ -1,89 +1,97 @@
 //! How do a weight file's tensors become what a forward multiplies with?
 //!
-//! Weights are transposed at load: it is the layout that a product of few rows reads in place,
-//! where it would have to copy the weights as they are stored (a query takes 4.8 ms, not 9.5).
-//! Used by `encoder`.
+//! candle reads them, whatever they are numbers of; matrices are packed here, once. Every shape is
+//! checked against the configuration, so that the forward need not. Used by `encoder` and `bert`.
 
-use std::collections::HashMap;
+use candle_core::{DType, Device, Result, safetensors::SliceSafetensors};
 
-use candle_core::{Device, Result, Tensor};
-
-use super::{
-    encoder::read_values,
-    kernels::{self, Norm},
-};
+use super::kernels::Norm;
+use crate::simd::matmul::{self, Onto, Panels, Rows};
 
 /// A product with a matrix of weights, and what is added to it.
 pub(super) struct Linear {
-    weight: Tensor,
+    panels: Panels,
     pub(super) bias: Vec<f32>,
 }
 
 impl Linear {
-    pub(super) fn product(&self, rows: &Tensor) -> Result<Tensor> {
-        rows.matmul(&self.weight)
+    /// Of all of `rows`, `width` wide, into rows of `out_width`.
+    pub(super) fn product(
+        &self,
+        rows: &[f32],
+        width: usize,
+        onto: Onto<'_>,
+        out: &mut [f32],
+        out_width: usize,
+    ) {
+        let count = rows.len() / width;
+        let rows = Rows {
+            values: rows,
+            stride: width,
+        };
+        matmul::product(rows, count, &self.panels, onto, out, out_width);
     }
 }
 
-/// The tensors of a weight file by name; each is taken once.
-pub(super) struct Parts(HashMap<String, Tensor>);
+/// The tensors of a weight file by name.
+pub(super) struct Parts<'a> {
+    file: SliceSafetensors<'a>,
+    /// What the names of a model that was saved with its head begin with.
+    prefix: &'static str,
+}
 
-impl Parts {
+impl<'a> Parts<'a> {
     /// Those of a safetensors file.
-    pub(super) fn of(file: &[u8]) -> Result<Self> {
-        Ok(Self(candle_core::safetensors::load_buffer(
-            file,
-            &Device::Cpu,
-        )?))
+    pub(super) fn of(file: &'a [u8]) -> Result<Self> {
+        let file = SliceSafetensors::new(file)?;
+        let with_head = file.get("bert.embeddings.word_embeddings.weight").is_ok();
+        let prefix = if with_head { "bert." } else { "" };
+        Ok(Self { file, prefix })
     }
 
-    pub(super) fn take(&mut self, name: &str) -> Result<Tensor> {
-        let found = self.0.remove(name);
-        found.ok_or_else(|| candle_core::Error::Msg(format!("no tensor {name}")))
+    /// The numbers of a tensor of this shape.
+    pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let name = format!("{}{name}", self.prefix);
+        let view = self.file.get(&name)?;
+        if view.shape() != shape {
+            candle_core::bail!("{name} is {:?}, not {shape:?}", view.shape());
+        }
+        if DType::try_from(view.dtype())? == DType::F32 {
+            let numbers = view.data().as_chunks().0.iter();
+            return Ok(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect());
+        }
+        let tensor = self.file.load(&name, &Device::Cpu)?;
+        tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
     }
 
-    pub(super) fn values(&mut self, name: &str) -> Result<Vec<f32>> {
-        self.take(name)?.flatten_all()?.to_vec1()
-    }
-
-    pub(super) fn norm(&mut self, name: &str, epsilon: f32) -> Result<Norm> {
+    pub(super) fn norm(&self, name: &str, width: usize, epsilon: f32) -> Result<Norm> {
         Ok(Norm {
-            scale: self.values(&format!("{name}.weight"))?,
-            shift: self.values(&format!("{name}.bias"))?,
+            scale: self.values(&format!("{name}.weight"), &[width])?,
+            shift: self.values(&format!("{name}.bias"), &[width])?,
             epsilon,
         })
     }
 
-    pub(super) fn linear(&mut self, name: &str) -> Result<Linear> {
-        let weight = self.take(&format!("{name}.weight"))?;
+    pub(super) fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let weight = self.values(&format!("{name}.weight"), &[outputs, inputs])?;
         Ok(Linear {
-            weight: transpose(&weight)?,
-            bias: self.values(&format!("{name}.bias"))?,
+            panels: Panels::of_columns(&weight, inputs),
+            bias: self.values(&format!("{name}.bias"), &[outputs])?,
         })
     }
 
     /// The three products that attention starts with, as one.
-    pub(super) fn attention_input(&mut self, name: &str, scale: f64) -> Result<Linear> {
-        let mut part = |part: &str, scale: f64| {
-            let weight = self.take(&format!("{name}.{part}.weight"))?;
-            let bias = self.take(&format!("{name}.{part}.bias"))?;
-            Result::Ok(((weight * scale)?, (bias * scale)?))
-        };
-        let (query, key, value) = (
-            part("query", scale)?,
-            part("key", 1.0)?,
-            part("value", 1.0)?,
-        );
+    pub(super) fn attention_input(&self, name: &str, width: usize, scale: f32) -> Result<Linear> {
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        for (part, scale) in [("query", scale), ("key", 1.0), ("value", 1.0)] {
+            let weight = self.values(&format!("{name}.{part}.weight"), &[width, width])?;
+            weights.extend(weight.iter().map(|x| x * scale));
+            let bias = self.values(&format!("{name}.{part}.bias"), &[width])?;
+            biases.extend(bias.iter().map(|x| x * scale));
+        }
         Ok(Linear {
-            weight: transpose(&Tensor::cat(&[query.0, key.0, value.0], 0)?)?,
-            bias: Tensor::cat(&[query.1, key.1, value.1], 0)?.to_vec1()?,
+            panels: Panels::of_columns(&weights, width),
+            bias: biases,
         })
     }
-}
-
-/// As a copy of candle's transposed view would be, which takes 20 ms longer for this model.
-fn transpose(weight: &Tensor) -> Result<Tensor> {
-    let (outputs, inputs) = weight.dims2()?;
-    let values = read_values(weight, |values| kernels::transpose(values, inputs))?;
-    Tensor::from_vec(values, (inputs, outputs), &Device::Cpu)
 }

@@ -11,6 +11,8 @@
 
 mod aligned;
 mod kernels;
+#[cfg(feature = "embed")]
+pub mod matmul;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;

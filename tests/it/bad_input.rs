@@ -1283,6 +1283,18 @@ fn a_configuration_that_cannot_work_names_its_field() {
         case("segment_pool", false, |c| c.segment_pool = 65),
         case("read_threads", false, |c| c.read_threads = 1025),
         case("embed_threads", false, |c| c.embed_threads = 1025),
+        case("cache_size_mb", true, |c| c.cache_size_mb = 0),
+        case("cache_size_mb", true, |c| c.cache_size_mb = 1 << 20),
+        case("cache_size_mb", false, |c| c.cache_size_mb = (1 << 20) + 1),
+        case("model.query_prefix", false, |c| {
+            c.model.query_prefix = Some("x".repeat(1025));
+        }),
+        case("model.passage_prefix", false, |c| {
+            c.model.passage_prefix = Some("x".repeat(1025));
+        }),
+        case("model.passage_prefix", true, |c| {
+            c.model.passage_prefix = Some("x".repeat(1024));
+        }),
         case("max_commit_bytes", false, |c| c.max_commit_bytes = 1023),
         case("max_commit_bytes", false, |c| {
             c.max_commit_bytes = 128 * 1024 + 1

@@ -180,6 +180,35 @@ fn texts_are_embedded_and_the_first_write_stamps_who_did() {
 }
 
 #[test]
+fn text_that_comes_again_is_not_embedded_again_as_long_as_there_is_room() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let toy = Letters::new("letters");
+        let db = open(dir.path(), &toy).await;
+        let team = db.create_collective("team").await.unwrap();
+        let asked = async |db: &PulseDB| {
+            let before = toy.texts.load(Ordering::Relaxed);
+            let one = db.record_experience(text(team, "anagram")).await.unwrap();
+            let vector = db.get_experience(one).await.unwrap().embedding;
+            assert_eq!(vector, letters("anagram"));
+            search(db, team, "nag a ram").await.unwrap();
+            toy.texts.load(Ordering::Relaxed) - before
+        };
+        assert_eq!((asked(&db).await, asked(&db).await), (2, 0));
+        db.set_cache_size_mb(0).unwrap();
+        assert_eq!((asked(&db).await, asked(&db).await), (2, 2));
+        db.clone().set_cache_size_mb(1).unwrap();
+        assert_eq!((asked(&db).await, asked(&db).await), (2, 0));
+        let refused = db.set_cache_size_mb(Config::MAX_CACHE_SIZE_MB + 1);
+        assert!(
+            matches!(&refused, Err(PulseDBError::Config { field, .. }) if *field == "cache_size_mb"),
+            "{refused:?}"
+        );
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
 fn vectors_of_the_caller_and_questions_without_text_are_refused() {
     run(async {
         let dir = tempfile::tempdir().unwrap();

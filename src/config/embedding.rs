@@ -1,0 +1,52 @@
+//! Which choices are there about the model that embeds?
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{PulseDBError, Result};
+
+/// How the built-in embedder uses its model. All of it is part of the embedder's identity: vectors made
+/// in another way are never mixed with these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelConfig {
+    /// What is put before a question, for instance `query: ` for models of the family e5; `None` takes what the
+    /// model's directory says in `config_sentence_transformers.json`, which may be nothing.
+    pub query_prefix: Option<String>,
+    /// The same before a text that is stored.
+    pub passage_prefix: Option<String>,
+    /// What counts of a text that is longer than the model takes.
+    pub long_texts: LongTexts,
+}
+
+/// What counts of a text that is longer than the model takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LongTexts {
+    /// Its beginning, as far as the model takes it (256 tokens for all-MiniLM-L6-v2).
+    #[default]
+    FirstWindow,
+    /// All of it: the mean of the vectors of windows that follow each other. A text costs as much as
+    /// its windows do, so one of 100 KiB costs a hundred times as much as its beginning.
+    MeanOfWindows,
+}
+
+impl ModelConfig {
+    /// Most bytes of a prefix; every text pays for it.
+    pub const MAX_PREFIX_BYTES: usize = 1024;
+
+    pub(super) fn check(&self) -> Result<()> {
+        for (field, prefix) in [
+            ("model.query_prefix", &self.query_prefix),
+            ("model.passage_prefix", &self.passage_prefix),
+        ] {
+            let bytes = prefix.as_ref().map_or(0, String::len);
+            if bytes > Self::MAX_PREFIX_BYTES {
+                return Err(PulseDBError::config(
+                    field,
+                    format!("{bytes} bytes, the limit is {}", Self::MAX_PREFIX_BYTES),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
