@@ -6,6 +6,8 @@
 //! Every result is visible and passes filter and constraints; with fewer than `k` there are no more that have a word
 //! of the question (or, with a vector, none at all).
 
+use std::collections::BTreeMap;
+
 use roaring::RoaringBitmap;
 
 use crate::{
@@ -25,14 +27,18 @@ use crate::{
         sieve::Scoring,
         texts::{self, Tasks, Words},
     },
-    state::{Rows, Table, Visited},
+    simd,
+    state::{Rows, Table},
     text::{
         Question,
         index::IndexState,
-        search::{Rater, Scorer, as_f32},
+        search::{Rater, Scored, Scorer, as_f32},
     },
     vector::similarity,
 };
+
+/// Vectors that are fetched while one is compared.
+const FETCHED_AHEAD: usize = 4;
 
 /// Rows on each side among which the neighbours of a row are looked for: those of other tasks may stand between them.
 const REACH_ROWS: u32 = 16;
@@ -126,9 +132,12 @@ pub fn search(
         ));
     }
     let state = texts::covering(reader, table, words);
-    let allowed = texts::allowed(reader, table, words, &state, asked.question);
     let filter = Compiled::new(&options.filter, table)?;
-    let matches = matches::candidates(reader, table, &filter);
+    let allowed = texts::allowed(reader, table, words, &state, asked.question);
+    let within = match (matches::candidates(reader, table, &filter), allowed) {
+        (Some(matches), Some(allowed)) => Some(matches & allowed),
+        (matches, allowed) => matches.or(allowed),
+    };
     let hybrid = Hybrid {
         reader,
         table,
@@ -137,12 +146,18 @@ pub fn search(
         ef,
         rows: table.rows(reader.lsn()),
         filter,
-        matches,
-        allowed,
+        within,
         state: &state,
         scorer: Scorer::new(&state.runs, asked.question, words.parameters),
     };
     hybrid.search()
+}
+
+/// What is known of a row that was proposed, so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    similarity: Option<f32>,
+    score: Option<u32>,
 }
 
 struct Hybrid<'a> {
@@ -153,9 +168,8 @@ struct Hybrid<'a> {
     ef: usize,
     rows: Rows,
     filter: Compiled<'a>,
-    matches: Option<RoaringBitmap>,
-    /// The rows that fulfil the constraints; `None` where there are none.
-    allowed: Option<RoaringBitmap>,
+    /// The rows that fulfil the constraints and may pass the filter; `None` where neither restricts anything.
+    within: Option<RoaringBitmap>,
     state: &'a IndexState,
     scorer: Scorer<'a>,
 }
@@ -170,19 +184,11 @@ impl Hybrid<'_> {
             query: self.asked.vector.map(similarity::Query::new),
             tasks: Tasks::new(self.reader, self.table),
         };
-        let mut rows = self.by_words(pool)?;
-        rows |= self.by_vector(pool)?;
-        let mut candidates = Vec::with_capacity(rows.len() as usize);
-        for row in &rows {
-            let sight = around.sight(row)?;
-            let lexical = sight.words.iter().sum::<f32>();
-            candidates.push(Candidate {
-                row,
-                id: sight.id,
-                dense: sight.dense,
-                lexical: Some(lexical).filter(|score| *score > 0.0),
-            });
+        let mut found = self.by_words(pool)?;
+        for (row, similarity) in self.by_vector(pool)? {
+            found.entry(row).or_default().similarity = Some(similarity);
         }
+        let candidates = around.candidates(&found)?;
         let evidence = match self.asked.vector {
             Some(_) => NeighbourEvidence::default(),
             None => NeighbourEvidence::NONE,
@@ -199,7 +205,7 @@ impl Hybrid<'_> {
     }
 
     /// The best by their words and, if these are too few, the first that fulfil what the question asks for.
-    fn by_words(&self, pool: usize) -> Result<RoaringBitmap> {
+    fn by_words(&self, pool: usize) -> Result<BTreeMap<u32, Found>> {
         let mut failed = Ok(());
         let mut accepted = |row| match self.is_candidate(row) {
             Ok(accepted) => accepted,
@@ -210,27 +216,31 @@ impl Hybrid<'_> {
         };
         let question = self.asked.question;
         let best = self.scorer.best(pool, &mut accepted);
-        let mut rows: RoaringBitmap = best.into_iter().map(|scored| scored.row).collect();
+        let scored = |one: Scored| {
+            let found = Found {
+                score: Some(one.score),
+                ..Found::default()
+            };
+            (one.row, found)
+        };
+        let mut found: BTreeMap<u32, Found> = best.into_iter().map(scored).collect();
         // What must be there may be all that a row has of the question.
-        if let Some(allowed) = self
-            .allowed
-            .as_ref()
-            .filter(|_| question.asks_for_something())
+        if let Some(within) = &self.within
+            && question.asks_for_something()
         {
-            let left = pool.saturating_sub(rows.len() as usize);
-            let others = allowed
-                .iter()
-                .filter(|row| !rows.contains(*row) && accepted(*row));
+            let left = pool.saturating_sub(found.len());
+            let others = within.iter();
+            let others = others.filter(|row| !found.contains_key(row) && accepted(*row));
             let others: Vec<u32> = others.take(left).collect();
-            rows.extend(others);
+            found.extend(others.into_iter().map(|row| (row, Found::default())));
         }
-        failed.map(|()| rows)
+        failed.map(|()| found)
     }
 
     /// The nearest to the vector.
-    fn by_vector(&self, pool: usize) -> Result<RoaringBitmap> {
+    fn by_vector(&self, pool: usize) -> Result<Vec<(u32, f32)>> {
         let Some(vector) = self.asked.vector else {
-            return Ok(RoaringBitmap::new());
+            return Ok(Vec::new());
         };
         let options = SearchOptions {
             k: pool,
@@ -240,30 +250,21 @@ impl Hybrid<'_> {
             }),
             ..self.options.clone()
         };
-        let read = |row: &Visited<'_>| {
-            // A row that was believed to pass is asked now.
-            let passes = self.reader.passes(&self.filter, row)?;
-            Ok(self
-                .reader
-                .vector(self.table, row)?
-                .map(|_| (row.number, passes)))
-        };
-        let found = search::search_among(
+        // The last of the pool need not be the very next ones, so no more are asked for than it holds.
+        let (found, _) = search::propose(
             self.reader,
             self.table,
-            (vector, self.allowed.as_ref()),
+            (vector, self.filter.clone(), self.within.clone()),
             &options,
-            self.ef,
-            (read, |(_, passes): &(u32, bool)| *passes),
+            self.options.ef.unwrap_or(self.ef).max(pool),
         )?;
-        Ok(found.into_iter().map(|hit| hit.item.0).collect())
+        Ok(found)
     }
 
     /// Whether a row may be a result.
     fn is_candidate(&self, row: u32) -> Result<bool> {
-        let in_question =
-            |rows: &Option<RoaringBitmap>| rows.as_ref().is_none_or(|rows| rows.contains(row));
-        if row >= self.state.covered || !in_question(&self.allowed) || !in_question(&self.matches) {
+        let within = self.within.as_ref();
+        if row >= self.state.covered || within.is_some_and(|rows| !rows.contains(row)) {
             return Ok(false);
         }
         match self.rows.visible(row) {
@@ -367,6 +368,54 @@ impl Around<'_> {
     }
 }
 
+impl Around<'_> {
+    /// What was found, each with both scores.
+    fn candidates(&mut self, found: &BTreeMap<u32, Found>) -> Result<Vec<Candidate>> {
+        let unknown = found.iter().filter(|(_, one)| one.similarity.is_none());
+        let unknown: Vec<u32> = unknown.map(|(row, _)| *row).collect();
+        let mut seen = self.similarities(&unknown)?.into_iter();
+        let candidate = |(row, one): (&u32, &Found)| {
+            let score = one.score.unwrap_or_else(|| {
+                let mut sum = 0_u32;
+                self.rater
+                    .rate(*row, |_, part| sum = sum.saturating_add(part));
+                sum
+            });
+            Candidate {
+                row: *row,
+                id: self.hybrid.rows.visible(*row).map_or(0, |row| row.row.id),
+                dense: one.similarity.or_else(|| seen.next().flatten()),
+                lexical: Some(as_f32(score)).filter(|score| *score > 0.0),
+            }
+        };
+        Ok(found.iter().map(candidate).collect())
+    }
+
+    /// How similar each of these rows is to the query's vector; `None` where that is not known.
+    fn similarities(&self, rows: &[u32]) -> Result<Vec<Option<f32>>> {
+        let Hybrid { reader, table, .. } = self.hybrid;
+        let Some(query) = &self.query else {
+            return Ok(vec![None; rows.len()]);
+        };
+        let vector = |row: u32| match self.hybrid.rows.visible(row) {
+            Some(row) => Ok(reader
+                .vector(table, &row)?
+                .map(|vector| (vector, row.row.inverse_norm))),
+            None => Ok(None),
+        };
+        let mut ahead = rows.iter().skip(FETCHED_AHEAD);
+        let similarity = |row: &u32| {
+            if let Some(row) = ahead.next()
+                && let Some((vector, _)) = vector(*row)?
+            {
+                simd::prefetch(vector);
+            }
+            Ok(vector(*row)?.map(|(vector, norm)| query.similarity(vector, norm)))
+        };
+        rows.iter().map(similarity).collect()
+    }
+}
+
 impl Surroundings for Around<'_> {
     fn near(&mut self, row: u32) -> Result<Vec<Near>> {
         let mut near = Vec::new();
@@ -379,21 +428,18 @@ impl Surroundings for Around<'_> {
         Ok(near)
     }
 
-    fn sight(&mut self, row: u32) -> Result<Sight> {
-        let mut words = vec![0; self.hybrid.asked.question.terms.len()];
-        self.rater.rate(row, &mut words);
-        let visible = self.hybrid.rows.visible(row);
-        let dense = match (&self.query, visible) {
-            (Some(query), Some(row)) => {
-                let vector = self.hybrid.reader.vector(self.hybrid.table, &row)?;
-                vector.map(|vector| query.similarity(vector, row.row.inverse_norm))
+    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>> {
+        let similarities = self.similarities(rows)?;
+        let sight = |(row, dense): (&u32, Option<f32>)| {
+            let mut words = Vec::new();
+            self.rater
+                .rate(*row, |term, part| words.push((term as u32, as_f32(part))));
+            Sight {
+                id: self.hybrid.rows.visible(*row).map_or(0, |row| row.row.id),
+                dense,
+                words,
             }
-            _ => None,
         };
-        Ok(Sight {
-            id: visible.map_or(0, |row| row.row.id),
-            dense,
-            words: words.into_iter().map(as_f32).collect(),
-        })
+        Ok(rows.iter().zip(similarities).map(sight).collect())
     }
 }

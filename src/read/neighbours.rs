@@ -47,8 +47,8 @@ pub struct Sight {
     pub id: u128,
     /// Its similarity to the query's vector; `None` where the query has none.
     pub dense: Option<f32>,
-    /// What each word of the query contributes to its BM25 score, in the query's order; empty where the query has none.
-    pub words: Vec<f32>,
+    /// What words of the query contribute to its BM25 score: the number of each that does, ascending, and how much.
+    pub words: Vec<(u32, f32)>,
 }
 
 /// A row of the same task.
@@ -68,11 +68,11 @@ pub trait Surroundings {
     /// What kept them from being read.
     fn near(&mut self, row: u32) -> Result<Vec<Near>>;
 
-    /// Both scores of a row. Rows are asked for once each, ascending.
+    /// Both scores of each of these rows, which ascend. Asked once.
     ///
     /// # Errors
-    /// What kept it from being read.
-    fn sight(&mut self, row: u32) -> Result<Sight>;
+    /// What kept them from being read.
+    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>>;
 }
 
 /// How to rank.
@@ -123,10 +123,9 @@ pub fn rank(
         .iter()
         .flat_map(|(row, near)| near.iter().map(|near| near.row).chain([*row]))
         .collect();
-    let mut sights = HashMap::with_capacity(rows.len());
-    for row in rows {
-        sights.insert(row, surroundings.sight(row)?);
-    }
+    let rows: Vec<u32> = rows.into_iter().collect();
+    let sights = surroundings.sights(&rows)?;
+    let sights: HashMap<u32, Sight> = rows.into_iter().zip(sights).collect();
     let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
     let joining = around.keys().filter(|row| !known.contains(row));
     candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(row)?))));
@@ -183,11 +182,19 @@ fn lifted(
         if let Some(dense) = sight.dense {
             dense_lent = dense_lent.max(part * (dense - usual));
         }
-        for (word, theirs) in words.iter_mut().zip(&sight.words) {
+        for (number, theirs) in &sight.words {
             let lent = part * theirs;
-            if lent > *word {
-                lexical_lent += lent - *word;
-                *word = lent;
+            let place = words.binary_search_by_key(number, |(number, _)| *number);
+            match place.map(|at| words.get_mut(at)) {
+                Ok(Some((_, word))) => {
+                    lexical_lent += (lent - *word).max(0.0);
+                    *word = word.max(lent);
+                }
+                Ok(None) => {}
+                Err(at) => {
+                    lexical_lent += lent;
+                    words.insert(at, (*number, lent));
+                }
             }
         }
     }
@@ -205,7 +212,8 @@ fn seen(row: u32, sight: &Sight) -> Candidate {
         row,
         id: sight.id,
         dense: sight.dense,
-        lexical: Some(sight.words.iter().sum()).filter(|sum: &f32| *sum > 0.0),
+        lexical: Some(sight.words.iter().map(|(_, part)| part).sum())
+            .filter(|sum: &f32| *sum > 0.0),
     }
 }
 
