@@ -466,7 +466,7 @@ waiting! {
     search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
     explain(
         collective: CollectiveId,
-        query: &[f32],
+        query: impl Into<Query> + Send,
         options: SearchOptions
     ) -> SearchExplanation;
     search_reranked(
@@ -499,6 +499,12 @@ waiting! {
     get_insights_filtered(
         collective: CollectiveId,
         query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    search_insights(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
         k: usize,
         filter: InsightFilter
     ) -> Vec<InsightHit>;

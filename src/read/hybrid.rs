@@ -5,6 +5,7 @@
 //! these become one ranking, neighbours heard ([`neighbours`]) → energy and diversity → the winners are read.
 //! Every result is visible and passes filter and constraints; with fewer than `k` there are no more that have a word
 //! of the question (or, with a vector, none at all).
+//! The same walk answers, explains ([`Trace`]) and finds insights.
 
 use std::collections::BTreeMap;
 
@@ -13,37 +14,36 @@ use roaring::RoaringBitmap;
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, NeighbourEvidence, RecallWeights, ScoreParts, SearchHit, SearchOptions,
+        CollectiveId, DecayConfig, Experience, NeighbourEvidence, RecallWeights, SearchHit,
+        SearchOptions,
         limits::{MAX_CONSTRAINTS, MAX_QUERY_BYTES},
     },
     read::{
+        around::Around,
         diversity,
+        execute::Work,
         filter::Compiled,
         matches,
-        neighbours::{self, Candidate, Near, Ranked, Ranking, Sight, Surroundings},
+        neighbours::{self, Ranked, Ranking},
         rank::weighted,
         reader::Reader,
         search,
         sieve::Scoring,
-        texts::{self, Tasks, Words},
+        texts::{self, Words},
+        trace::Trace,
     },
-    simd,
-    state::{Rows, Table},
+    state::{Rows, Table, Visited},
+    sync::Arc,
     text::{
         Question,
         index::IndexState,
-        search::{Rater, Scored, Scorer, as_f32},
+        search::{Scored, Scorer},
     },
     vector::similarity,
 };
 
-/// Vectors that are fetched while one is compared.
-const FETCHED_AHEAD: usize = 4;
-
-/// Rows on each side among which the neighbours of a row are looked for: those of other tasks may stand between them.
-const REACH_ROWS: u32 = 16;
-
 /// What is asked.
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// The words.
     pub question: &'a Question,
@@ -114,81 +114,144 @@ pub fn check_question(question: &Question, options: &SearchOptions) -> Result<()
 pub fn search(
     reader: &Reader,
     collective: CollectiveId,
-    asked: &Asked<'_>,
+    asked: Asked<'_>,
     options: &SearchOptions,
-    (ef, words): (usize, &Words),
+    limits: (usize, &Words),
 ) -> Result<Vec<SearchHit>> {
+    let table = searchable(reader, collective)?;
+    let mut trace = Trace::default();
+    let ground = Ground::new(reader, table, asked, options, limits)?;
+    let found = ground.walk(|row| reader.assemble(table, row), &mut trace)?;
+    Ok(found.into_iter().map(hit).collect())
+}
+
+/// The experiences of a collective, unless a transaction has changed them: what is not committed is in no index of words.
+pub fn searchable(reader: &Reader, collective: CollectiveId) -> Result<&Table> {
     let table = reader.table(collective)?;
-    if let Some(overlay) = &reader.overlay
-        && (overlay
-            .hidden(table.number)
-            .is_some_and(|rows| !rows.is_empty())
-            || overlay.experiences(collective).next().is_some())
-    {
+    let changed = reader.overlay.as_ref().is_some_and(|overlay| {
+        let hidden = overlay.hidden(table.number);
+        hidden.is_some_and(|rows| !rows.is_empty())
+            || overlay.experiences(collective).next().is_some()
+    });
+    if changed {
         return Err(PulseDBError::validation(
             "query",
             "a text",
             "a transaction searches a collective that it has changed by vector only; commit it first",
         ));
     }
-    let state = texts::covering(reader, table, words);
-    let filter = Compiled::new(&options.filter, table)?;
-    let allowed = texts::allowed(reader, table, words, &state, asked.question);
-    let within = match (matches::candidates(reader, table, &filter), allowed) {
-        (Some(matches), Some(allowed)) => Some(matches & allowed),
-        (matches, allowed) => matches.or(allowed),
-    };
-    let hybrid = Hybrid {
-        reader,
-        table,
-        asked,
-        options,
-        ef,
-        rows: table.rows(reader.lsn()),
-        filter,
-        within,
-        state: &state,
-        scorer: Scorer::new(&state.runs, asked.question, words.parameters),
-    };
-    hybrid.search()
+    Ok(table)
+}
+
+/// A result as it is answered.
+pub fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
+    SearchHit {
+        experience,
+        similarity: one.parts.dense.map_or(0.0, |part| part.own),
+        score: one.score,
+        parts: one.parts,
+    }
 }
 
 /// What is known of a row that was proposed, so far.
 #[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    similarity: Option<f32>,
-    score: Option<u32>,
+pub struct Found {
+    /// Its similarity to the vector.
+    pub similarity: Option<f32>,
+    /// Its score by words, in the parts of the index.
+    pub score: Option<u32>,
 }
 
-struct Hybrid<'a> {
-    reader: &'a Reader,
-    table: &'a Table,
-    asked: &'a Asked<'a>,
-    options: &'a SearchOptions,
+/// What is searched, and for what.
+pub struct Ground<'a> {
+    /// The snapshot.
+    pub reader: &'a Reader,
+    /// The rows.
+    pub table: &'a Table,
+    /// The question.
+    pub asked: Asked<'a>,
+    /// How.
+    pub options: &'a SearchOptions,
     ef: usize,
-    rows: Rows,
+    parameters: (f32, f32),
+    /// The rows, as the snapshot shows them.
+    pub rows: Rows,
     filter: Compiled<'a>,
     /// The rows that fulfil the constraints and may pass the filter; `None` where neither restricts anything.
-    within: Option<RoaringBitmap>,
-    state: &'a IndexState,
-    scorer: Scorer<'a>,
+    pub within: Option<RoaringBitmap>,
+    /// The index of words, with every row that the snapshot shows.
+    pub state: Arc<IndexState>,
 }
 
-impl Hybrid<'_> {
-    fn search(&self) -> Result<Vec<SearchHit>> {
-        let k = self.options.k;
-        let pool = neighbours::POOL.max(k.saturating_mul(2));
-        let mut around = Around {
-            hybrid: self,
-            rater: self.scorer.rater(),
-            query: self.asked.vector.map(similarity::Query::new),
-            tasks: Tasks::new(self.reader, self.table),
+impl<'a> Ground<'a> {
+    /// With the index brought up to date, constraints and filter looked up.
+    pub fn new(
+        reader: &'a Reader,
+        table: &'a Table,
+        asked: Asked<'a>,
+        options: &'a SearchOptions,
+        (ef, words): (usize, &Words),
+    ) -> Result<Self> {
+        let state = texts::covering(reader, table, words);
+        let filter = Compiled::new(&options.filter, table)?;
+        let allowed = texts::allowed(reader, table, words, &state, asked.question);
+        let within = match (matches::candidates(reader, table, &filter), allowed) {
+            (Some(matches), Some(allowed)) => Some(matches & allowed),
+            (matches, allowed) => matches.or(allowed),
         };
-        let mut found = self.by_words(pool)?;
-        for (row, similarity) in self.by_vector(pool)? {
-            found.entry(row).or_default().similarity = Some(similarity);
+        Ok(Self {
+            reader,
+            table,
+            asked,
+            options,
+            ef,
+            parameters: words.parameters,
+            rows: table.rows(reader.lsn()),
+            filter,
+            within,
+            state,
+        })
+    }
+
+    /// How broadly graphs are walked.
+    pub fn breadth(&self) -> usize {
+        self.options.ef.unwrap_or(self.ef).max(self.pool())
+    }
+
+    /// How many candidates words and vector propose each, at most.
+    fn pool(&self) -> usize {
+        neighbours::POOL.max(self.options.k.saturating_mul(2))
+    }
+
+    /// The question's terms, weighted.
+    pub fn scorer(&self) -> Scorer<'_> {
+        Scorer::new(&self.state.runs, self.asked.question, self.parameters)
+    }
+
+    /// The best `options.k` rows as `read` reads them, best first.
+    pub fn walk<T>(
+        &self,
+        read: impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<(T, Ranked)>> {
+        let k = self.options.k;
+        let pool = self.pool();
+        let scorer = self.scorer();
+        let mut around = Around::new(self, &scorer);
+        trace.lap(|trace| &mut trace.planning);
+        let mut found = self.by_words(&scorer, pool)?;
+        trace.proposed = found.len() as u64;
+        trace.lap(|trace| &mut trace.words);
+        if let Some((by_vector, work)) = self.by_vector(pool)? {
+            trace.proposed_by_vector = by_vector.len() as u64;
+            trace.work = Some(work);
+            for (row, similarity) in by_vector {
+                found.entry(row).or_default().similarity = Some(similarity);
+            }
         }
+        trace.lap(|trace| &mut trace.vector);
         let candidates = around.candidates(&found)?;
+        trace.lap(|trace| &mut trace.comparing);
         let evidence = match self.asked.vector {
             Some(_) => NeighbourEvidence::default(),
             None => NeighbourEvidence::NONE,
@@ -200,12 +263,16 @@ impl Hybrid<'_> {
             focus: neighbours::focus(k),
         };
         let mut ranked = neighbours::rank(candidates, &ranking, &mut around)?;
+        trace.ranked = ranked.len() as u64;
         self.weigh(&mut ranked);
-        self.hits(ranked)
+        trace.lap(|trace| &mut trace.ranking);
+        let hits = self.hits(ranked, read)?;
+        trace.lap(|trace| &mut trace.reading);
+        Ok(hits)
     }
 
     /// The best by their words and, if these are too few, the first that fulfil what the question asks for.
-    fn by_words(&self, pool: usize) -> Result<BTreeMap<u32, Found>> {
+    fn by_words(&self, scorer: &Scorer<'_>, pool: usize) -> Result<BTreeMap<u32, Found>> {
         let mut failed = Ok(());
         let mut accepted = |row| match self.is_candidate(row) {
             Ok(accepted) => accepted,
@@ -215,7 +282,7 @@ impl Hybrid<'_> {
             }
         };
         let question = self.asked.question;
-        let best = self.scorer.best(pool, &mut accepted);
+        let best = scorer.best(pool, &mut accepted);
         let scored = |one: Scored| {
             let found = Found {
                 score: Some(one.score),
@@ -237,10 +304,10 @@ impl Hybrid<'_> {
         failed.map(|()| found)
     }
 
-    /// The nearest to the vector.
-    fn by_vector(&self, pool: usize) -> Result<Vec<(u32, f32)>> {
+    /// The nearest to the vector, if there is one, and how they were found.
+    fn by_vector(&self, pool: usize) -> Result<Option<(Vec<(u32, f32)>, Work)>> {
         let Some(vector) = self.asked.vector else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let options = SearchOptions {
             k: pool,
@@ -251,18 +318,18 @@ impl Hybrid<'_> {
             ..self.options.clone()
         };
         // The last of the pool need not be the very next ones, so no more are asked for than it holds.
-        let (found, _) = search::propose(
+        search::propose(
             self.reader,
             self.table,
             (vector, self.filter.clone(), self.within.clone()),
             &options,
-            self.options.ef.unwrap_or(self.ef).max(pool),
-        )?;
-        Ok(found)
+            self.breadth(),
+        )
+        .map(Some)
     }
 
     /// Whether a row may be a result.
-    fn is_candidate(&self, row: u32) -> Result<bool> {
+    pub fn is_candidate(&self, row: u32) -> Result<bool> {
         let within = self.within.as_ref();
         if row >= self.state.covered || within.is_some_and(|rows| !rows.contains(row)) {
             return Ok(false);
@@ -273,35 +340,50 @@ impl Hybrid<'_> {
         }
     }
 
+    /// How results are weighted with energy, where that is asked for.
+    pub fn weighting(&self) -> Option<(RecallWeights, DecayConfig)> {
+        let decay = self.reader.definition(self.table)?.decay.clone();
+        match Scoring::of(self.options, Some(&decay)) {
+            Scoring::Weighted(weights) => Some((weights, decay)),
+            Scoring::Similarity => None,
+        }
+    }
+
     /// Brings energy into the ranking, where that is asked for.
     fn weigh(&self, ranked: &mut [Ranked]) {
-        let definition = self.reader.definition(self.table);
-        let decay = definition.as_ref().map(|definition| &definition.decay);
-        let (Scoring::Weighted(weights), Some(decay)) = (Scoring::of(self.options, decay), decay)
-        else {
+        let Some((weights, decay)) = self.weighting() else {
             return;
         };
         for one in &mut *ranked {
-            let energy = self.rows.visible(one.row);
-            let energy = energy.map_or(0.0, |row| row.values().energy(decay, self.reader.now));
+            let energy = self.energy(one.row, &decay);
             one.score = weighted(&weights, one.score, energy);
         }
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
     }
 
+    /// How warm a row is.
+    pub fn energy(&self, row: u32, decay: &DecayConfig) -> f32 {
+        let row = self.rows.visible(row);
+        row.map_or(0.0, |row| row.values().energy(decay, self.reader.now))
+    }
+
     /// The first `k` that can be read, or those of them that are not all alike.
-    fn hits(&self, ranked: Vec<Ranked>) -> Result<Vec<SearchHit>> {
+    fn hits<T>(
+        &self,
+        ranked: Vec<Ranked>,
+        read: impl Fn(&Visited<'_>) -> Result<Option<T>>,
+    ) -> Result<Vec<(T, Ranked)>> {
         let k = self.options.k;
+        let mut ranked: Vec<Option<Ranked>> = ranked.into_iter().map(Some).collect();
         let order = match self.options.diversity {
             Some(diversity) => {
-                let scores: Vec<f32> = ranked.iter().map(|one| one.score).collect();
-                let vectors = ranked.iter().map(|one| self.vector(one.row));
+                let ranked = || ranked.iter().flatten();
+                let scores: Vec<f32> = ranked().map(|one| one.score).collect();
+                let vectors = ranked().map(|one| self.vector(one.row));
                 let vectors = vectors.collect::<Result<Vec<_>>>()?;
                 diversity::choose(&scores, k, diversity, |a, b| {
                     match (vectors.get(a), vectors.get(b)) {
-                        (Some(Some(a)), Some(Some(b))) => {
-                            similarity::Query::new(a).similarity_to(b)
-                        }
+                        (Some(a), Some(b)) => likeness(*a, *b),
                         _ => 0.0,
                     }
                 })
@@ -309,28 +391,24 @@ impl Hybrid<'_> {
             None => (0..ranked.len()).collect(),
         };
         let mut hits = Vec::with_capacity(k.min(order.len()));
-        for one in order.into_iter().filter_map(|at| ranked.get(at)) {
-            if hits.len() == k {
-                break;
+        let mut chosen = order.into_iter();
+        while hits.len() < k
+            && let Some(at) = chosen.next()
+        {
+            let Some(one) = ranked.get_mut(at).and_then(Option::take) else {
+                continue;
+            };
+            if let Some(row) = self.rows.visible(one.row)
+                && let Some(item) = read(&row)?
+            {
+                hits.push((item, one));
             }
-            let Some(row) = self.rows.visible(one.row) else {
-                continue;
-            };
-            let Some(experience) = self.reader.assemble(self.table, &row)? else {
-                continue;
-            };
-            let ScoreParts { dense, .. } = one.parts;
-            hits.push(SearchHit {
-                experience,
-                similarity: dense.map_or(0.0, |part| part.own),
-                score: one.score,
-                parts: one.parts,
-            });
         }
         Ok(hits)
     }
 
-    fn vector(&self, row: u32) -> Result<Option<&[f32]>> {
+    /// The vector of a row; `None` where it cannot be read.
+    pub fn vector(&self, row: u32) -> Result<Option<&[f32]>> {
         match self.rows.visible(row) {
             Some(row) => self.reader.vector(self.table, &row),
             None => Ok(None),
@@ -338,108 +416,10 @@ impl Hybrid<'_> {
     }
 }
 
-/// What stands around the candidates.
-struct Around<'a> {
-    hybrid: &'a Hybrid<'a>,
-    rater: Rater<'a>,
-    query: Option<similarity::Query<'a>>,
-    tasks: Tasks<'a>,
-}
-
-impl Around<'_> {
-    /// The next two rows of the task in one direction.
-    fn next(
-        &mut self,
-        task: &str,
-        rows: impl Iterator<Item = u32>,
-        near: &mut Vec<Near>,
-    ) -> Result<()> {
-        let mut second = false;
-        for row in rows {
-            if self.tasks.of(row)? == Some(task) && self.hybrid.is_candidate(row)? {
-                near.push(Near { row, second });
-                if second {
-                    break;
-                }
-                second = true;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Around<'_> {
-    /// What was found, each with both scores.
-    fn candidates(&mut self, found: &BTreeMap<u32, Found>) -> Result<Vec<Candidate>> {
-        let unknown = found.iter().filter(|(_, one)| one.similarity.is_none());
-        let unknown: Vec<u32> = unknown.map(|(row, _)| *row).collect();
-        let mut seen = self.similarities(&unknown)?.into_iter();
-        let candidate = |(row, one): (&u32, &Found)| {
-            let score = one.score.unwrap_or_else(|| {
-                let mut sum = 0_u32;
-                self.rater
-                    .rate(*row, |_, part| sum = sum.saturating_add(part));
-                sum
-            });
-            Candidate {
-                row: *row,
-                id: self.hybrid.rows.visible(*row).map_or(0, |row| row.row.id),
-                dense: one.similarity.or_else(|| seen.next().flatten()),
-                lexical: Some(as_f32(score)).filter(|score| *score > 0.0),
-            }
-        };
-        Ok(found.iter().map(candidate).collect())
-    }
-
-    /// How similar each of these rows is to the query's vector; `None` where that is not known.
-    fn similarities(&self, rows: &[u32]) -> Result<Vec<Option<f32>>> {
-        let Hybrid { reader, table, .. } = self.hybrid;
-        let Some(query) = &self.query else {
-            return Ok(vec![None; rows.len()]);
-        };
-        let vector = |row: u32| match self.hybrid.rows.visible(row) {
-            Some(row) => Ok(reader
-                .vector(table, &row)?
-                .map(|vector| (vector, row.row.inverse_norm))),
-            None => Ok(None),
-        };
-        let mut ahead = rows.iter().skip(FETCHED_AHEAD);
-        let similarity = |row: &u32| {
-            if let Some(row) = ahead.next()
-                && let Some((vector, _)) = vector(*row)?
-            {
-                simd::prefetch(vector);
-            }
-            Ok(vector(*row)?.map(|(vector, norm)| query.similarity(vector, norm)))
-        };
-        rows.iter().map(similarity).collect()
-    }
-}
-
-impl Surroundings for Around<'_> {
-    fn near(&mut self, row: u32) -> Result<Vec<Near>> {
-        let mut near = Vec::new();
-        if let Some(task) = self.tasks.of(row)? {
-            let first = row.saturating_sub(REACH_ROWS);
-            self.next(task, (first..row).rev(), &mut near)?;
-            let behind = row.saturating_add(1)..row.saturating_add(1 + REACH_ROWS);
-            self.next(task, behind, &mut near)?;
-        }
-        Ok(near)
-    }
-
-    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>> {
-        let similarities = self.similarities(rows)?;
-        let sight = |(row, dense): (&u32, Option<f32>)| {
-            let mut words = Vec::new();
-            self.rater
-                .rate(*row, |term, part| words.push((term as u32, as_f32(part))));
-            Sight {
-                id: self.hybrid.rows.visible(*row).map_or(0, |row| row.row.id),
-                dense,
-                words,
-            }
-        };
-        Ok(rows.iter().zip(similarities).map(sight).collect())
+/// How similar two results are; 0 where that is not known.
+pub fn likeness(a: Option<&[f32]>, b: Option<&[f32]>) -> f32 {
+    match (a, b) {
+        (Some(a), Some(b)) => similarity::Query::new(a).similarity_to(b),
+        _ => 0.0,
     }
 }

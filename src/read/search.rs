@@ -9,8 +9,8 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, Experience, RecallWeights, ScoreParts, SearchExplanation, SearchFilter,
-        SearchHit, SearchOptions,
+        CollectiveId, Experience, HitExplanation, RecallWeights, ScorePart, ScoreParts,
+        SearchExplanation, SearchFilter, SearchHit, SearchOptions,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
@@ -131,10 +131,7 @@ pub fn propose<'a>(
     let mut search = Search::among(reader, table, options, (filter.clone(), within), ef);
     let (found, work) = answer(&mut search, &[query], (read, |read: &(u32, bool)| read.1))?;
     let rows = found.into_iter().flatten();
-    Ok((
-        rows.map(|hit| (hit.item.0, hit.similarity)).collect(),
-        work,
-    ))
+    Ok((rows.map(|hit| (hit.item.0, hit.similarity)).collect(), work))
 }
 
 fn answer<'a, T>(
@@ -240,6 +237,31 @@ pub fn explain(
     let read = |row: &Visited<'_>| reader.assemble(table, row);
     let passes = |experience: &Experience| filter.traits_of(experience);
     let mut search = Search::new(reader, table, options, ef)?;
+    let definition = reader.definition(table);
+    let weighed = definition.filter(|definition| {
+        matches!(
+            Scoring::of(options, Some(&definition.decay)),
+            Scoring::Weighted(_)
+        )
+    });
+    let told = |hit: &Hit<Experience>| HitExplanation {
+        id: hit.item.id,
+        score: hit.score,
+        parts: ScoreParts {
+            dense: Some(ScorePart {
+                own: hit.similarity,
+                lent: 0.0,
+                share: hit.similarity,
+            }),
+            lexical: None,
+        },
+        terms: Vec::new(),
+        neighbours: Vec::new(),
+        energy: weighed
+            .as_ref()
+            .map(|one| reader.energy(&hit.item, &one.decay)),
+        likeness: None,
+    };
     let planning = stages.next();
     loop {
         let (mut sieves, work) = search.sift(&[query])?;
@@ -265,6 +287,8 @@ pub fn explain(
             finding,
             comparing,
             reading: stages.next(),
+            words: None,
+            results: hits.iter().flatten().map(told).collect(),
         });
     }
 }

@@ -111,7 +111,10 @@ impl<'a> Cursor<'a> {
         wanted: impl Fn(Range<u32>) -> bool,
         mut see: impl FnMut(u32, u32),
     ) {
-        let Range { start: mut from, end: to } = rows;
+        let Range {
+            start: mut from,
+            end: to,
+        } = rows;
         while from < to && self.seek_block(from) {
             let end = to.min(self.last.saturating_add(1));
             if wanted(from..end) {

@@ -87,6 +87,14 @@ impl<'a> Scorer<'a> {
         Self { runs: lists }
     }
 
+    /// How many rows have the term of this number.
+    #[must_use]
+    pub fn rows_with(&self, number: usize) -> u64 {
+        let lists = self.runs.iter().flat_map(|(_, lists)| lists);
+        let lists = lists.filter(|asked| asked.number == number);
+        lists.map(|asked| asked.list.count() as u64).sum()
+    }
+
     /// The `k` best of the rows that have a term of the question and are `accepted`, best first. Only rows that
     /// may be among the best are asked for.
     pub fn best(&self, k: usize, mut accepted: impl FnMut(u32) -> bool) -> Vec<Scored> {
