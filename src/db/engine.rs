@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    config::{Config, RetentionConfig},
+    config::{Config, RetentionConfig, TextIndexing},
     db::{
         expiry,
         tail::CommitterTail,
@@ -37,7 +37,6 @@ use crate::{
         retention::{Note, Retention},
     },
     sync::{Arc, Weak, atomic::AtomicU64},
-    text::Analyser,
     upkeep::{
         background::{Background, Duties},
         checkpoint::{Checkpoints, Written},
@@ -150,10 +149,9 @@ impl Engine {
             !config.read_only,
             Box::new(move || told.changed()),
         ));
-        let wording = Arc::new(Wording::new(
-            Arc::new(Analyser::new(config.text.language)),
-            config.text.indexing,
-        ));
+        let told = Arc::clone(&index_room);
+        let changed = Box::new(move || told.changed());
+        let wording = Arc::new(Wording::new(config.text.clone(), changed));
         let manifest = Arc::clone(&recovered.manifest);
         let hub = Arc::new(Hub::new(hub::Parts {
             capacity: config.watch_config.buffer_size,
@@ -304,15 +302,9 @@ impl Engine {
             self.compaction.not_started();
             self.end_beside();
         })?;
-        let wording = Arc::clone(&self.wording);
-        let published = Arc::clone(&self.published);
-        wording.add_thread();
-        pool::spawn_beside("words", move || wording.run(|| published.load())).inspect_err(
-            |_| {
-                self.wording.not_started();
-                self.end_beside();
-            },
-        )?;
+        if self.config.text.indexing == TextIndexing::Always {
+            self.index_words().inspect_err(|_| self.end_beside())?;
+        }
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
             let published = Arc::clone(&self.published);
@@ -330,6 +322,18 @@ impl Engine {
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
             .inspect_err(|_| self.end_beside())
+    }
+
+    /// Somebody needs indexes of words: from now on a thread keeps them up to date. A handle that only reads does without;
+    /// its searches do it.
+    pub(crate) fn index_words(&self) -> Result<()> {
+        if self.committer.is_none() || !self.wording.ask() {
+            return Ok(());
+        }
+        let wording = Arc::clone(&self.wording);
+        let published = Arc::clone(&self.published);
+        pool::spawn_beside("words", move || wording.run(|| published.load()))
+            .inspect_err(|_| self.wording.not_started())
     }
 
     /// The committer's thread.

@@ -319,7 +319,9 @@ impl PulseDB {
     /// What a search by words needs to know.
     pub(super) fn words(&self) -> Words {
         let (engine, text) = (self.engine(), &self.config().text);
-        engine.wording.ask();
+        if let Err(error) = engine.index_words() {
+            tracing::warn!(%error, "no thread indexes words; searches do it");
+        }
         Words {
             analyser: Arc::clone(engine.wording.analyser()),
             parameters: (text.k1, text.b),

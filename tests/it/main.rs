@@ -42,4 +42,5 @@ mod transfer;
 mod verify;
 mod watching;
 mod watching_all;
+mod word_scores;
 mod words;
