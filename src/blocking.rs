@@ -476,7 +476,7 @@ waiting! {
     search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
     explain(
         collective: CollectiveId,
-        query: &[f32],
+        query: impl Into<Query> + Send,
         options: SearchOptions
     ) -> SearchExplanation;
     search_reranked(
@@ -509,6 +509,12 @@ waiting! {
     get_insights_filtered(
         collective: CollectiveId,
         query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    search_insights(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
         k: usize,
         filter: InsightFilter
     ) -> Vec<InsightHit>;

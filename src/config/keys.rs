@@ -107,6 +107,7 @@ keys! {
     "text.k1" text.k1: Number, "how much more a word counts that comes often, 0–100";
     "text.b" text.b: Number, "how much longer texts are held to say less with a word, 0–1";
     "text.indexing" text.indexing: Choice, "when words are indexed: `on_use` or `always`";
+    "text.max_tail_rows" text.max_tail_rows: Number, "texts that may wait to be indexed before recording waits, where words are searched";
     "activity.stale_threshold" activity.stale_threshold: Span, "age of the last heartbeat that makes an activity stale, at least 1ms";
     "telemetry.metrics" telemetry.metrics: Switch, "whether operations are counted and measured";
     "telemetry.slow_operation" telemetry.slow_operation: Span, "from which duration on an operation is warned of; 0 warns of none";

@@ -17,6 +17,10 @@ pub struct TextConfig {
     pub b: f32,
     /// When words are indexed.
     pub indexing: TextIndexing,
+    /// Rows of a collective whose words are in use that may wait to be indexed, ≥ 1: the next search indexes them, some
+    /// 10 µs each. Beyond it new texts wait up to `write_timeout`, then get
+    /// [`Backpressure`](crate::PulseDBError::Backpressure).
+    pub max_tail_rows: u32,
 }
 
 impl Default for TextConfig {
@@ -26,6 +30,8 @@ impl Default for TextConfig {
             k1: 0.9,
             b: 0.2,
             indexing: TextIndexing::default(),
+            // Half a second of a search that meets them all. Indexing keeps up with some 100,000 short texts a second.
+            max_tail_rows: 50_000,
         }
     }
 }
@@ -39,6 +45,9 @@ impl TextConfig {
                     format!("{value} is outside 0..={max}"),
                 ));
             }
+        }
+        if self.max_tail_rows == 0 {
+            return Err(PulseDBError::config("text.max_tail_rows", "0 is below 1"));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    config::{Config, RetentionConfig},
+    config::{Config, RetentionConfig, TextIndexing},
     db::{
         tail::CommitterTail,
         telling::{TellHub, ToldByFollower},
@@ -36,9 +36,8 @@ use crate::{
         KeyIndex, Newest,
         retention::{Note, Retention},
     },
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Weak, atomic::AtomicU64},
     telemetry::Telemetry,
-    text::Analyser,
     upkeep::{
         background::{Background, Intervals},
         checkpoint::{Checkpoints, Written},
@@ -164,10 +163,11 @@ impl Engine {
             Arc::clone(&telemetry),
             Box::new(move || told.changed()),
         ));
+        let told = Arc::clone(&index_room);
         let wording = Arc::new(Wording::new(
-            Arc::new(Analyser::new(config.text.language)),
-            config.text.indexing,
+            config.text.clone(),
             Arc::clone(&tasks),
+            Box::new(move || told.changed()),
         ));
         let manifest = Arc::clone(&recovered.manifest);
         let hub = Arc::new(Hub::new(hub::Parts {
@@ -334,15 +334,9 @@ impl Engine {
             self.compaction.not_started();
             self.end_beside();
         })?;
-        let wording = Arc::clone(&self.wording);
-        let published = Arc::clone(&self.published);
-        wording.add_thread();
-        pool::spawn_beside("words", move || wording.run(|| published.load())).inspect_err(
-            |_| {
-                self.wording.not_started();
-                self.end_beside();
-            },
-        )?;
+        if self.config.text.indexing == TextIndexing::Always {
+            self.index_words().inspect_err(|_| self.end_beside())?;
+        }
         for number in 0..build_threads(&self.config) {
             let indexing = Arc::clone(&self.indexing);
             let published = Arc::clone(&self.published);
@@ -360,6 +354,18 @@ impl Engine {
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
             .inspect_err(|_| self.end_beside())
+    }
+
+    /// Somebody needs indexes of words: from now on a thread keeps them up to date. A handle that only reads does without;
+    /// its searches do it.
+    pub(crate) fn index_words(&self) -> Result<()> {
+        if self.committer.is_none() || !self.wording.ask() {
+            return Ok(());
+        }
+        let wording = Arc::clone(&self.wording);
+        let published = Arc::clone(&self.published);
+        pool::spawn_beside("words", move || wording.run(|| published.load()))
+            .inspect_err(|_| self.wording.not_started())
     }
 
     /// The committer's thread.

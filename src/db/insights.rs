@@ -1,11 +1,11 @@
 //! Insights, as the application stores and finds them.
 
 use crate::{
-    db::{PulseDB, collectives::unexpected},
+    db::{PulseDB, collectives::unexpected, search::Understood},
     error::Result,
     model::{
         CollectiveId, DerivedInsight, InsightFilter, InsightHit, InsightId, NewInsight, Page,
-        PageResult,
+        PageResult, Query,
     },
     read::{insights, search},
     sync::Arc,
@@ -85,7 +85,69 @@ impl PulseDB {
         .await
     }
 
-    /// As [`PulseDB::get_insights_filtered`], by meaning: embeds `query` with the store's embedder.
+    /// The `k` insights that speak most for a query, best first: a text, a vector, or a [`Query`] of both, as in
+    /// [`PulseDB::search`]. Where a transaction has changed insights of the collective, its vector alone counts.
+    ///
+    /// Cancel-safe: it changes nothing.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use pulsedb::{
+    ///     Config, EmbeddingDimension, InsightFilter, InsightType, NewExperience, NewInsight,
+    ///     blocking::PulseDB,
+    /// };
+    ///
+    /// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::Custom(2)))?;
+    /// let team = db.create_collective("team")?;
+    /// let source = db.record_experience(NewExperience {
+    ///     embedding: Some(vec![0.6, 0.8]),
+    ///     ..NewExperience::new(team, "agent-1", "All clients came back at once.")
+    /// })?;
+    /// db.store_insight(NewInsight {
+    ///     collective_id: team,
+    ///     content: "Retries need jitter.".into(),
+    ///     embedding: Some(vec![0.8, 0.6]),
+    ///     source_experience_ids: vec![source],
+    ///     insight_type: InsightType::Pattern,
+    ///     confidence: 0.9,
+    ///     domain: Vec::new(),
+    /// })?;
+    /// let hits = db.search_insights(team, "retry +jitter", 5, InsightFilter::default())?;
+    /// assert_eq!(hits.len(), 1);
+    /// # db.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`PulseDB::search`].
+    pub async fn search_insights(
+        &self,
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        k: usize,
+        filter: InsightFilter,
+    ) -> Result<Vec<InsightHit>> {
+        match self.understood(collective, query.into()).await? {
+            Understood::Vector(vector) => {
+                self.get_insights_filtered(collective, &vector, k, filter)
+                    .await
+            }
+            Understood::Words(question, vector) => {
+                let options = insights::options(k, &filter);
+                let about = Operation::ReadInsights.of(collective);
+                let asked = (question, vector);
+                self.with_words(about, collective, asked, options, move |one, _| {
+                    let (asked, limits) = (one.asked, one.limits);
+                    insights::with_words(one.reader, collective, asked, k, &filter, limits)
+                })
+                .await
+            }
+        }
+    }
+
+    /// As [`PulseDB::search_insights`], for a text as it is: by its words, and by its meaning, for which it is embedded with
+    /// the store's embedder.
     ///
     /// # Errors
     /// As [`PulseDB::search_text`].
@@ -99,8 +161,8 @@ impl PulseDB {
         let definition = self.reader()?.collective(collective)?;
         search::check(&insights::options(k, &filter), &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
-        self.get_insights_filtered(collective, &vector, k, filter)
-            .await
+        let query = Query::plain(query).with_vector(vector);
+        self.search_insights(collective, query, k, filter).await
     }
 
     /// The insights of a collective, page by page: by time or id, in either direction, between bounds. Of

@@ -8,12 +8,14 @@ use crate::{
         SearchOptions,
     },
     read::{
+        account,
         hybrid::{self, Asked},
+        reader::Reader,
         search,
         texts::Words,
     },
     sync::Arc,
-    telemetry::Operation,
+    telemetry::{About, Operation, Told},
     text::Question,
     write::validate,
 };
@@ -115,35 +117,29 @@ impl PulseDB {
         options: SearchOptions,
     ) -> Result<Vec<SearchHit>> {
         let query = query.into();
-        if let Some(text) = query.text {
-            hybrid::check(&text)?;
-            let analyser = self.engine().wording.analyser();
-            let question = if query.plain {
-                Question::plain(&text, analyser)
-            } else {
-                Question::expression(&text, analyser)
-            };
-            let embeds = query.vector.is_none() && !query.words_only;
-            let vector = if embeds && self.engine().embedder.is_some() {
-                self.meaning_of(collective, &question).await?
-            } else {
-                query.vector
-            };
-            return self
-                .search_words(collective, (text, question), vector, options)
-                .await;
+        let text = query.text.clone();
+        match self.understood(collective, query).await? {
+            Understood::Vector(vector) => {
+                let found = self.search_vectors(collective, vec![vector], options);
+                Ok(found.await?.pop().unwrap_or_default())
+            }
+            Understood::Words(question, vector) => {
+                let operation = if vector.is_some() {
+                    Operation::SearchHybrid
+                } else {
+                    Operation::SearchWords
+                };
+                let about = operation.of(collective).asking(text);
+                let asked = (question, vector);
+                self.with_words(about, collective, asked, options, move |one, told| {
+                    let hits =
+                        hybrid::search(one.reader, collective, one.asked, one.options, one.limits)?;
+                    told.rows = Some(hits.len() as u64);
+                    Ok(hits)
+                })
+                .await
+            }
         }
-        let Some(vector) = query.vector else {
-            return Err(PulseDBError::validation(
-                "query",
-                "nothing",
-                "it has a text or a vector",
-            ));
-        };
-        let mut results = self
-            .search_vectors(collective, vec![vector], options)
-            .await?;
-        Ok(results.pop().unwrap_or_default())
     }
 
     /// Many searches of one snapshot that share their pass over the rows; one result list per query,
@@ -180,22 +176,66 @@ impl PulseDB {
         self.search(collective, &vector, options).await
     }
 
-    /// How a search would be answered now: the plan, what it looked at, and how long each stage
-    /// took. Runs the search.
+    /// How a search would be answered now: the plan, what it looked at, how long each stage took, and where each
+    /// part of the score of each result comes from. Runs the search.
+    ///
+    /// ```
+    /// # fn main() -> pulsedb::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use pulsedb::{
+    ///     Config, EmbeddingDimension, NewExperience, Query, SearchOptions, blocking::PulseDB,
+    /// };
+    ///
+    /// let db = PulseDB::open(dir.path(), Config::external(EmbeddingDimension::Custom(2)))?;
+    /// let team = db.create_collective("team")?;
+    /// db.record_experience(NewExperience {
+    ///     embedding: Some(vec![0.6, 0.8]),
+    ///     ..NewExperience::new(team, "agent-1", "Retries need jitter.")
+    /// })?;
+    /// let query = Query::plain("jitter of retries").with_vector([0.6, 0.8]);
+    /// let told = db.explain(team, query, SearchOptions::default())?;
+    /// assert_eq!(told.words.unwrap().terms.len(), 2);
+    /// let best = &told.results[0];
+    /// assert_eq!(best.terms.len(), 2);
+    /// let shares = best.parts.dense.unwrap().share + best.parts.lexical.unwrap().share;
+    /// assert!((best.score - shares).abs() < 1e-6);
+    /// # db.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`PulseDB::search`].
     pub async fn explain(
         &self,
         collective: CollectiveId,
-        query: &[f32],
+        query: impl Into<Query> + Send,
         options: SearchOptions,
     ) -> Result<SearchExplanation> {
-        self.check_search(collective, &[query], &options)?;
-        let (query, ef) = (query.to_vec(), self.config().hnsw.ef_search);
         let clock = Arc::clone(&self.engine().env);
-        let indexing = Arc::clone(&self.engine().indexing);
-        self.read(Operation::Explain.of(collective), move |reader| {
+        let about = Operation::Explain.of(collective);
+        let query = match self.understood(collective, query.into()).await? {
+            Understood::Vector(query) => query,
+            Understood::Words(question, vector) => {
+                let asked = (question, vector);
+                return self
+                    .with_words(about, collective, asked, options, move |one, _| {
+                        let WordSearch {
+                            reader,
+                            asked,
+                            options,
+                            limits,
+                        } = one;
+                        account::explain(reader, collective, asked, options, limits, &*clock)
+                    })
+                    .await;
+            }
+        };
+        self.check_search(collective, &[&query], &options)?;
+        let (ef, indexing) = (
+            self.config().hnsw.ef_search,
+            Arc::clone(&self.engine().indexing),
+        );
+        self.read(about, move |reader| {
             indexing.make_loaded(&reader.view);
             search::explain(reader, collective, &query, &options, ef, &*clock)
         })
@@ -218,6 +258,32 @@ impl PulseDB {
         self.engine().indexing.rebuild(&table).wait().await
     }
 
+    /// What a query asks for, with the meaning of its text where the store embeds.
+    pub(super) async fn understood(
+        &self,
+        collective: CollectiveId,
+        query: Query,
+    ) -> Result<Understood> {
+        let Some(text) = query.text else {
+            let none = || PulseDBError::validation("query", "nothing", "it has a text or a vector");
+            return query.vector.map(Understood::Vector).ok_or_else(none);
+        };
+        hybrid::check(&text)?;
+        let analyser = self.engine().wording.analyser();
+        let question = if query.plain {
+            Question::plain(&text, analyser)
+        } else {
+            Question::expression(&text, analyser)
+        };
+        let embeds = query.vector.is_none() && !query.words_only;
+        let vector = if embeds && self.engine().embedder.is_some() {
+            self.meaning_of(collective, &question).await?
+        } else {
+            query.vector
+        };
+        Ok(Understood::Words(question, vector))
+    }
+
     /// The vector of what a question means; `None` where that is nothing.
     async fn meaning_of(
         &self,
@@ -233,25 +299,21 @@ impl PulseDB {
             .map(Some)
     }
 
-    async fn search_words(
+    /// Looks for a question, and its vector, where it has one.
+    pub(super) async fn with_words<T: Send + 'static>(
         &self,
+        about: About,
         collective: CollectiveId,
-        (text, question): (String, Question),
-        vector: Option<Vec<f32>>,
+        (question, vector): (Question, Option<Vec<f32>>),
         options: SearchOptions,
-    ) -> Result<Vec<SearchHit>> {
+        look: impl FnOnce(WordSearch<'_>, &mut Told) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let queries: Vec<&[f32]> = vector.iter().map(Vec::as_slice).collect();
         self.check_search(collective, &queries, &options)?;
         drop(queries);
         hybrid::check_question(&question, &options)?;
         let ef = self.config().hnsw.ef_search;
         let (words, indexing) = (self.words(), Arc::clone(&self.engine().indexing));
-        let operation = if vector.is_some() {
-            Operation::SearchHybrid
-        } else {
-            Operation::SearchWords
-        };
-        let about = operation.of(collective).asking(Some(text));
         self.read_telling(about, move |reader, told| {
             if vector.is_some() {
                 indexing.make_loaded(&reader.view);
@@ -260,9 +322,13 @@ impl PulseDB {
                 question: &question,
                 vector: vector.as_deref(),
             };
-            let hits = hybrid::search(reader, collective, &asked, &options, (ef, &words))?;
-            told.rows = Some(hits.len() as u64);
-            Ok(hits)
+            let one = WordSearch {
+                reader,
+                asked,
+                options: &options,
+                limits: (ef, &words),
+            };
+            look(one, told)
         })
         .await
     }
@@ -270,7 +336,9 @@ impl PulseDB {
     /// What a search by words needs to know.
     pub(super) fn words(&self) -> Words {
         let (engine, text) = (self.engine(), &self.config().text);
-        engine.wording.ask();
+        if let Err(error) = engine.index_words() {
+            tracing::warn!(%error, "no thread indexes words; searches do it");
+        }
         Words {
             analyser: Arc::clone(engine.wording.analyser()),
             parameters: (text.k1, text.b),
@@ -312,6 +380,23 @@ impl PulseDB {
             validate::vector(field, vector, dimension)
         })
     }
+}
+
+/// What a query asks for.
+pub(super) enum Understood {
+    /// What is near a vector.
+    Vector(Vec<f32>),
+    /// What has words, and what is near their meaning, where that is known.
+    Words(Question, Option<Vec<f32>>),
+}
+
+/// A search by words on a reader's thread.
+pub(super) struct WordSearch<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) asked: Asked<'a>,
+    pub(super) options: &'a SearchOptions,
+    /// The breadth of graphs, and what it takes to know of words.
+    pub(super) limits: (usize, &'a Words),
 }
 
 fn check_weights(weights: Option<&RecallWeights>) -> Result<()> {

@@ -188,7 +188,7 @@ reading! {
     search_text(collective: CollectiveId, query: &str, options: SearchOptions) -> Vec<SearchHit>;
     explain(
         collective: CollectiveId,
-        query: &[f32],
+        query: impl Into<Query> + Send,
         options: SearchOptions
     ) -> SearchExplanation;
     get_relation(id: RelationId) -> Option<ExperienceRelation>;
@@ -210,6 +210,12 @@ reading! {
     get_insights_filtered(
         collective: CollectiveId,
         query: &[f32],
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
+    search_insights(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
         k: usize,
         filter: InsightFilter
     ) -> Vec<InsightHit>;

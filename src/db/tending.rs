@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::{
-    config::TextIndexing,
     db::{PulseDB, engine::Engine, expiry},
     edge::pool,
     error::Result,
@@ -150,10 +149,7 @@ impl Engine {
         match task {
             UpkeepTask::Checkpoint | UpkeepTask::Graphs => (true, None),
             UpkeepTask::Compaction => (config.compaction.automatic, None),
-            UpkeepTask::Words => {
-                let used = config.text.indexing == TextIndexing::Always || self.wording.is_asked();
-                (used, None)
-            }
+            UpkeepTask::Words => (self.wording.is_asked(), None),
             UpkeepTask::Expiry => at_times(config.expiry_interval),
             UpkeepTask::Archive => at_times(config.upkeep.archive_interval),
         }

@@ -99,24 +99,37 @@ impl PulseDB {
         Ok((vectors, Arc::new(identity)))
     }
 
-    /// Waits until the index of a collective has room for more vectors.
+    /// Waits until the indexes of a collective have room for more rows.
     pub(super) async fn make_room(&self, collective: CollectiveId) -> Result<()> {
         let table = Arc::clone(self.engine().reader()?.table(collective)?);
         self.wait_for_room(&table).await
     }
 
-    /// Waits until the index of a table has room for more vectors, if it has none. Only recordings wait
+    /// Waits until the indexes of a table have room for more rows, if they have none. Only recordings wait
     /// here: nothing in the commit path ever does.
     async fn wait_for_room(&self, table: &Table) -> Result<()> {
         let engine = self.engine();
         let timeout = engine.config.write_timeout;
-        let has_room = || engine.indexing.has_room(table);
+        let has_room = || engine.indexing.has_room(table) && engine.wording.has_room(table);
         if engine.index_room.pass(timeout, has_room).await {
             return Ok(());
         }
+        let (what, limit) = if engine.wording.has_room(table) {
+            let bytes = engine.config.hnsw.max_tail_bytes;
+            (
+                "the vector index, which is being built",
+                format!("{bytes} bytes"),
+            )
+        } else {
+            let rows = engine.config.text.max_tail_rows;
+            (
+                "the index of words, which is behind",
+                format!("{rows} rows"),
+            )
+        };
         Err(PulseDBError::Backpressure {
-            what: "the vector index, which is being built".into(),
-            limit: format!("{} bytes", engine.config.hnsw.max_tail_bytes),
+            what: what.into(),
+            limit,
             waited_ms: timeout.as_millis() as u64,
         })
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CollectiveId, ExperienceId, InsightId, Timestamp};
+use super::{CollectiveId, ExperienceId, InsightId, ScoreParts, Timestamp};
 
 /// Knowledge that a consumer derived from several experiences; searchable like them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,10 @@ pub struct InsightFilter {
 pub struct InsightHit {
     /// As of the search's snapshot.
     pub insight: DerivedInsight,
-    /// `1 − cosine distance` to the query.
+    /// `1 − cosine distance` to the query's vector; 0 where it has none.
     pub similarity: f32,
+    /// What the results are sorted by: the similarity or, where the query has a text, the sum of the shares in `parts`.
+    pub score: f32,
+    /// Where the score comes from, where the query has a text.
+    pub parts: ScoreParts,
 }

@@ -85,7 +85,10 @@ pub use relation::{
     RelationFilter, RelationType,
 };
 pub use salvage::SalvageReport;
-pub use search::{RecallWeights, SearchExplanation, SearchHit, SearchOptions, SearchPlan};
+pub use search::{
+    HitExplanation, NeighbourExplanation, RecallWeights, SearchExplanation, SearchHit,
+    SearchOptions, SearchPlan, TermExplanation, WordsExplanation,
+};
 pub use stats::{CollectiveStats, DatabaseMetadata, FollowHealth, RecoveryReport};
 pub use sync_mode::SyncMode;
 pub use time::Timestamp;

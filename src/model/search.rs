@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Diversity, Experience, Fusion, FusionWeights, NeighbourEvidence, ScoreParts, SearchFilter,
+    Diversity, Experience, ExperienceId, Fusion, FusionWeights, NeighbourEvidence, ScoreParts,
+    SearchFilter,
 };
 
 /// How a search is to be answered.
@@ -65,8 +66,8 @@ pub enum SearchPlan {
     Graph,
 }
 
-/// How a search was answered. Counts are of this one run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a search was answered. Counts are of this one run. Of a query of words alone, what is told of vectors is nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchExplanation {
     /// The way that gave the answer; a first attempt by a graph that yielded too little is not told.
     pub plan: SearchPlan,
@@ -78,7 +79,8 @@ pub struct SearchExplanation {
     pub graphs: u64,
     /// Rows that they cover; the others are scanned by every search.
     pub in_graphs: u64,
-    /// At most so many rows pass the filter; `None` where it restricts nothing.
+    /// At most so many rows pass the filter, and have what words the query requires; `None` where neither restricts
+    /// anything.
     pub matches: Option<u64>,
     /// Codes that were compared by scans, and candidates from graphs.
     pub codes_compared: u64,
@@ -88,14 +90,82 @@ pub struct SearchExplanation {
     pub vectors_compared: u64,
     /// Results.
     pub hits: u64,
-    /// Time to look up the filter and choose the plan.
+    /// Time to look up the filter and choose the plan; of a query with words, for these, too, and to index what was not.
     pub planning: Duration,
-    /// Time to walk graphs and scan codes.
+    /// Time to walk graphs and scan codes; of a query with words, to compare vectors, too.
     pub finding: Duration,
-    /// Time to compare vectors.
+    /// Time to compare vectors; of a query with words, to give each candidate both scores.
     pub comparing: Duration,
     /// Time to read the results.
     pub reading: Duration,
+    /// How words were looked for, where the query has a text.
+    pub words: Option<WordsExplanation>,
+    /// Where the score of each result comes from, best first.
+    pub results: Vec<HitExplanation>,
+}
+
+/// How words were looked for, and what became of what they found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WordsExplanation {
+    /// What the query was understood as: each term that counts.
+    pub terms: Vec<TermExplanation>,
+    /// Experiences that are indexed by their words.
+    pub indexed: u64,
+    /// Parts of the index.
+    pub runs: u64,
+    /// Candidates that words proposed.
+    pub proposed: u64,
+    /// Candidates that the vector proposed.
+    pub proposed_by_vector: u64,
+    /// Candidates in all, and neighbours of the best that have joined them.
+    pub ranked: u64,
+    /// Time to find the words' candidates.
+    pub finding: Duration,
+    /// Time to hear neighbours, and to make one ranking.
+    pub ranking: Duration,
+}
+
+/// A term of a query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TermExplanation {
+    /// A word as the index knows it: without case, accents and ending.
+    pub term: String,
+    /// Experiences that have it; some may be deleted already.
+    pub experiences: u64,
+}
+
+/// Where the score of a result comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HitExplanation {
+    /// The result.
+    pub id: ExperienceId,
+    /// What the results are sorted by, but for diversity.
+    pub score: f32,
+    /// Similarity and words, what neighbours lent to each, and its share. Without a text the share of similarity is
+    /// the similarity.
+    pub parts: ScoreParts,
+    /// What each term that the experience has contributes to its BM25 score.
+    pub terms: Vec<(String, f32)>,
+    /// The neighbours that lent something.
+    pub neighbours: Vec<NeighbourExplanation>,
+    /// Its energy, where the score is weighted with it: `α·shares + β·energy`.
+    pub energy: Option<f32>,
+    /// Its likeness to the result before it that it is most like, where diversity was asked for; it competed with
+    /// `relevance·score − (1 − relevance)·likeness`.
+    pub likeness: Option<f32>,
+}
+
+/// What a neighbour lent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourExplanation {
+    /// The neighbour.
+    pub id: ExperienceId,
+    /// Whether another one stands between them in time.
+    pub second: bool,
+    /// Of its similarity.
+    pub dense: f32,
+    /// Of its words, in BM25.
+    pub lexical: f32,
 }
 
 /// How much similarity and energy count: `α·clamp01(similarity) + β·energy`.

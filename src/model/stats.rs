@@ -34,6 +34,8 @@ pub struct CollectiveStats {
     pub index_bytes: u64,
     /// Of these, the bytes of the index of words; 0 where none is in use.
     pub text_index_bytes: u64,
+    /// Rows that are not in it yet, which the next search by words indexes; 0 where none is in use.
+    pub text_tail_rows: u64,
 }
 
 /// What a database is.

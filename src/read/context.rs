@@ -134,7 +134,7 @@ impl Context<'_> {
                 Some((question, words)) => {
                     let vector = Some(vector);
                     let asked = Asked { question, vector };
-                    hybrid::search(self.reader, collective, &asked, &options, (self.ef, words))?
+                    hybrid::search(self.reader, collective, asked, &options, (self.ef, words))?
                 }
                 None => {
                     let one = [vector];
@@ -165,7 +165,15 @@ impl Context<'_> {
         let filter = &request.insight_filter;
         let collective = request.collective_id;
         self.enough(request.max_insights, |k| {
-            let found = insights::similar(self.reader, collective, vector, k, filter, self.ef)?;
+            let found = match self.words {
+                Some((question, words)) => {
+                    let vector = Some(vector);
+                    let asked = Asked { question, vector };
+                    let limits = (self.ef, words);
+                    insights::with_words(self.reader, collective, asked, k, filter, limits)?
+                }
+                None => insights::similar(self.reader, collective, vector, k, filter, self.ef)?,
+            };
             let found = found.into_iter().map(|hit: InsightHit| ContextInsight {
                 insight: hit.insight,
                 similarity: hit.similarity,

@@ -59,9 +59,11 @@ pub(super) struct Search<'a> {
 }
 
 /// What a search did.
-pub(super) struct Work {
-    pub(super) plan: Plan,
-    pub(super) codes_compared: u64,
+pub struct Work {
+    /// The way that gave the answer.
+    pub plan: Plan,
+    /// Codes that were compared, and candidates of graphs.
+    pub codes_compared: u64,
 }
 
 impl<'a> Search<'a> {
@@ -71,17 +73,30 @@ impl<'a> Search<'a> {
         options: &'a SearchOptions,
         ef: usize,
     ) -> Result<Self> {
-        let decay = reader.definition(table).map(|d| d.decay.clone());
-        let scoring = Scoring::of(options, decay.as_ref());
-        let weighted = matches!(scoring, Scoring::Weighted(_));
         let filter = Compiled::new(&options.filter, table)?.hiding(reader.hidden(table));
         let matches = matches::candidates(reader, table, &filter);
+        let mut search = Self::among(reader, table, options, (filter, matches), ef);
+        let weighted = matches!(search.scoring, Scoring::Weighted(_));
+        search.ef = plan::breadth(options.ef.unwrap_or(ef), options.k, weighted);
+        Ok(search)
+    }
+
+    /// With the filter looked up, and at least the rows that pass it; the breadth of walks is as it is given.
+    pub(super) fn among(
+        reader: &'a Reader,
+        table: &'a Table,
+        options: &'a SearchOptions,
+        (filter, matches): (Compiled<'a>, Option<RoaringBitmap>),
+        ef: usize,
+    ) -> Self {
+        let decay = reader.definition(table).map(|d| d.decay.clone());
+        let scoring = Scoring::of(options, decay.as_ref());
         let count = table.end_at(reader.lsn());
-        Ok(Self {
+        Self {
             reader,
             table,
             options,
-            ef: plan::breadth(options.ef.unwrap_or(ef), options.k, weighted),
+            ef,
             count,
             rows: table.rows(reader.lsn()),
             index: table.vectors.reaching(count),
@@ -92,16 +107,7 @@ impl<'a> Search<'a> {
             trusting: true,
             damaged: RefCell::default(),
             lacking: Cell::new(false),
-        })
-    }
-
-    /// Only these rows may be results.
-    pub(super) fn restrict(&mut self, rows: &RoaringBitmap) {
-        let before = self.matches.take();
-        self.matches = Some(match before {
-            Some(matches) => matches & rows,
-            None => rows.clone(),
-        });
+        }
     }
 
     /// Finds what may be among the best of each query.

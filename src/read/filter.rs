@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// A filter ready to be asked.
+#[derive(Clone)]
 pub struct Compiled<'a> {
     filter: &'a SearchFilter,
     /// Codes of the agents asked for; `None` where any will do.

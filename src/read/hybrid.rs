@@ -5,39 +5,45 @@
 //! these become one ranking, neighbours heard ([`neighbours`]) → energy and diversity → the winners are read.
 //! Every result is visible and passes filter and constraints; with fewer than `k` there are no more that have a word
 //! of the question (or, with a vector, none at all).
+//! The same walk answers, explains ([`Trace`]) and finds insights.
+
+use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
 use crate::{
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, NeighbourEvidence, RecallWeights, ScoreParts, SearchHit, SearchOptions,
+        CollectiveId, DecayConfig, Experience, NeighbourEvidence, RecallWeights, SearchHit,
+        SearchOptions,
         limits::{MAX_CONSTRAINTS, MAX_QUERY_BYTES},
     },
     read::{
+        around::Around,
         diversity,
+        execute::Work,
         filter::Compiled,
         matches,
-        neighbours::{self, Candidate, Near, Ranked, Ranking, Sight, Surroundings},
+        neighbours::{self, Ranked, Ranking},
         rank::weighted,
         reader::Reader,
         search,
         sieve::Scoring,
-        texts::{self, Tasks, Words},
+        texts::{self, Words},
+        trace::Trace,
     },
     state::{Rows, Table, Visited},
+    sync::Arc,
     text::{
         Question,
         index::IndexState,
-        search::{Rater, Scorer, as_f32},
+        search::{Scored, Scorer},
     },
     vector::similarity,
 };
 
-/// Rows on each side among which the neighbours of a row are looked for: those of other tasks may stand between them.
-const REACH_ROWS: u32 = 16;
-
 /// What is asked.
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// The words.
     pub question: &'a Question,
@@ -108,81 +114,144 @@ pub fn check_question(question: &Question, options: &SearchOptions) -> Result<()
 pub fn search(
     reader: &Reader,
     collective: CollectiveId,
-    asked: &Asked<'_>,
+    asked: Asked<'_>,
     options: &SearchOptions,
-    (ef, words): (usize, &Words),
+    limits: (usize, &Words),
 ) -> Result<Vec<SearchHit>> {
+    let table = searchable(reader, collective)?;
+    let mut trace = Trace::default();
+    let ground = Ground::new(reader, table, asked, options, limits)?;
+    let found = ground.walk(|row| reader.assemble(table, row), &mut trace)?;
+    Ok(found.into_iter().map(hit).collect())
+}
+
+/// The experiences of a collective, unless a transaction has changed them: what is not committed is in no index of words.
+pub fn searchable(reader: &Reader, collective: CollectiveId) -> Result<&Table> {
     let table = reader.table(collective)?;
-    if let Some(overlay) = &reader.overlay
-        && (overlay
-            .hidden(table.number)
-            .is_some_and(|rows| !rows.is_empty())
-            || overlay.experiences(collective).next().is_some())
-    {
+    let changed = reader.overlay.as_ref().is_some_and(|overlay| {
+        let hidden = overlay.hidden(table.number);
+        hidden.is_some_and(|rows| !rows.is_empty())
+            || overlay.experiences(collective).next().is_some()
+    });
+    if changed {
         return Err(PulseDBError::validation(
             "query",
             "a text",
             "a transaction searches a collective that it has changed by vector only; commit it first",
         ));
     }
-    let state = texts::covering(reader, table, words);
-    let allowed = texts::allowed(reader, table, words, &state, asked.question);
-    let filter = Compiled::new(&options.filter, table)?;
-    let matches = matches::candidates(reader, table, &filter);
-    let hybrid = Hybrid {
-        reader,
-        table,
-        asked,
-        options,
-        ef,
-        rows: table.rows(reader.lsn()),
-        filter,
-        matches,
-        allowed,
-        state: &state,
-        scorer: Scorer::new(&state.runs, asked.question, words.parameters),
-    };
-    hybrid.search()
+    Ok(table)
 }
 
-struct Hybrid<'a> {
-    reader: &'a Reader,
-    table: &'a Table,
-    asked: &'a Asked<'a>,
-    options: &'a SearchOptions,
+/// A result as it is answered.
+pub fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
+    SearchHit {
+        experience,
+        similarity: one.parts.dense.map_or(0.0, |part| part.own),
+        score: one.score,
+        parts: one.parts,
+    }
+}
+
+/// What is known of a row that was proposed, so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Its similarity to the vector.
+    pub similarity: Option<f32>,
+    /// Its score by words, in the parts of the index.
+    pub score: Option<u32>,
+}
+
+/// What is searched, and for what.
+pub struct Ground<'a> {
+    /// The snapshot.
+    pub reader: &'a Reader,
+    /// The rows.
+    pub table: &'a Table,
+    /// The question.
+    pub asked: Asked<'a>,
+    /// How.
+    pub options: &'a SearchOptions,
     ef: usize,
-    rows: Rows,
+    parameters: (f32, f32),
+    /// The rows, as the snapshot shows them.
+    pub rows: Rows,
     filter: Compiled<'a>,
-    matches: Option<RoaringBitmap>,
-    /// The rows that fulfil the constraints; `None` where there are none.
-    allowed: Option<RoaringBitmap>,
-    state: &'a IndexState,
-    scorer: Scorer<'a>,
+    /// The rows that fulfil the constraints and may pass the filter; `None` where neither restricts anything.
+    pub within: Option<RoaringBitmap>,
+    /// The index of words, with every row that the snapshot shows.
+    pub state: Arc<IndexState>,
 }
 
-impl Hybrid<'_> {
-    fn search(&self) -> Result<Vec<SearchHit>> {
-        let k = self.options.k;
-        let pool = neighbours::POOL.max(k.saturating_mul(2));
-        let mut around = Around {
-            hybrid: self,
-            rater: self.scorer.rater(),
-            query: self.asked.vector.map(similarity::Query::new),
-            tasks: Tasks::new(self.reader, self.table),
+impl<'a> Ground<'a> {
+    /// With the index brought up to date, constraints and filter looked up.
+    pub fn new(
+        reader: &'a Reader,
+        table: &'a Table,
+        asked: Asked<'a>,
+        options: &'a SearchOptions,
+        (ef, words): (usize, &Words),
+    ) -> Result<Self> {
+        let state = texts::covering(reader, table, words);
+        let filter = Compiled::new(&options.filter, table)?;
+        let allowed = texts::allowed(reader, table, words, &state, asked.question);
+        let within = match (matches::candidates(reader, table, &filter), allowed) {
+            (Some(matches), Some(allowed)) => Some(matches & allowed),
+            (matches, allowed) => matches.or(allowed),
         };
-        let mut rows = self.by_words(pool)?;
-        rows |= self.by_vector(pool)?;
-        let mut candidates = Vec::with_capacity(rows.len() as usize);
-        for row in &rows {
-            let sight = around.sight(row)?;
-            let lexical = sight.words.iter().sum::<f32>();
-            candidates.push(Candidate {
-                row,
-                id: sight.id,
-                dense: sight.dense,
-                lexical: Some(lexical).filter(|score| *score > 0.0),
-            });
+        Ok(Self {
+            reader,
+            table,
+            asked,
+            options,
+            ef,
+            parameters: words.parameters,
+            rows: table.rows(reader.lsn()),
+            filter,
+            within,
+            state,
+        })
+    }
+
+    /// How broadly graphs are walked.
+    pub fn breadth(&self) -> usize {
+        self.options.ef.unwrap_or(self.ef).max(self.pool())
+    }
+
+    /// How many candidates words and vector propose each, at most.
+    fn pool(&self) -> usize {
+        neighbours::POOL.max(self.options.k.saturating_mul(2))
+    }
+
+    /// The question's terms, weighted.
+    pub fn scorer(&self) -> Scorer<'_> {
+        Scorer::new(&self.state.runs, self.asked.question, self.parameters)
+    }
+
+    /// The best `options.k` rows as `read` reads them, best first.
+    pub fn walk<T>(
+        &self,
+        read: impl Fn(&Visited<'_>) -> Result<Option<T>>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<(T, Ranked)>> {
+        let k = self.options.k;
+        let pool = self.pool();
+        let scorer = self.scorer();
+        let mut around = Around::new(self, &scorer);
+        trace.lap(|trace| &mut trace.planning);
+        let mut found = self.by_words(&scorer, pool)?;
+        trace.proposed = found.len() as u64;
+        trace.lap(|trace| &mut trace.words);
+        if let Some((by_vector, work)) = self.by_vector(pool)? {
+            trace.proposed_by_vector = by_vector.len() as u64;
+            trace.work = Some(work);
+            for (row, similarity) in by_vector {
+                found.entry(row).or_default().similarity = Some(similarity);
+            }
         }
+        trace.lap(|trace| &mut trace.vector);
+        let candidates = around.candidates(&found)?;
+        trace.lap(|trace| &mut trace.comparing);
         let evidence = match self.asked.vector {
             Some(_) => NeighbourEvidence::default(),
             None => NeighbourEvidence::NONE,
@@ -194,12 +263,16 @@ impl Hybrid<'_> {
             focus: neighbours::focus(k),
         };
         let mut ranked = neighbours::rank(candidates, &ranking, &mut around)?;
+        trace.ranked = ranked.len() as u64;
         self.weigh(&mut ranked);
-        self.hits(ranked)
+        trace.lap(|trace| &mut trace.ranking);
+        let hits = self.hits(ranked, read)?;
+        trace.lap(|trace| &mut trace.reading);
+        Ok(hits)
     }
 
     /// The best by their words and, if these are too few, the first that fulfil what the question asks for.
-    fn by_words(&self, pool: usize) -> Result<RoaringBitmap> {
+    fn by_words(&self, scorer: &Scorer<'_>, pool: usize) -> Result<BTreeMap<u32, Found>> {
         let mut failed = Ok(());
         let mut accepted = |row| match self.is_candidate(row) {
             Ok(accepted) => accepted,
@@ -209,28 +282,32 @@ impl Hybrid<'_> {
             }
         };
         let question = self.asked.question;
-        let best = self.scorer.best(pool, &mut accepted);
-        let mut rows: RoaringBitmap = best.into_iter().map(|scored| scored.row).collect();
+        let best = scorer.best(pool, &mut accepted);
+        let scored = |one: Scored| {
+            let found = Found {
+                score: Some(one.score),
+                ..Found::default()
+            };
+            (one.row, found)
+        };
+        let mut found: BTreeMap<u32, Found> = best.into_iter().map(scored).collect();
         // What must be there may be all that a row has of the question.
-        if let Some(allowed) = self
-            .allowed
-            .as_ref()
-            .filter(|_| question.asks_for_something())
+        if let Some(within) = &self.within
+            && question.asks_for_something()
         {
-            let left = pool.saturating_sub(rows.len() as usize);
-            let others = allowed
-                .iter()
-                .filter(|row| !rows.contains(*row) && accepted(*row));
+            let left = pool.saturating_sub(found.len());
+            let others = within.iter();
+            let others = others.filter(|row| !found.contains_key(row) && accepted(*row));
             let others: Vec<u32> = others.take(left).collect();
-            rows.extend(others);
+            found.extend(others.into_iter().map(|row| (row, Found::default())));
         }
-        failed.map(|()| rows)
+        failed.map(|()| found)
     }
 
-    /// The nearest to the vector.
-    fn by_vector(&self, pool: usize) -> Result<RoaringBitmap> {
+    /// The nearest to the vector, if there is one, and how they were found.
+    fn by_vector(&self, pool: usize) -> Result<Option<(Vec<(u32, f32)>, Work)>> {
         let Some(vector) = self.asked.vector else {
-            return Ok(RoaringBitmap::new());
+            return Ok(None);
         };
         let options = SearchOptions {
             k: pool,
@@ -240,30 +317,21 @@ impl Hybrid<'_> {
             }),
             ..self.options.clone()
         };
-        let read = |row: &Visited<'_>| {
-            // A row that was believed to pass is asked now.
-            let passes = self.reader.passes(&self.filter, row)?;
-            Ok(self
-                .reader
-                .vector(self.table, row)?
-                .map(|_| (row.number, passes)))
-        };
-        let found = search::search_among(
+        // The last of the pool need not be the very next ones, so no more are asked for than it holds.
+        search::propose(
             self.reader,
             self.table,
-            (vector, self.allowed.as_ref()),
+            (vector, self.filter.clone(), self.within.clone()),
             &options,
-            self.ef,
-            (read, |(_, passes): &(u32, bool)| *passes),
-        )?;
-        Ok(found.into_iter().map(|hit| hit.item.0).collect())
+            self.breadth(),
+        )
+        .map(Some)
     }
 
     /// Whether a row may be a result.
-    fn is_candidate(&self, row: u32) -> Result<bool> {
-        let in_question =
-            |rows: &Option<RoaringBitmap>| rows.as_ref().is_none_or(|rows| rows.contains(row));
-        if row >= self.state.covered || !in_question(&self.allowed) || !in_question(&self.matches) {
+    pub fn is_candidate(&self, row: u32) -> Result<bool> {
+        let within = self.within.as_ref();
+        if row >= self.state.covered || within.is_some_and(|rows| !rows.contains(row)) {
             return Ok(false);
         }
         match self.rows.visible(row) {
@@ -272,35 +340,50 @@ impl Hybrid<'_> {
         }
     }
 
+    /// How results are weighted with energy, where that is asked for.
+    pub fn weighting(&self) -> Option<(RecallWeights, DecayConfig)> {
+        let decay = self.reader.definition(self.table)?.decay.clone();
+        match Scoring::of(self.options, Some(&decay)) {
+            Scoring::Weighted(weights) => Some((weights, decay)),
+            Scoring::Similarity => None,
+        }
+    }
+
     /// Brings energy into the ranking, where that is asked for.
     fn weigh(&self, ranked: &mut [Ranked]) {
-        let definition = self.reader.definition(self.table);
-        let decay = definition.as_ref().map(|definition| &definition.decay);
-        let (Scoring::Weighted(weights), Some(decay)) = (Scoring::of(self.options, decay), decay)
-        else {
+        let Some((weights, decay)) = self.weighting() else {
             return;
         };
         for one in &mut *ranked {
-            let energy = self.rows.visible(one.row);
-            let energy = energy.map_or(0.0, |row| row.values().energy(decay, self.reader.now));
+            let energy = self.energy(one.row, &decay);
             one.score = weighted(&weights, one.score, energy);
         }
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
     }
 
+    /// How warm a row is.
+    pub fn energy(&self, row: u32, decay: &DecayConfig) -> f32 {
+        let row = self.rows.visible(row);
+        row.map_or(0.0, |row| row.values().energy(decay, self.reader.now))
+    }
+
     /// The first `k` that can be read, or those of them that are not all alike.
-    fn hits(&self, ranked: Vec<Ranked>) -> Result<Vec<SearchHit>> {
+    fn hits<T>(
+        &self,
+        ranked: Vec<Ranked>,
+        read: impl Fn(&Visited<'_>) -> Result<Option<T>>,
+    ) -> Result<Vec<(T, Ranked)>> {
         let k = self.options.k;
+        let mut ranked: Vec<Option<Ranked>> = ranked.into_iter().map(Some).collect();
         let order = match self.options.diversity {
             Some(diversity) => {
-                let scores: Vec<f32> = ranked.iter().map(|one| one.score).collect();
-                let vectors = ranked.iter().map(|one| self.vector(one.row));
+                let ranked = || ranked.iter().flatten();
+                let scores: Vec<f32> = ranked().map(|one| one.score).collect();
+                let vectors = ranked().map(|one| self.vector(one.row));
                 let vectors = vectors.collect::<Result<Vec<_>>>()?;
                 diversity::choose(&scores, k, diversity, |a, b| {
                     match (vectors.get(a), vectors.get(b)) {
-                        (Some(Some(a)), Some(Some(b))) => {
-                            similarity::Query::new(a).similarity_to(b)
-                        }
+                        (Some(a), Some(b)) => likeness(*a, *b),
                         _ => 0.0,
                     }
                 })
@@ -308,28 +391,24 @@ impl Hybrid<'_> {
             None => (0..ranked.len()).collect(),
         };
         let mut hits = Vec::with_capacity(k.min(order.len()));
-        for one in order.into_iter().filter_map(|at| ranked.get(at)) {
-            if hits.len() == k {
-                break;
+        let mut chosen = order.into_iter();
+        while hits.len() < k
+            && let Some(at) = chosen.next()
+        {
+            let Some(one) = ranked.get_mut(at).and_then(Option::take) else {
+                continue;
+            };
+            if let Some(row) = self.rows.visible(one.row)
+                && let Some(item) = read(&row)?
+            {
+                hits.push((item, one));
             }
-            let Some(row) = self.rows.visible(one.row) else {
-                continue;
-            };
-            let Some(experience) = self.reader.assemble(self.table, &row)? else {
-                continue;
-            };
-            let ScoreParts { dense, .. } = one.parts;
-            hits.push(SearchHit {
-                experience,
-                similarity: dense.map_or(0.0, |part| part.own),
-                score: one.score,
-                parts: one.parts,
-            });
         }
         Ok(hits)
     }
 
-    fn vector(&self, row: u32) -> Result<Option<&[f32]>> {
+    /// The vector of a row; `None` where it cannot be read.
+    pub fn vector(&self, row: u32) -> Result<Option<&[f32]>> {
         match self.rows.visible(row) {
             Some(row) => self.reader.vector(self.table, &row),
             None => Ok(None),
@@ -337,63 +416,10 @@ impl Hybrid<'_> {
     }
 }
 
-/// What stands around the candidates.
-struct Around<'a> {
-    hybrid: &'a Hybrid<'a>,
-    rater: Rater<'a>,
-    query: Option<similarity::Query<'a>>,
-    tasks: Tasks<'a>,
-}
-
-impl Around<'_> {
-    /// The next two rows of the task in one direction.
-    fn next(
-        &mut self,
-        task: &str,
-        rows: impl Iterator<Item = u32>,
-        near: &mut Vec<Near>,
-    ) -> Result<()> {
-        let mut second = false;
-        for row in rows {
-            if self.tasks.of(row)? == Some(task) && self.hybrid.is_candidate(row)? {
-                near.push(Near { row, second });
-                if second {
-                    break;
-                }
-                second = true;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Surroundings for Around<'_> {
-    fn near(&mut self, row: u32) -> Result<Vec<Near>> {
-        let mut near = Vec::new();
-        if let Some(task) = self.tasks.of(row)? {
-            let first = row.saturating_sub(REACH_ROWS);
-            self.next(task, (first..row).rev(), &mut near)?;
-            let behind = row.saturating_add(1)..row.saturating_add(1 + REACH_ROWS);
-            self.next(task, behind, &mut near)?;
-        }
-        Ok(near)
-    }
-
-    fn sight(&mut self, row: u32) -> Result<Sight> {
-        let mut words = vec![0; self.hybrid.asked.question.terms.len()];
-        self.rater.rate(row, &mut words);
-        let visible = self.hybrid.rows.visible(row);
-        let dense = match (&self.query, visible) {
-            (Some(query), Some(row)) => {
-                let vector = self.hybrid.reader.vector(self.hybrid.table, &row)?;
-                vector.map(|vector| query.similarity(vector, row.row.inverse_norm))
-            }
-            _ => None,
-        };
-        Ok(Sight {
-            id: visible.map_or(0, |row| row.row.id),
-            dense,
-            words: words.into_iter().map(as_f32).collect(),
-        })
+/// How similar two results are; 0 where that is not known.
+pub fn likeness(a: Option<&[f32]>, b: Option<&[f32]>) -> f32 {
+    match (a, b) {
+        (Some(a), Some(b)) => similarity::Query::new(a).similarity_to(b),
+        _ => 0.0,
     }
 }

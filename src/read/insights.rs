@@ -7,10 +7,21 @@ use crate::{
     error::{PulseDBError, Result},
     format::{BodyView, DecodeError, RowKind},
     model::{
-        CollectiveId, DerivedInsight, ExperienceId, InsightFilter, InsightHit, InsightId, Page,
-        PageCursor, PageResult, SearchFilter, SearchOptions, Timestamp,
+        CollectiveId, DerivedInsight, ExperienceId, InsightFilter, InsightHit, InsightId,
+        NeighbourEvidence, Page, PageCursor, PageResult, ScoreParts, SearchFilter, SearchOptions,
+        Timestamp,
     },
-    read::{filter::admits, list, merged, rank::Candidate, reader::Reader, search},
+    read::{
+        filter::admits,
+        hybrid::{Asked, Ground},
+        list, merged,
+        neighbours::Ranked,
+        rank::Candidate,
+        reader::Reader,
+        search,
+        texts::Words,
+        trace::Trace,
+    },
     state::{Table, Visited, body, replay::HEALED},
     vector::similarity::Query,
 };
@@ -64,8 +75,11 @@ pub fn similar(
     let own = overlay.insights(collective);
     let own = own.filter(|own| admits(&options.filter, &own.insight));
     let own = own.map(|own| {
+        let similarity = query.similarity(&own.insight.embedding, own.inverse_norm);
         Ok(InsightHit {
-            similarity: query.similarity(&own.insight.embedding, own.inverse_norm),
+            similarity,
+            score: similarity,
+            parts: ScoreParts::default(),
             insight: shown(reader, own.insight.clone()),
         })
     });
@@ -75,6 +89,55 @@ pub fn similar(
         id: hit.insight.id.as_u128(),
         row: 0,
     })
+}
+
+/// The `k` insights that pass the filter and speak most for a question, by their words and by its vector, where it has
+/// one. Where a transaction has changed insights, by the vector alone: what is not committed is in no index of words.
+///
+/// # Errors
+/// `Validation` where a transaction has changed insights and the question has no vector.
+pub fn with_words(
+    reader: &Reader,
+    collective: CollectiveId,
+    asked: Asked<'_>,
+    k: usize,
+    filter: &InsightFilter,
+    (ef, words): (usize, &Words),
+) -> Result<Vec<InsightHit>> {
+    let table = reader.table(collective)?.of_kind(RowKind::Insight);
+    let changed = reader.overlay.as_ref().is_some_and(|overlay| {
+        let hidden = table.and_then(|table| overlay.hidden(table.number));
+        hidden.is_some_and(|rows| !rows.is_empty()) || overlay.insights(collective).next().is_some()
+    });
+    if changed {
+        let none = || {
+            PulseDBError::validation(
+                "query",
+                "words",
+                "a transaction that has changed insights finds them by vector only; commit it first",
+            )
+        };
+        let vector = asked.vector.ok_or_else(none)?;
+        return similar(reader, collective, vector, k, filter, ef);
+    }
+    let Some(table) = table else {
+        return Ok(Vec::new());
+    };
+    let options = SearchOptions {
+        // Insights belong to no task.
+        neighbours: Some(NeighbourEvidence::NONE),
+        ..options(k, filter)
+    };
+    let ground = Ground::new(reader, table, asked, &options, (ef, words))?;
+    let read = |row: &Visited<'_>| Reader::unless_damaged(assemble(reader, table, row));
+    let found = ground.walk(read, &mut Trace::default())?;
+    let hit = |(insight, one): (DerivedInsight, Ranked)| InsightHit {
+        insight,
+        similarity: one.parts.dense.map_or(0.0, |part| part.own),
+        score: one.score,
+        parts: one.parts,
+    };
+    Ok(found.into_iter().map(hit).collect())
 }
 
 fn similar_rows(
@@ -94,6 +157,8 @@ fn similar_rows(
     let hits = found.into_iter().flatten().map(|hit| InsightHit {
         insight: hit.item,
         similarity: hit.similarity,
+        score: hit.score,
+        parts: ScoreParts::default(),
     });
     Ok(hits.collect())
 }

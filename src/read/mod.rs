@@ -10,7 +10,9 @@
 //! transaction has changed ([`overlay`]) is merged into its answers ([`merged`]). Everything here is synchronous and
 //! runs where the façade says.
 
+pub mod account;
 pub mod activities;
+pub mod around;
 pub mod cold;
 pub mod collapse;
 pub mod context;
@@ -39,3 +41,4 @@ pub mod sieve;
 pub mod stats;
 pub mod stopwatch;
 pub mod texts;
+pub mod trace;

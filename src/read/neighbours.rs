@@ -47,8 +47,8 @@ pub struct Sight {
     pub id: u128,
     /// Its similarity to the query's vector; `None` where the query has none.
     pub dense: Option<f32>,
-    /// What each word of the query contributes to its BM25 score, in the query's order; empty where the query has none.
-    pub words: Vec<f32>,
+    /// What words of the query contribute to its BM25 score: the number of each that does, ascending, and how much.
+    pub words: Vec<(u32, f32)>,
 }
 
 /// A row of the same task.
@@ -68,11 +68,11 @@ pub trait Surroundings {
     /// What kept them from being read.
     fn near(&mut self, row: u32) -> Result<Vec<Near>>;
 
-    /// Both scores of a row. Rows are asked for once each, ascending.
+    /// Both scores of each of these rows, which ascend. Asked once.
     ///
     /// # Errors
-    /// What kept it from being read.
-    fn sight(&mut self, row: u32) -> Result<Sight>;
+    /// What kept them from being read.
+    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>>;
 }
 
 /// How to rank.
@@ -88,8 +88,21 @@ pub struct Ranking {
     pub focus: usize,
 }
 
-/// A row in its place.
+/// What a neighbour lends.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lent {
+    /// Its id.
+    pub id: u128,
+    /// Whether another one stands between them in time.
+    pub second: bool,
+    /// Of similarity.
+    pub dense: f32,
+    /// Of words.
+    pub lexical: f32,
+}
+
+/// A row in its place.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ranked {
     /// The row.
     pub row: u32,
@@ -99,6 +112,8 @@ pub struct Ranked {
     pub score: f32,
     /// What it consists of.
     pub parts: ScoreParts,
+    /// The neighbours that lent it something.
+    pub lent: Vec<Lent>,
 }
 
 /// The candidates and what stands around the best of them, best first, ties by id. Candidates name each row once.
@@ -113,7 +128,7 @@ pub fn rank(
     let channels: Vec<Channels> = candidates.iter().map(own).collect();
     let first = fuse(&channels, how.fusion, &how.weights);
     if how.evidence == NeighbourEvidence::NONE {
-        return Ok(ranked(&candidates, &channels, &first));
+        return Ok(ranked(&candidates, &channels, &first, &mut HashMap::new()));
     }
     let usual = mean(&candidates);
     let best = first.iter().take(how.focus);
@@ -123,20 +138,19 @@ pub fn rank(
         .iter()
         .flat_map(|(row, near)| near.iter().map(|near| near.row).chain([*row]))
         .collect();
-    let mut sights = HashMap::with_capacity(rows.len());
-    for row in rows {
-        sights.insert(row, surroundings.sight(row)?);
-    }
+    let rows: Vec<u32> = rows.into_iter().collect();
+    let sights = surroundings.sights(&rows)?;
+    let sights: HashMap<u32, Sight> = rows.into_iter().zip(sights).collect();
     let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
     let joining = around.keys().filter(|row| !known.contains(row));
     candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(row)?))));
-    let lift = |candidate: &Candidate| match around.get(&candidate.row) {
-        Some(near) => lifted(candidate, near, &sights, usual, &how.evidence),
-        None => own(candidate),
-    };
+    let lent =
+        |(row, near): (&u32, &Vec<Near>)| (*row, lent(*row, near, &sights, usual, &how.evidence));
+    let mut lent: HashMap<u32, Vec<Lent>> = around.iter().map(lent).collect();
+    let lift = |candidate: &Candidate| lifted(candidate, lent.get(&candidate.row));
     let channels: Vec<Channels> = candidates.iter().map(lift).collect();
     let second = fuse(&channels, how.fusion, &how.weights);
-    Ok(ranked(&candidates, &channels, &second))
+    Ok(ranked(&candidates, &channels, &second, &mut lent))
 }
 
 /// The neighbours of the best rows and of their neighbours, where there are any.
@@ -158,45 +172,64 @@ fn look_around(
     Ok(around)
 }
 
-/// The scores of a row with what its neighbours lend; `usual` is the candidates' mean similarity.
-fn lifted(
-    candidate: &Candidate,
+/// What the neighbours of a row lend it, those of them that do; `usual` is the candidates' mean similarity.
+fn lent(
+    row: u32,
     near: &[Near],
     sights: &HashMap<u32, Sight>,
     usual: f32,
     evidence: &NeighbourEvidence,
-) -> Channels {
-    let mut words = match sights.get(&candidate.row) {
-        Some(sight) => sight.words.clone(),
-        None => Vec::new(),
-    };
-    let (mut dense_lent, mut lexical_lent) = (0.0_f32, 0.0_f32);
-    for near in near {
-        let Some(sight) = sights.get(&near.row) else {
-            continue;
-        };
+) -> Vec<Lent> {
+    let mut lent = Vec::with_capacity(near.len());
+    let own = sights.get(&row).map_or(&[][..], |sight| &sight.words);
+    // Of each word the most that there is of it, what of that the row has itself, and who has the most, if others do.
+    let own = own.iter().map(|(word, part)| (*word, *part, *part, None));
+    let mut words: Vec<(u32, f32, f32, Option<usize>)> = own.collect();
+    let mut nearest: Option<(usize, f32)> = None;
+    for (near, sight) in near
+        .iter()
+        .filter_map(|near| Some((near, sights.get(&near.row)?)))
+    {
         let part = if near.second {
             evidence.second
         } else {
             evidence.direct
         };
-        if let Some(dense) = sight.dense {
-            dense_lent = dense_lent.max(part * (dense - usual));
+        let who = lent.len();
+        lent.push(Lent {
+            id: sight.id,
+            second: near.second,
+            dense: 0.0,
+            lexical: 0.0,
+        });
+        let dense = sight.dense.map_or(0.0, |dense| part * (dense - usual));
+        if dense > nearest.map_or(0.0, |(_, most)| most) {
+            nearest = Some((who, dense));
         }
-        for (word, theirs) in words.iter_mut().zip(&sight.words) {
-            let lent = part * theirs;
-            if lent > *word {
-                lexical_lent += lent - *word;
-                *word = lent;
+        for (word, theirs) in &sight.words {
+            let offer = part * theirs;
+            let place = words.binary_search_by_key(word, |(word, ..)| *word);
+            match place.map(|at| words.get_mut(at)) {
+                Ok(Some((_, most, _, owner))) if offer > *most => {
+                    (*most, *owner) = (offer, Some(who));
+                }
+                Ok(_) => {}
+                Err(at) => words.insert(at, (*word, offer, 0.0, Some(who))),
             }
         }
     }
-    let lexical = candidate.lexical.unwrap_or(0.0) + lexical_lent;
-    Channels {
-        id: candidate.id,
-        dense: candidate.dense.map(|dense| dense + dense_lent),
-        lexical: Some(lexical).filter(|lexical| *lexical > 0.0),
+    if let Some((who, dense)) = nearest
+        && let Some(lender) = lent.get_mut(who)
+    {
+        lender.dense = dense;
     }
+    for (_, most, own, who) in words {
+        if let Some(lender) = who.and_then(|who| lent.get_mut(who)) {
+            lender.lexical += most - own;
+        }
+    }
+    lent.retain(|lender| lender.dense > 0.0 || lender.lexical > 0.0);
+    lent
 }
 
 /// A row that no index proposed.
@@ -205,7 +238,21 @@ fn seen(row: u32, sight: &Sight) -> Candidate {
         row,
         id: sight.id,
         dense: sight.dense,
-        lexical: Some(sight.words.iter().sum()).filter(|sum: &f32| *sum > 0.0),
+        lexical: Some(sight.words.iter().map(|(_, part)| part).sum())
+            .filter(|sum: &f32| *sum > 0.0),
+    }
+}
+
+/// The scores of a row with what its neighbours have lent.
+fn lifted(candidate: &Candidate, lent: Option<&Vec<Lent>>) -> Channels {
+    let lent = lent.map_or(&[][..], Vec::as_slice);
+    let dense: f32 = lent.iter().map(|one| one.dense).sum();
+    let lexical: f32 = lent.iter().map(|one| one.lexical).sum();
+    let lexical = candidate.lexical.unwrap_or(0.0) + lexical;
+    Channels {
+        id: candidate.id,
+        dense: candidate.dense.map(|own| own + dense),
+        lexical: Some(lexical).filter(|lexical| *lexical > 0.0),
     }
 }
 
@@ -222,7 +269,12 @@ fn mean(candidates: &[Candidate]) -> f32 {
     known().sum::<f32>() / known().count().max(1) as f32
 }
 
-fn ranked(candidates: &[Candidate], channels: &[Channels], fused: &[Fused]) -> Vec<Ranked> {
+fn ranked(
+    candidates: &[Candidate],
+    channels: &[Channels],
+    fused: &[Fused],
+    lent: &mut HashMap<u32, Vec<Lent>>,
+) -> Vec<Ranked> {
     let part = |own: Option<f32>, lifted: Option<f32>, share: f32| {
         lifted.map(|lifted| ScorePart {
             own: own.unwrap_or(0.0),
@@ -243,6 +295,7 @@ fn ranked(candidates: &[Candidate], channels: &[Channels], fused: &[Fused]) -> V
                     dense: part(candidate.dense, lifted.dense, place.dense),
                     lexical: part(candidate.lexical, lifted.lexical, place.lexical),
                 },
+                lent: lent.remove(&candidate.row).unwrap_or_default(),
             })
         })
         .collect()

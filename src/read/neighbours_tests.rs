@@ -63,19 +63,19 @@ impl Surroundings for Line {
         .collect())
     }
 
-    fn sight(&mut self, row: u32) -> Result<Sight> {
-        assert!(
-            self.looked
-                .last_key_value()
-                .is_none_or(|(last, _)| *last < row)
-        );
-        *self.looked.entry(row).or_default() += 1;
-        let (dense, words) = self.rows[row as usize].clone();
-        Ok(Sight {
-            id: u128::from(row),
-            dense: Some(dense),
-            words,
-        })
+    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>> {
+        assert!(rows.is_sorted_by(|a, b| a < b));
+        let sight = |row: &u32| {
+            *self.looked.entry(*row).or_default() += 1;
+            let (dense, words) = &self.rows[*row as usize];
+            let parts = (0..).zip(words.iter().copied());
+            Sight {
+                id: u128::from(*row),
+                dense: Some(*dense),
+                words: parts.filter(|(_, part)| *part > 0.0).collect(),
+            }
+        };
+        Ok(rows.iter().map(sight).collect())
     }
 }
 
@@ -262,7 +262,7 @@ fn what_cannot_be_read_is_told() {
                 second: false,
             }])
         }
-        fn sight(&mut self, _: u32) -> Result<Sight> {
+        fn sights(&mut self, _: &[u32]) -> Result<Vec<Sight>> {
             Err(crate::PulseDBError::Closed)
         }
     }

@@ -9,12 +9,12 @@ use crate::{
     env::Env,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, Experience, RecallWeights, ScoreParts, SearchExplanation, SearchFilter,
-        SearchHit, SearchOptions, SearchPlan,
+        CollectiveId, Experience, HitExplanation, RecallWeights, ScorePart, ScoreParts,
+        SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
         limits::{MAX_BATCH_QUERIES, MAX_EF, MAX_K},
     },
     read::{
-        execute::Search,
+        execute::{Search, Work},
         filter::{self, Compiled},
         merged,
         rank::Candidate,
@@ -113,43 +113,41 @@ pub fn search_rows<'a, T>(
         impl Fn(&T) -> bool,
     ),
 ) -> Result<Vec<Vec<Hit<T>>>> {
-    let search = Search::new(reader, table, options, ef)?;
-    Ok(answer(search, queries, (read, passes))?.0)
+    let mut search = Search::new(reader, table, options, ef)?;
+    Ok(answer(&mut search, queries, (read, passes))?.0)
 }
 
-/// As [`search_rows`], among these rows only.
-pub fn search_among<'a, T>(
+/// The best `options.k` rows of a table for one query, with their similarities, for somebody who looks further into
+/// them. Only rows `within` are looked at, where that is not all; `ef` is as broad as it is said. And the way that
+/// they were found.
+pub fn propose<'a>(
     reader: &'a Reader,
     table: &'a Table,
-    (query, rows): (&'a [f32], Option<&RoaringBitmap>),
+    (query, filter, within): (&'a [f32], Compiled<'a>, Option<RoaringBitmap>),
     options: &'a SearchOptions,
     ef: usize,
-    (read, passes): (
-        impl Fn(&Visited<'_>) -> Result<Option<T>>,
-        impl Fn(&T) -> bool,
-    ),
-) -> Result<Vec<Hit<T>>> {
-    let mut search = Search::new(reader, table, options, ef)?;
-    if let Some(rows) = rows {
-        search.restrict(rows);
-    }
-    let (found, _) = answer(search, &[query], (read, passes))?;
-    Ok(found.into_iter().flatten().collect())
+) -> Result<(Vec<(u32, f32)>, Work)> {
+    // What was believed to pass is asked now.
+    let read = |row: &Visited<'_>| Ok(Some((row.number, reader.passes(&filter, row)?)));
+    let mut search = Search::among(reader, table, options, (filter.clone(), within), ef);
+    let (found, work) = answer(&mut search, &[query], (read, |read: &(u32, bool)| read.1))?;
+    let rows = found.into_iter().flatten();
+    Ok((rows.map(|hit| (hit.item.0, hit.similarity)).collect(), work))
 }
 
 fn answer<'a, T>(
-    mut search: Search<'a>,
+    search: &mut Search<'a>,
     queries: &[&'a [f32]],
     (read, passes): (
         impl Fn(&Visited<'_>) -> Result<Option<T>>,
         impl Fn(&T) -> bool,
     ),
-) -> Result<(Vec<Vec<Hit<T>>>, SearchPlan)> {
+) -> Result<(Vec<Vec<Hit<T>>>, Work)> {
     loop {
         let (mut sieves, work) = search.sift(queries)?;
         let (candidates, _) = search.compare(&mut sieves)?;
         match search.hits(candidates, &read, &passes)? {
-            Some(hits) => return Ok((hits, work.plan)),
+            Some(hits) => return Ok((hits, work)),
             None => search.trusting = false,
         }
     }
@@ -240,6 +238,31 @@ pub fn explain(
     let read = |row: &Visited<'_>| reader.assemble(table, row);
     let passes = |experience: &Experience| filter.traits_of(experience);
     let mut search = Search::new(reader, table, options, ef)?;
+    let definition = reader.definition(table);
+    let weighed = definition.filter(|definition| {
+        matches!(
+            Scoring::of(options, Some(&definition.decay)),
+            Scoring::Weighted(_)
+        )
+    });
+    let told = |hit: &Hit<Experience>| HitExplanation {
+        id: hit.item.id,
+        score: hit.score,
+        parts: ScoreParts {
+            dense: Some(ScorePart {
+                own: hit.similarity,
+                lent: 0.0,
+                share: hit.similarity,
+            }),
+            lexical: None,
+        },
+        terms: Vec::new(),
+        neighbours: Vec::new(),
+        energy: weighed
+            .as_ref()
+            .map(|one| reader.energy(&hit.item, &one.decay)),
+        likeness: None,
+    };
     let planning = stages.next();
     loop {
         let (mut sieves, work) = search.sift(&[query])?;
@@ -265,6 +288,8 @@ pub fn explain(
             finding,
             comparing,
             reading: stages.next(),
+            words: None,
+            results: hits.iter().flatten().map(told).collect(),
         });
     }
 }

@@ -13,9 +13,9 @@ use crate::{
 pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> {
     let table = reader.table(id)?;
     let index = table.vectors.state();
-    let text_index_bytes = table
-        .text_index_in_use()
-        .map_or(0, |index| index.state().bytes());
+    let words = table.text_index_in_use().map(|index| index.state());
+    let text_index_bytes = words.as_ref().map_or(0, |words| words.bytes());
+    let text_tail_rows = words.map_or(0, |words| table.row_count().saturating_sub(words.covered));
     let mut stats = CollectiveStats {
         collective_id: id,
         experience_count: 0,
@@ -32,6 +32,7 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
             + table.content_index_bytes() as u64
             + text_index_bytes,
         text_index_bytes,
+        text_tail_rows: text_tail_rows.into(),
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {

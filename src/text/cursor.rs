@@ -6,19 +6,23 @@
 use std::ops::Range;
 
 use super::{
-    postings::{BLOCK, List, Posting},
+    postings::{Block, List},
     run::Run,
     score::Weight,
 };
 
 /// A walk over the postings of a term in one run.
 pub(super) struct Cursor<'a> {
+    run: &'a Run,
     list: List<'a>,
-    pub(super) weight: Weight,
+    weight: Weight,
     /// The block where it is, and its last row.
     block: usize,
     last: u32,
-    postings: Vec<Posting>,
+    postings: Block,
+    /// The length and the score of each.
+    lengths: Vec<u16>,
+    scores: Vec<u32>,
     at: usize,
     /// Whether `postings` are those of `block`.
     read: bool,
@@ -30,11 +34,14 @@ impl<'a> Cursor<'a> {
     /// At the beginning; `None` where there is nothing to read.
     pub(super) fn new(run: &'a Run, list: List<'a>, weight: Weight) -> Option<Self> {
         let mut cursor = Self {
+            run,
             list,
             weight,
             block: 0,
             last: 0,
-            postings: Vec::with_capacity(list.count().min(BLOCK)),
+            postings: Block::default(),
+            lengths: Vec::new(),
+            scores: Vec::new(),
             at: 0,
             read: false,
             most: 0,
@@ -43,9 +50,8 @@ impl<'a> Cursor<'a> {
             cursor.last = head.last;
         } else {
             cursor.read();
-            cursor.last = cursor.postings.last()?.row;
-            let score = |posting: &Posting| weight.score(posting.tf, run.length(posting.row));
-            cursor.most = cursor.postings.iter().map(score).max()?;
+            cursor.last = *cursor.postings.rows.last()?;
+            cursor.most = *cursor.scores.iter().max()?;
         }
         Some(cursor)
     }
@@ -53,6 +59,11 @@ impl<'a> Cursor<'a> {
     fn read(&mut self) {
         if !self.read {
             self.list.read(self.block, &mut self.postings);
+            let Block { rows, tfs } = &self.postings;
+            self.lengths.clear();
+            self.lengths
+                .extend(rows.iter().map(|row| self.run.length(*row)));
+            self.weight.scores(tfs, &self.lengths, &mut self.scores);
             self.read = true;
             self.at = 0;
         }
@@ -77,8 +88,8 @@ impl<'a> Cursor<'a> {
             return 0;
         }
         if self.list.blocks() <= 1 {
-            let first = self.postings.first();
-            return first.map_or(0, |first| if first.row < to { self.most } else { 0 });
+            let first = self.postings.rows.first();
+            return first.map_or(0, |first| if *first < to { self.most } else { 0 });
         }
         let mut most = 0;
         for block in self.block.. {
@@ -93,24 +104,32 @@ impl<'a> Cursor<'a> {
         most
     }
 
-    /// Shows the postings in `from..to`, but for blocks of which no row is `wanted`.
+    /// Shows those of the rows that have the term, and their scores, but for blocks of which no row is `wanted`.
     pub(super) fn each_in(
         &mut self,
-        from: u32,
-        to: u32,
+        rows: Range<u32>,
         wanted: impl Fn(Range<u32>) -> bool,
-        mut see: impl FnMut(Posting),
+        mut see: impl FnMut(u32, u32),
     ) {
-        let mut from = from;
+        let Range {
+            start: mut from,
+            end: to,
+        } = rows;
         while from < to && self.seek_block(from) {
             let end = to.min(self.last.saturating_add(1));
             if wanted(from..end) {
                 self.read();
-                let behind = self.postings.get(self.at..).unwrap_or_default();
-                let skipped = behind.partition_point(|posting| posting.row < from);
-                let inside = behind.get(skipped..).unwrap_or_default();
-                let seen = inside.iter().take_while(|posting| posting.row < end);
-                self.at += skipped + seen.map(|posting| see(*posting)).count();
+                let rows = &self.postings.rows;
+                let behind = rows.get(self.at..).unwrap_or_default();
+                self.at += behind.partition_point(|row| *row < from);
+                let behind = rows.get(self.at..).unwrap_or_default();
+                let inside = self.at..self.at + behind.partition_point(|row| *row < end);
+                self.at = inside.end;
+                let rows = rows.get(inside.clone()).unwrap_or_default();
+                let scores = self.scores.get(inside).unwrap_or_default();
+                rows.iter()
+                    .zip(scores)
+                    .for_each(|(row, score)| see(*row, *score));
             }
             from = end;
         }
@@ -123,7 +142,7 @@ pub(super) struct Probe<'a> {
     weight: Weight,
     /// The rows of which `postings` tell all.
     known: Range<u32>,
-    postings: Vec<Posting>,
+    postings: Block,
 }
 
 impl<'a> Probe<'a> {
@@ -133,7 +152,7 @@ impl<'a> Probe<'a> {
             list,
             weight,
             known: 0..0,
-            postings: Vec::new(),
+            postings: Block::default(),
         }
     }
 
@@ -144,10 +163,9 @@ impl<'a> Probe<'a> {
             self.known = self.list.rows_of(block);
             self.list.read(block, &mut self.postings);
         }
-        let found = self
-            .postings
-            .binary_search_by_key(&row, |posting| posting.row);
-        let posting = found.ok().and_then(|at| self.postings.get(at));
-        posting.map_or(0, |posting| self.weight.score(posting.tf, length))
+        let Block { rows, tfs } = &self.postings;
+        let found = rows.binary_search(&row).ok();
+        let tf = found.and_then(|at| tfs.get(at));
+        tf.map_or(0, |tf| self.weight.score(*tf, length))
     }
 }

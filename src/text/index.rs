@@ -7,7 +7,7 @@
 
 use std::{
     ops::Range,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -81,6 +81,8 @@ pub struct TextIndex {
     changing: Mutex<()>,
     /// Rows that have gone since the last merge, about.
     gone: AtomicU64,
+    /// Whether all rows that there were at some moment are covered.
+    caught_up: AtomicBool,
 }
 
 impl TextIndex {
@@ -94,7 +96,16 @@ impl TextIndex {
             tidying: Mutex::default(),
             changing: Mutex::default(),
             gone: AtomicU64::new(0),
+            caught_up: AtomicBool::new(false),
         }
+    }
+
+    /// How many of the first `rows` are not covered; `None` where the index is still being made of rows that were there
+    /// before it.
+    #[must_use]
+    pub fn behind(&self, rows: u32) -> Option<u32> {
+        let caught_up = self.caught_up.load(Ordering::Relaxed);
+        caught_up.then(|| rows.saturating_sub(self.state().covered))
     }
 
     /// The present state.
@@ -147,6 +158,9 @@ impl TextIndex {
             state.covered = row;
             state.horizon = state.horizon.max(horizon);
         });
+        if row == end {
+            self.caught_up.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Merges runs, and leaves out what nobody needs, if that is worth it; whether it was. For one in the

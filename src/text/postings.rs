@@ -23,6 +23,22 @@ pub struct Posting {
     pub tf: u32,
 }
 
+/// Postings of a block once they are read, by row.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    /// The rows, counted from the first of the run.
+    pub rows: Vec<u32>,
+    /// How often the term is in each.
+    pub tfs: Vec<u32>,
+}
+
+impl Block {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.tfs.clear();
+    }
+}
+
 /// What is known of a block without reading it.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
@@ -174,7 +190,7 @@ impl<'a> List<'a> {
     }
 
     /// Reads a block.
-    pub fn read(&self, block: usize, into: &mut Vec<Posting>) {
+    pub fn read(&self, block: usize, into: &mut Block) {
         into.clear();
         let count = self.count.saturating_sub(block * BLOCK).min(BLOCK);
         match self.head(block) {
@@ -191,18 +207,19 @@ impl<'a> List<'a> {
 
     /// Shows all of it.
     pub fn each(&self, mut see: impl FnMut(Posting)) {
-        let mut block = Vec::with_capacity(BLOCK);
+        let mut block = Block::default();
         for number in 0..self.blocks() {
             self.read(number, &mut block);
-            block.iter().copied().for_each(&mut see);
+            let postings = block.rows.iter().zip(&block.tfs);
+            postings.for_each(|(row, tf)| see(Posting { row: *row, tf: *tf }));
         }
     }
 }
 
 /// The postings of a list of one block.
-fn read_varints(mut bytes: &[u8], count: usize, into: &mut Vec<Posting>) {
+fn read_varints(mut bytes: &[u8], count: usize, into: &mut Block) {
     let mut row = u32::MAX;
-    into.extend((0..count).map(|_| {
+    for _ in 0..count {
         let value = read_varint(&mut bytes);
         row = row.wrapping_add((value >> 1) as u32).wrapping_add(1);
         let tf = if value & 1 == 1 {
@@ -210,12 +227,13 @@ fn read_varints(mut bytes: &[u8], count: usize, into: &mut Vec<Posting>) {
         } else {
             read_varint(&mut bytes) as u32
         };
-        Posting { row, tf }
-    }));
+        into.rows.push(row);
+        into.tfs.push(tf);
+    }
 }
 
 /// The postings of a block behind `row`.
-fn read_packed(bytes: &[u8], (mut row, count): (u32, usize), into: &mut Vec<Posting>) {
+fn read_packed(bytes: &[u8], (mut row, count): (u32, usize), into: &mut Block) {
     let Some(([of_gaps, of_more], bytes)) = bytes.split_first_chunk() else {
         return;
     };
@@ -223,16 +241,16 @@ fn read_packed(bytes: &[u8], (mut row, count): (u32, usize), into: &mut Vec<Post
         .split_at_checked(packed_bytes(count, *of_gaps))
         .unwrap_or((bytes, &[]));
     let gaps = unpack(gaps, *of_gaps);
-    let rows = gaps.iter().take(count).map(|gap| {
+    into.rows.extend(gaps.iter().take(count).map(|gap| {
         row = row.wrapping_add(*gap).wrapping_add(1);
         row
-    });
+    }));
     if *of_more == 0 {
-        into.extend(rows.map(|row| Posting { row, tf: 1 }));
+        into.tfs.resize(count, 1);
     } else {
         let more = unpack(more, *of_more);
         let times = more.iter().map(|more| more.wrapping_add(1));
-        into.extend(rows.zip(times).map(|(row, tf)| Posting { row, tf }));
+        into.tfs.extend(times.take(count));
     }
 }
 
@@ -344,7 +362,7 @@ mod tests {
         #[test]
         fn bytes_of_any_kind_are_some_list(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let list = List::new(&bytes);
-            let mut block = Vec::new();
+            let mut block = Block::default();
             for number in 0..list.blocks().min(10) {
                 list.read(number, &mut block);
             }

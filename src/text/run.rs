@@ -15,6 +15,8 @@ pub struct Run {
     pub(super) rows: Range<u32>,
     /// Words of each; 0 where there is nothing to find.
     lengths: Box<[u16]>,
+    /// The marks of the terms of each, so that most terms that a row does not have are known without reading.
+    marks: Box<[u64]>,
     /// Rows that have words.
     pub(super) documents: u64,
     /// Words of all rows.
@@ -44,7 +46,8 @@ impl Run {
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let fixed = size_of::<Self>() + 2 * self.lengths.len() + self.postings.len();
+        let rows = size_of_val(&*self.lengths) + size_of_val(&*self.marks);
+        let fixed = size_of::<Self>() + rows + self.postings.len();
         let numbers = size_of::<u32>() * (self.lists.len() + self.targets.len());
         (fixed + numbers + self.terms.bytes() + self.forms.bytes()) as u64
     }
@@ -65,6 +68,12 @@ impl Run {
         self.lengths.get(row as usize).copied().unwrap_or(0)
     }
 
+    /// The marks of all terms of a row, counted from the first.
+    #[inline]
+    pub(super) fn marks(&self, row: u32) -> u64 {
+        self.marks.get(row as usize).copied().unwrap_or(0)
+    }
+
     /// Shows every term of which some form begins with `prefix`, and maybe others.
     pub(super) fn each_beginning(&self, prefix: &str, mut see: impl FnMut(List<'_>)) {
         let mut numbers: Vec<u32> = self.terms.beginning(prefix).map(|at| at as u32).collect();
@@ -75,6 +84,14 @@ impl Run {
         let lists = numbers.iter().filter_map(|at| self.list_at(*at as usize));
         lists.for_each(&mut see);
     }
+}
+
+/// One bit, of a term: a row of few words has the bits of few terms that it does not have.
+pub(super) fn mark(term: &str) -> u64 {
+    // FNV-1a, and the bits that depend on every byte.
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = term.bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    1 << (hash >> 58)
 }
 
 /// Sorted texts.
@@ -131,6 +148,7 @@ impl Keys {
 pub(super) struct RunWriter {
     first: u32,
     lengths: Vec<u16>,
+    marks: Vec<u64>,
     terms: KeysWriter,
     lists: Vec<u32>,
     postings: Vec<u8>,
@@ -143,6 +161,7 @@ impl RunWriter {
     pub(super) fn new(first: u32, lengths: Vec<u16>) -> Self {
         Self {
             first,
+            marks: vec![0; lengths.len()],
             lengths,
             ..Self::default()
         }
@@ -155,6 +174,12 @@ impl RunWriter {
         let lengths = &self.lengths;
         let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
         postings::write(postings, length, &mut self.postings);
+        let mark = mark(term);
+        for posting in postings {
+            if let Some(marks) = self.marks.get_mut(posting.row as usize) {
+                *marks |= mark;
+            }
+        }
         (self.lists.len() - 1) as u32
     }
 
@@ -176,6 +201,7 @@ impl RunWriter {
             documents: lengths.iter().filter(|length| **length > 0).count() as u64,
             words: lengths.iter().map(|length| u64::from(*length)).sum(),
             lengths: lengths.into(),
+            marks: self.marks.into(),
             terms: self.terms.finish(),
             lists: self.lists.into(),
             postings: self.postings.into(),

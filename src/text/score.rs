@@ -3,7 +3,8 @@
 //! Pure. BM25: a word counts the more, the rarer it is, the more often it comes, and the shorter the text.
 //! Scores are whole numbers, multiples of 2⁻²⁰, so that their sum is the same in any order, and a row that is reached
 //! in another way has the same score. Every step rounds monotonically, so a score never falls when a word comes
-//! more often or the text is shorter: what bounds the parts bounds the sum.
+//! more often or the text is shorter: what bounds the parts bounds the sum. A row that has a word of the question
+//! scores more than 0.
 
 /// Scores per 1.0.
 const SCALE: f32 = (1 << 20) as f32;
@@ -52,7 +53,14 @@ impl Weight {
     #[must_use]
     pub fn score(&self, tf: u32, length: u16) -> u32 {
         let norm = self.fixed + self.per_word * f32::from(length);
-        (self.most / (1.0 + norm / tf as f32)) as u32
+        ((self.most / (1.0 + norm / tf as f32)) as u32).max(1)
+    }
+
+    /// The scores of rows with these counts and lengths.
+    pub fn scores(&self, tfs: &[u32], lengths: &[u16], into: &mut Vec<u32>) {
+        into.clear();
+        let rows = tfs.iter().zip(lengths);
+        into.extend(rows.map(|(tf, length)| self.score(*tf, *length)));
     }
 }
 

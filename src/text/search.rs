@@ -5,13 +5,13 @@
 //! only add to those that the others name, as long as that can matter. So the answer is that of scoring every row.
 //! Ties go to the smaller row.
 
-use std::{cmp::Reverse, ops::Range};
+use std::{cell::Cell, cmp::Reverse, ops::Range};
 
 use super::{
     cursor::{Cursor, Probe},
-    postings::{List, Posting},
+    postings::List,
     question::Question,
-    run::Run,
+    run::{self, Run},
     score::{Bm25, Weight},
 };
 use crate::sync::Arc;
@@ -20,8 +20,8 @@ pub use super::score::as_f32;
 
 /// Rows that are looked at together: their scores stay in the first-level cache.
 const WINDOW_ROWS: u32 = 2048;
-/// Rows of which one word holds the bits.
-const WORD: usize = u64::BITS as usize;
+/// Rows that are passed over at once where none of them is among the best.
+const CHUNK_ROWS: usize = 32;
 /// Rows beyond the best that may come together before the best are chosen: a part of these, and some. Choosing takes
 /// a few nanoseconds for each of all, and only then it is known what is in vain.
 const SPARE_PART: usize = 4;
@@ -45,11 +45,19 @@ impl Scored {
 
 /// The terms of a question with their weights over some runs.
 pub struct Scorer<'a> {
-    runs: Vec<(&'a Run, Lists<'a>)>,
+    runs: Vec<(&'a Run, Vec<Asked<'a>>)>,
 }
 
-/// The lists of a run for the terms of a question: the number of each there, and how much it counts.
-type Lists<'a> = Vec<(usize, List<'a>, Weight)>;
+/// The list of a run for a term of a question.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// The number of the term in the question.
+    number: usize,
+    /// Its mark.
+    mark: u64,
+    list: List<'a>,
+    weight: Weight,
+}
 
 impl<'a> Scorer<'a> {
     /// The terms of `question`, weighted by how rare they are in the runs.
@@ -61,17 +69,30 @@ impl<'a> Scorer<'a> {
             rows: runs.iter().map(|run| run.documents).sum(),
             words: runs.iter().map(|run| run.words).sum(),
         };
-        let mut lists: Vec<(&Run, Lists<'a>)> =
-            runs.iter().map(|run| (&**run, Lists::new())).collect();
+        let mut lists: Vec<(&Run, Vec<Asked<'a>>)> =
+            runs.iter().map(|run| (&**run, Vec::new())).collect();
         for (number, (term, times)) in question.terms.iter().enumerate() {
             let found: Vec<_> = runs.iter().map(|run| run.list(term)).collect();
             let df = found.iter().flatten().map(|list| list.count() as u64).sum();
-            let weight = bm25.weight(df, *times);
+            let (weight, mark) = (bm25.weight(df, *times), run::mark(term));
             for ((_, lists), list) in lists.iter_mut().zip(found) {
-                lists.extend(list.map(|list| (number, list, weight)));
+                lists.extend(list.map(|list| Asked {
+                    number,
+                    mark,
+                    list,
+                    weight,
+                }));
             }
         }
         Self { runs: lists }
+    }
+
+    /// How many rows have the term of this number.
+    #[must_use]
+    pub fn rows_with(&self, number: usize) -> u64 {
+        let lists = self.runs.iter().flat_map(|(_, lists)| lists);
+        let lists = lists.filter(|asked| asked.number == number);
+        lists.map(|asked| asked.list.count() as u64).sum()
     }
 
     /// The `k` best of the rows that have a term of the question and are `accepted`, best first. Only rows that
@@ -82,10 +103,10 @@ impl<'a> Scorer<'a> {
         for (run, lists) in self.runs.iter().filter(|_| k > 0) {
             let cursors = lists.iter();
             let mut cursors: Vec<Cursor<'_>> = cursors
-                .filter_map(|(_, list, weight)| Cursor::new(run, *list, *weight))
+                .filter_map(|asked| Cursor::new(run, asked.list, asked.weight))
                 .collect();
             if !cursors.is_empty() {
-                window.pass(run, &mut cursors, &mut best, &mut accepted);
+                window.pass(run.rows(), &mut cursors, &mut best, &mut accepted);
             }
         }
         best.sorted()
@@ -94,25 +115,23 @@ impl<'a> Scorer<'a> {
     /// What rates rows one by one.
     #[must_use]
     pub fn rater(&self) -> Rater<'a> {
-        let probe = |(number, list, weight): &(usize, List<'a>, Weight)| {
-            (*number, Probe::new(*list, *weight))
-        };
-        let probes =
-            |(run, lists): &(&'a Run, Lists<'a>)| (*run, lists.iter().map(probe).collect());
+        let probe = |asked: &Asked<'a>| (*asked, Probe::new(asked.list, asked.weight));
+        let runs = self.runs.iter();
+        let runs = runs.map(|(run, lists)| (*run, lists.iter().map(probe).collect()));
         Rater {
-            runs: self.runs.iter().map(probes).collect(),
+            runs: runs.collect(),
         }
     }
 }
 
 /// Rates rows one by one; rows near each other cost little, and nothing is read before a row needs it.
 pub struct Rater<'a> {
-    runs: Vec<(&'a Run, Vec<(usize, Probe<'a>)>)>,
+    runs: Vec<(&'a Run, Vec<(Asked<'a>, Probe<'a>)>)>,
 }
 
 impl Rater<'_> {
-    /// Puts what each term of the question adds to the score of this row into its place in `parts`.
-    pub fn rate(&mut self, row: u32, parts: &mut [u32]) {
+    /// Shows what each term of the question adds to the score of this row, with its number, for those that do.
+    pub fn rate(&mut self, row: u32, mut see: impl FnMut(usize, u32)) {
         let run = self.runs.partition_point(|(run, _)| run.rows().end <= row);
         let Some((run, probes)) = self.runs.get_mut(run) else {
             return;
@@ -120,10 +139,14 @@ impl Rater<'_> {
         let Some(row) = row.checked_sub(run.rows().start) else {
             return;
         };
-        let length = run.length(row);
-        for (number, probe) in probes {
-            if let Some(part) = parts.get_mut(*number) {
-                *part = probe.score(row, length);
+        let (length, marks) = (run.length(row), run.marks(row));
+        for (asked, probe) in probes {
+            if asked.mark & marks == 0 {
+                continue;
+            }
+            let part = probe.score(row, length);
+            if part > 0 {
+                see(asked.number, part);
             }
         }
     }
@@ -133,8 +156,8 @@ impl Rater<'_> {
 struct Best {
     k: usize,
     found: Vec<Scored>,
-    /// `k` rows score no less, so a later one must score more.
-    threshold: Option<u32>,
+    /// `k` rows score no less, so a later one must score more; 0 as long as there are fewer.
+    floor: u32,
 }
 
 impl Best {
@@ -142,12 +165,13 @@ impl Best {
         Self {
             k,
             found: Vec::new(),
-            threshold: None,
+            floor: 0,
         }
     }
 
-    fn in_vain(&self, most: u32) -> bool {
-        self.threshold.is_some_and(|threshold| most <= threshold)
+    /// What a row must score more than.
+    fn floor(&self) -> u32 {
+        self.floor
     }
 
     /// Rows come in ascending order.
@@ -166,7 +190,7 @@ impl Best {
             .filter(|last| *last < self.found.len())
         {
             let (_, worst, _) = self.found.select_nth_unstable_by_key(last, Scored::place);
-            self.threshold = Some(worst.score);
+            self.floor = worst.score;
             self.found.truncate(self.k);
         }
     }
@@ -178,18 +202,15 @@ impl Best {
     }
 }
 
-/// The scores of the rows that are looked at together.
+/// The scores of the rows that are looked at together: of candidates more than 0, of the others 0.
 struct Window {
-    scores: Vec<u32>,
-    /// A bit for each row that is a candidate; of the others the score is 0.
-    touched: Vec<u64>,
+    scores: Box<[u32; WINDOW_ROWS as usize]>,
 }
 
 impl Default for Window {
     fn default() -> Self {
         Self {
-            scores: vec![0; WINDOW_ROWS as usize],
-            touched: vec![0; WINDOW_ROWS.div_ceil(u64::BITS) as usize],
+            scores: Box::new([0; WINDOW_ROWS as usize]),
         }
     }
 }
@@ -197,12 +218,11 @@ impl Default for Window {
 impl Window {
     fn pass(
         &mut self,
-        run: &Run,
+        rows: Range<u32>,
         cursors: &mut [Cursor<'_>],
         best: &mut Best,
         accepted: &mut impl FnMut(u32) -> bool,
     ) {
-        let rows = run.rows();
         let count = rows.end - rows.start;
         let mut order: Vec<(u32, usize)> = Vec::with_capacity(cursors.len());
         let mut sums: Vec<u32> = Vec::with_capacity(cursors.len());
@@ -219,98 +239,84 @@ impl Window {
                 *sum = sum.saturating_add(*most);
                 Some(*sum)
             }));
-            let idle = sums.iter().take_while(|sum| best.in_vain(**sum)).count();
+            let idle = sums.iter().take_while(|sum| **sum <= best.floor()).count();
             for (_, number) in order.get(idle..).unwrap_or_default() {
                 if let Some(cursor) = cursors.get_mut(*number) {
-                    self.name(run, cursor, from..to);
+                    self.name(cursor, from..to);
                 }
             }
             let rest = order.iter().zip(&sums).take(idle);
             for ((_, number), left) in rest.rev() {
-                if !self.keep(|score| !best.in_vain(score.saturating_add(*left))) {
+                if !self.keep_above(best.floor().saturating_sub(*left)) {
                     break;
                 }
                 if let Some(cursor) = cursors.get_mut(*number) {
-                    self.complete(run, cursor, from..to);
+                    self.complete(cursor, from..to);
                 }
             }
-            self.drain(|offset, score| {
-                let row = rows.start + from + offset;
-                if !best.in_vain(score) && accepted(row) {
-                    best.push(Scored { row, score });
-                }
-            });
+            self.drain(rows.start + from, best, accepted);
         }
     }
 
     /// Makes candidates of the rows that have a term.
-    fn name(&mut self, run: &Run, cursor: &mut Cursor<'_>, rows: Range<u32>) {
-        let weight = cursor.weight;
-        let Self { scores, touched } = self;
-        let add = |posting: Posting| {
-            let offset = posting.row - rows.start;
-            let score = weight.score(posting.tf, run.length(posting.row));
-            if let Some(sum) = scores.get_mut(offset as usize) {
-                *sum = sum.saturating_add(score);
-            }
-            if let Some(bits) = touched.get_mut((offset / u64::BITS) as usize) {
-                *bits |= 1 << (offset % u64::BITS);
-            }
-        };
-        cursor.each_in(rows.start, rows.end, |_| true, add);
+    fn name(&mut self, cursor: &mut Cursor<'_>, rows: Range<u32>) {
+        let first = rows.start;
+        cursor.each_in(
+            rows,
+            |_| true,
+            |row, score| {
+                if let Some(sum) = self.scores.get_mut(place(row - first)) {
+                    *sum = sum.saturating_add(score);
+                }
+            },
+        );
     }
 
     /// Adds what a term has of the candidates.
-    fn complete(&mut self, run: &Run, cursor: &mut Cursor<'_>, rows: Range<u32>) {
-        let weight = cursor.weight;
-        let Self { scores, touched } = self;
-        let word = |row: u32| ((row - rows.start) / u64::BITS) as usize;
-        // Whether there is one about there.
+    fn complete(&mut self, cursor: &mut Cursor<'_>, rows: Range<u32>) {
+        let first = rows.start;
+        let scores = Cell::from_mut(self.scores.as_mut_slice()).as_slice_of_cells();
+        // Whether there is a candidate about there.
         let wanted = |block: Range<u32>| {
-            let words = touched.get(word(block.start)..=word(block.end - 1));
-            words.is_some_and(|words| words.iter().any(|bits| *bits != 0))
+            let scores = scores.get(place(block.start - first)..=place(block.end - 1 - first));
+            scores.is_some_and(|scores| scores.iter().any(|score| score.get() > 0))
         };
-        let add = |posting: Posting| {
-            let bits = touched.get(word(posting.row)).copied().unwrap_or(0);
-            if bits >> ((posting.row - rows.start) % u64::BITS) & 1 == 1
-                && let Some(sum) = scores.get_mut((posting.row - rows.start) as usize)
-            {
-                let score = weight.score(posting.tf, run.length(posting.row));
-                *sum = sum.saturating_add(score);
+        let add = |row: u32, score: u32| {
+            if let Some(sum) = scores.get(place(row - first)).filter(|sum| sum.get() > 0) {
+                sum.set(sum.get().saturating_add(score));
             }
         };
-        cursor.each_in(rows.start, rows.end, wanted, add);
+        cursor.each_in(rows, wanted, add);
     }
 
-    /// Leaves those candidates whose scores are to be kept; whether there are any.
-    fn keep(&mut self, keep: impl Fn(u32) -> bool) -> bool {
-        let mut any = false;
-        for (bits, scores) in self.touched.iter_mut().zip(self.scores.chunks_mut(WORD)) {
-            let mut left = *bits;
-            while left != 0 {
-                let bit = left.trailing_zeros();
-                left &= left - 1;
-                if let Some(score) = scores.get_mut(bit as usize)
-                    && !keep(*score)
-                {
-                    *score = 0;
-                    *bits &= !(1 << bit);
+    /// Leaves the candidates with more than this score; whether there are any.
+    fn keep_above(&mut self, floor: u32) -> bool {
+        let mut any = 0;
+        for score in &mut *self.scores {
+            *score = if *score > floor { *score } else { 0 };
+            any |= *score;
+        }
+        any > 0
+    }
+
+    /// Moves those candidates to the best that are among them, by row, and leaves none.
+    fn drain(&mut self, first: u32, best: &mut Best, accepted: &mut impl FnMut(u32) -> bool) {
+        let (chunks, _) = self.scores.as_chunks_mut::<CHUNK_ROWS>();
+        for (first, chunk) in (first..).step_by(CHUNK_ROWS).zip(chunks) {
+            let floor = best.floor();
+            if chunk.iter().any(|score| *score > floor) {
+                for (row, score) in (first..).zip(chunk.iter().copied()) {
+                    if score > best.floor() && accepted(row) {
+                        best.push(Scored { row, score });
+                    }
                 }
             }
-            any |= *bits != 0;
+            chunk.fill(0);
         }
-        any
     }
+}
 
-    /// Shows the candidates and their scores, by row, and leaves none.
-    fn drain(&mut self, mut see: impl FnMut(u32, u32)) {
-        for (number, bits) in self.touched.iter_mut().enumerate() {
-            while *bits != 0 {
-                let offset = number as u32 * u64::BITS + bits.trailing_zeros();
-                *bits &= *bits - 1;
-                let score = self.scores.get_mut(offset as usize);
-                see(offset, score.map_or(0, std::mem::take));
-            }
-        }
-    }
+/// Where the score of the n-th row of a window stands.
+fn place(n: u32) -> usize {
+    (n % WINDOW_ROWS) as usize
 }

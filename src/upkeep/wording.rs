@@ -1,23 +1,24 @@
 //! Who keeps the indexes of words up to date, and when?
 //!
-//! One thread beside the commits. Until somebody has searched by words, or the configuration asks for it, it sleeps; from
+//! One thread beside the commits. There is none until somebody searches by words, unless the configuration asks for it; from
 //! then on it looks now and then at every collective that was searched so, adds rows that nobody has added, and
 //! merges what has come together. Searches do not depend on it: what it has not done yet they do themselves. It reads
-//! published snapshots like any reader, and nobody in the commit path waits for it.
+//! published snapshots like any reader, and nobody in the commit path waits for it. Where it falls far behind, the admission of new
+//! texts waits, so that what a search finds undone is bounded.
 
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    config::TextIndexing,
+    config::{TextConfig, TextIndexing},
     error::{PulseDBError, Result},
     format::RowKind,
     log::SegmentSet,
     model::UpkeepTask,
     protocol::stop::Latch,
     state::{Snapshot, Table, texts::TableTexts},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     text::{Analyser, TextIndex},
     upkeep::task::{Asked, Run, Tasks},
 };
@@ -30,53 +31,58 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The thread's shared state.
 pub struct Wording {
-    analyser: Arc<Analyser>,
-    indexing: TextIndexing,
+    config: TextConfig,
+    analyser: OnceLock<Arc<Analyser>>,
     tasks: Arc<Tasks>,
     state: Mutex<State>,
     bell: Condvar,
     ended: Latch<()>,
+    /// Told after every look.
+    changed: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Whether somebody has asked for the thread.
+    asked: bool,
     running: bool,
     ended: bool,
-    /// Whether there may be something to do.
-    asked: bool,
 }
 
 impl Wording {
-    /// Nothing to do yet, unless `indexing` says so.
+    /// Nothing to do yet.
     #[must_use]
-    pub fn new(analyser: Arc<Analyser>, indexing: TextIndexing, tasks: Arc<Tasks>) -> Self {
-        let state = State {
-            asked: indexing == TextIndexing::Always,
-            ..State::default()
-        };
+    pub fn new(
+        config: TextConfig,
+        tasks: Arc<Tasks>,
+        changed: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
         Self {
-            analyser,
-            indexing,
+            config,
+            analyser: OnceLock::new(),
             tasks,
-            state: Mutex::new(state),
+            state: Mutex::default(),
             bell: Condvar::new(),
             ended: Latch::default(),
+            changed,
         }
     }
 
     /// The rules that words go by.
     #[must_use]
     pub fn analyser(&self) -> &Arc<Analyser> {
-        &self.analyser
+        let new = || Arc::new(Analyser::new(self.config.language));
+        self.analyser.get_or_init(new)
     }
 
-    /// Somebody searches by words.
-    pub fn ask(&self) {
+    /// Somebody needs indexes of words; whether the thread is to be started for it, by whoever asks.
+    #[must_use]
+    pub fn ask(&self) -> bool {
         let mut state = self.state.lock();
-        if !state.asked {
-            state.asked = true;
-            self.bell.notify_all();
-        }
+        let first = !state.asked && !state.ended;
+        state.asked = true;
+        state.running |= first;
+        first
     }
 
     /// Whether somebody has.
@@ -84,9 +90,16 @@ impl Wording {
         self.state.lock().asked
     }
 
-    /// The thread is about to run.
-    pub fn add_thread(&self) {
-        self.state.lock().running = true;
+    /// Whether new texts of this table may be admitted: where words are in use, not too many wait to be indexed.
+    pub fn has_room(&self, table: &Table) -> bool {
+        let Some(index) = table.text_index_in_use() else {
+            return true;
+        };
+        let behind = index.behind(table.row_count());
+        // Nobody waits for what is paused, or for a thread that is not there: searches index what they meet.
+        behind.is_none_or(|rows| rows <= self.config.max_tail_rows)
+            || self.tasks.is_paused()
+            || !self.state.lock().running
     }
 
     /// The thread that was to run does not exist.
@@ -114,14 +127,8 @@ impl Wording {
     pub fn run(&self, view: impl Fn() -> Option<Arc<View>>) {
         let _leave = Leave(self);
         loop {
-            {
-                let mut state = self.state.lock();
-                while !state.asked && !state.ended {
-                    self.bell.wait(&mut state);
-                }
-                if state.ended {
-                    return;
-                }
+            if self.state.lock().ended {
+                return;
             }
             let Some(newest) = view() else { return };
             let mut run = None;
@@ -134,6 +141,8 @@ impl Wording {
             if let Some(run) = run {
                 run.end(&stepped);
             }
+            // Searches add rows, too, and tell nobody.
+            (self.changed)();
             if matches!(stepped, Ok(true)) {
                 continue;
             }
@@ -179,11 +188,11 @@ impl Wording {
 
     /// The index of a table that is to be kept up to date.
     fn index(&self, table: &Table) -> Option<Arc<TextIndex>> {
-        match self.indexing {
+        match self.config.indexing {
             TextIndexing::OnUse => table.text_index_in_use(),
             // Insights are found by meaning; who searches them by words is served from then on.
             TextIndexing::Always if table.kind() == RowKind::Experience => {
-                Some(table.text_index(&self.analyser))
+                Some(table.text_index(self.analyser()))
             }
             TextIndexing::Always => table.text_index_in_use(),
         }

@@ -54,4 +54,5 @@ mod upkeep;
 mod verify;
 mod watching;
 mod watching_all;
+mod word_scores;
 mod words;

@@ -171,6 +171,12 @@ seeing! {
         k: usize,
         filter: InsightFilter
     ) -> Vec<InsightHit>;
+    search_insights(
+        collective: CollectiveId,
+        query: impl Into<Query> + Send,
+        k: usize,
+        filter: InsightFilter
+    ) -> Vec<InsightHit>;
     get_insights_by_text(
         collective: CollectiveId,
         query: &str,
