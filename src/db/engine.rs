@@ -36,7 +36,7 @@ use crate::{
         KeyIndex, Newest,
         retention::{Note, Retention},
     },
-    sync::{Arc, Weak, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     telemetry::Telemetry,
     upkeep::{
         background::{Background, Intervals},

@@ -77,8 +77,8 @@ pub fn search(
     let filter = Compiled::new(&options.filter, table)?;
     let read = |row: &Visited<'_>| reader.assemble(table, row);
     let passes = |experience: &Experience| filter.traits_of(experience);
-    let search = Search::new(reader, table, options, ef)?;
-    let (found, plan) = answer(search, queries, (read, passes))?;
+    let mut search = Search::new(reader, table, options, ef)?;
+    let (found, work) = answer(&mut search, queries, (read, passes))?;
     let hit = |found: Hit<Experience>| SearchHit {
         experience: found.item,
         similarity: found.similarity,
@@ -87,7 +87,8 @@ pub fn search(
     };
     let hits = |found: Vec<Hit<Experience>>| found.into_iter().map(hit).collect();
     let hits = found.into_iter().map(hits).collect();
-    Ok((merge(reader, collective, queries, options, hits)?, plan))
+    let merged = merge(reader, collective, queries, options, hits)?;
+    Ok((merged, work.plan))
 }
 
 /// A result.
