@@ -388,7 +388,7 @@ fn unknown(
         .filter(|_| short)
         .map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known))
         .min()
-        .filter(|(distance, known)| *distance <= known.len() / 3);
+        .filter(|(distance, known)| *distance <= (known.len() / 3).max(2));
     let hint = match nearest {
         Some((_, known)) => format!("; did you mean {known}?"),
         None => String::new(),

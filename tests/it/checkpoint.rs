@@ -341,6 +341,8 @@ fn a_crash_at_every_operation_of_a_checkpoint_costs_nothing() {
         for mode in [SyncMode::Normal, SyncMode::Fast] {
             let world = World::with(Config {
                 sync_mode: mode,
+                // Operations are counted: no flush may come by itself, however slow the machine is.
+                flush_interval: Duration::from_secs(60),
                 ..config()
             });
             let db = world.open().await;

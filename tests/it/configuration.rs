@@ -1,4 +1,8 @@
 //! Configurations from files, from the environment, and from presets.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests write configuration files"
+)]
 
 use std::time::Duration;
 
