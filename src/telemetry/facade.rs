@@ -86,14 +86,10 @@ pub(super) fn error(kind: &'static str) {
 /// A present size.
 pub(super) fn gauge(name: &'static str, labels: &Labels, value: f64) {
     with_recorder(|recorder| {
-        let label = |(name, value): (&_, &_)| {
-            let (name, value): (
-                &std::borrow::Cow<'static, str>,
-                &std::borrow::Cow<'static, str>,
-            ) = (name, value);
-            Label::new(name.clone(), value.clone())
-        };
-        let labels: Vec<Label> = labels.iter().map(label).collect();
+        let labels: Vec<Label> = labels
+            .iter()
+            .map(|(name, value)| Label::new(name.clone(), value.clone()))
+            .collect();
         let key = Key::from_parts(name, labels);
         recorder.register_gauge(&key, &METADATA).set(value);
     });

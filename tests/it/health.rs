@@ -1,4 +1,8 @@
 //! Does each thing that goes wrong turn the right check, with the right advice?
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what threads do beside a test is waited for, and not for ever"
+)]
 
 use std::time::{Duration, Instant};
 
