@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
 
-use pulsedb::Config;
+use pulsedb::{Config, Metrics};
 
 const GUIDE: &str = include_str!("../../docs/operations.md");
 
@@ -116,6 +116,20 @@ fn every_command_is_shown() {
     let shown: String = of("sh").into_iter().map(|block| block.text).collect();
     for name in names {
         assert!(shown.contains(&format!("pulsedb {name}")), "{name}");
+    }
+}
+
+#[test]
+fn every_metric_is_one() {
+    let known: BTreeSet<&str> = Metrics::families().iter().map(|one| one.name).collect();
+    let named = GUIDE.split("`pulsedb_").skip(1);
+    let named: Vec<&str> = named
+        .filter_map(|rest| rest.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(known.contains(format!("pulsedb_{name}").as_str()), "{name}");
     }
 }
 
