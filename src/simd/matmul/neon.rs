@@ -30,12 +30,13 @@ fn tile<const ROWS: usize>(tile: Tile<'_>) {
         };
         *sums = load(from);
     }
-    let a = tile.a.as_ptr();
+    let starts: [*const f32; ROWS] =
+        std::array::from_fn(|row| tile.a[row * tile.a_stride..].as_ptr());
     for (step, line) in tile.b.iter().enumerate() {
         let line = load(line);
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for (start, sums) in starts.iter().zip(&mut sums) {
             // SAFETY: `check` saw that `a` reaches to the last step of the last row.
-            let a = unsafe { *a.add(row * tile.a_stride + step) };
+            let a = unsafe { *start.add(step) };
             for (sum, b) in sums.iter_mut().zip(&line) {
                 *sum = vfmaq_n_f32(*sum, *b, a);
             }

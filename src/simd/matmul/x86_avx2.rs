@@ -30,14 +30,15 @@ fn tile<const ROWS: usize>(tile: Tile<'_>) {
         };
         *sums = load(from);
     }
-    let a = tile.a.as_ptr();
+    let starts: [*const f32; ROWS] =
+        std::array::from_fn(|row| tile.a[row * tile.a_stride..].as_ptr());
     let ahead = tile.ahead.as_ptr();
     for (step, line) in tile.b.iter().enumerate() {
         ask_for(ahead.wrapping_add(step));
         let [left, right] = load(line);
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for (start, sums) in starts.iter().zip(&mut sums) {
             // SAFETY: `check` saw that `a` reaches to the last step of the last row.
-            let a = unsafe { *a.add(row * tile.a_stride + step) };
+            let a = unsafe { *start.add(step) };
             let a = _mm256_set1_ps(a);
             sums[0] = _mm256_fmadd_ps(a, left, sums[0]);
             sums[1] = _mm256_fmadd_ps(a, right, sums[1]);

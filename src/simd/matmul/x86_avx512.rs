@@ -56,7 +56,8 @@ fn tile<const ROWS: usize, const PANELS: usize>(tile: Tile<'_>) {
         }
     }
     let panels = [tile.b, tile.second];
-    let a = tile.a.as_ptr();
+    let starts: [*const f32; ROWS] =
+        std::array::from_fn(|row| tile.a[row * tile.a_stride..].as_ptr());
     let ahead = tile.ahead.as_ptr();
     for step in 0..tile.b.len() {
         ask_for(ahead.wrapping_add(step));
@@ -65,9 +66,9 @@ fn tile<const ROWS: usize, const PANELS: usize>(tile: Tile<'_>) {
             // SAFETY: `check` saw that the second panel, where it is used, is as long as the first.
             *line = load(unsafe { panel.get_unchecked(step) });
         }
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for (start, sums) in starts.iter().zip(&mut sums) {
             // SAFETY: `check` saw that `a` reaches to the last step of the last row.
-            let a = unsafe { *a.add(row * tile.a_stride + step) };
+            let a = unsafe { *start.add(step) };
             let a = _mm512_set1_ps(a);
             for (sum, line) in sums.iter_mut().zip(&lines) {
                 *sum = _mm512_fmadd_ps(a, *line, *sum);
