@@ -144,7 +144,7 @@ pub fn searchable(reader: &Reader, collective: CollectiveId) -> Result<&Table> {
 }
 
 /// A result as it is answered.
-pub fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
+fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
     SearchHit {
         experience,
         similarity: one.parts.dense.map_or(0.0, |part| part.own),
