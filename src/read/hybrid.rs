@@ -21,13 +21,12 @@ use crate::{
     read::{
         around::Around,
         diversity,
-        execute::Work,
         filter::Compiled,
         matches,
         neighbours::{self, Ranked, Ranking},
         rank::weighted,
         reader::Reader,
-        search,
+        search::{self, Proposed},
         sieve::Scoring,
         texts::{self, Words},
         trace::Trace,
@@ -144,7 +143,7 @@ pub fn searchable(reader: &Reader, collective: CollectiveId) -> Result<&Table> {
 }
 
 /// A result as it is answered.
-pub fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
+fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
     SearchHit {
         experience,
         similarity: one.parts.dense.map_or(0.0, |part| part.own),
@@ -305,7 +304,7 @@ impl<'a> Ground<'a> {
     }
 
     /// The nearest to the vector, if there is one, and how they were found.
-    fn by_vector(&self, pool: usize) -> Result<Option<(Vec<(u32, f32)>, Work)>> {
+    fn by_vector(&self, pool: usize) -> Result<Option<Proposed>> {
         let Some(vector) = self.asked.vector else {
             return Ok(None);
         };

@@ -118,16 +118,18 @@ pub fn search_rows<'a, T>(
     Ok(answer(&mut search, queries, (read, passes))?.0)
 }
 
+/// Rows with their similarities, and the way that they were found.
+pub type Proposed = (Vec<(u32, f32)>, Work);
+
 /// The best `options.k` rows of a table for one query, with their similarities, for somebody who looks further into
-/// them. Only rows `within` are looked at, where that is not all; `ef` is as broad as it is said. And the way that
-/// they were found.
+/// them. Only rows `within` are looked at, where that is not all; `ef` is as broad as it is said.
 pub fn propose<'a>(
     reader: &'a Reader,
     table: &'a Table,
     (query, filter, within): (&'a [f32], Compiled<'a>, Option<RoaringBitmap>),
     options: &'a SearchOptions,
     ef: usize,
-) -> Result<(Vec<(u32, f32)>, Work)> {
+) -> Result<Proposed> {
     // What was believed to pass is asked now.
     let read = |row: &Visited<'_>| Ok(Some((row.number, reader.passes(&filter, row)?)));
     let mut search = Search::among(reader, table, options, (filter.clone(), within), ef);
