@@ -13,9 +13,11 @@ use super::postings::{self, List, Posting};
 pub struct Run {
     /// The rows.
     pub(super) rows: Range<u32>,
-    /// Words of each; 0 where there is nothing to find.
+    /// Those in front of the first that has words.
+    lead: u32,
+    /// Words of each behind the lead, up to the last that has words; 0 where there is nothing to find.
     lengths: Box<[u16]>,
-    /// The marks of the terms of each, so that most terms that a row does not have are known without reading.
+    /// The marks of the terms of each of these, so that most terms that a row does not have are known without reading.
     marks: Box<[u64]>,
     /// Rows that have words.
     pub(super) documents: u64,
@@ -65,13 +67,16 @@ impl Run {
     /// Words of a row, counted from the first.
     #[inline]
     pub(super) fn length(&self, row: u32) -> u16 {
-        self.lengths.get(row as usize).copied().unwrap_or(0)
+        // In front of the lead the difference is beyond all lengths.
+        let at = row.wrapping_sub(self.lead) as usize;
+        self.lengths.get(at).copied().unwrap_or(0)
     }
 
     /// The marks of all terms of a row, counted from the first.
     #[inline]
     pub(super) fn marks(&self, row: u32) -> u64 {
-        self.marks.get(row as usize).copied().unwrap_or(0)
+        let at = row.wrapping_sub(self.lead) as usize;
+        self.marks.get(at).copied().unwrap_or(0)
     }
 
     /// Shows every term of which some form begins with `prefix`, and maybe others.
@@ -195,13 +200,20 @@ impl RunWriter {
     }
 
     pub(super) fn finish(self) -> Run {
-        let lengths = self.lengths;
+        let rows = self.first..self.first.saturating_add(self.lengths.len() as u32);
+        let has_words = |length: &u16| *length > 0;
+        let last = self.lengths.iter().rposition(has_words);
+        let lead = self.lengths.iter().position(has_words).unwrap_or(0);
+        let told = lead..last.map_or(lead, |last| last + 1);
+        let lengths = self.lengths.get(told.clone()).unwrap_or_default();
+        let marks = self.marks.get(told).unwrap_or_default();
         Run {
-            rows: self.first..self.first.saturating_add(lengths.len() as u32),
+            rows,
+            lead: lead as u32,
             documents: lengths.iter().filter(|length| **length > 0).count() as u64,
             words: lengths.iter().map(|length| u64::from(*length)).sum(),
             lengths: lengths.into(),
-            marks: self.marks.into(),
+            marks: marks.into(),
             terms: self.terms.finish(),
             lists: self.lists.into(),
             postings: self.postings.into(),
