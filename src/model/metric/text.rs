@@ -8,8 +8,10 @@ use std::fmt::{Display, Write};
 
 use super::{Distribution, Labels, MetricFamily, MetricKind, Metrics, names};
 
-/// The percentiles as Prometheus names them and as StatsD's names end.
-const QUANTILES: [(&str, &str, fn(&Distribution) -> f64); 3] = [
+/// A percentile: how Prometheus names it, how StatsD's names end, and its value.
+type Quantile = (&'static str, &'static str, fn(&Distribution) -> f64);
+
+const QUANTILES: [Quantile; 3] = [
     ("0.5", "p50", |one| one.p50),
     ("0.95", "p95", |one| one.p95),
     ("0.99", "p99", |one| one.p99),
