@@ -1,4 +1,9 @@
 //! Do the commands that count, look after and measure do what their help says?
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests run a program"
+)]
 
 use std::fs;
 
