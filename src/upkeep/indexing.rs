@@ -14,36 +14,35 @@
 //! wait. A search that went on without them would read every vector of the log instead.
 
 mod adopt;
+mod source;
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, HashSet},
-    ops::Range,
     time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    config::{HnswConfig, VectorElement},
+    config::HnswConfig,
     error::{PulseDBError, Result},
     format::{Covered, GraphParams},
     log::SegmentSet,
     model::{InstanceId, Lsn, UpkeepTask},
     protocol::stop::Latch,
-    simd::squared_norm,
-    state::{Rows, Snapshot, Table, body},
+    state::{Snapshot, Table},
     sync::{Arc, OnceLock},
     telemetry::{Operation, Telemetry, Told},
     upkeep::task::{Asked, Run as UpkeepRun, Tasks},
     vector::{
         Expected, Graph, GraphBuilder,
-        codes::calibrated_unit,
         index::IndexedGraph,
         merge::{self, Job, Run, Thresholds},
         store::GraphFiles,
     },
 };
+
+use source::Source;
 
 /// What the threads read from.
 type View = Snapshot<Arc<SegmentSet>>;
@@ -54,14 +53,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// How often a thread passes by a collective whose last build failed: at [`INTERVAL`], ten seconds.
 const PASSES_AFTER_FAILURE: u32 = 200;
 
-/// Rows whose components calibrate a graph's codes: half a million numbers of MiniLM's vectors.
-const SAMPLED_ROWS: u32 = 1024;
-
 /// A graph is not extended with codes whose best step is further from its own than this.
 const UNIT_DRIFT: f32 = 1.25;
-
-/// How far from 1 a stated length may be off; beyond it the numbers were out of f32's reach.
-const TRUSTED_LENGTH: f64 = 1e-4;
 
 /// Rows between two looks at whether to go on.
 const ROWS_BETWEEN_LOOKS: u32 = 64;
@@ -504,83 +497,6 @@ fn still_fits(graph: &Graph, source: &Source<'_>, job: &Job) -> bool {
     let params = graph.params();
     let unit = source.unit(graph.covered().end..job.rows.end, params.element);
     unit <= params.unit * UNIT_DRIFT && unit >= params.unit / UNIT_DRIFT
-}
-
-/// The vectors of a collective as a builder reads them.
-struct Source<'a> {
-    table: &'a Table,
-    segments: Arc<SegmentSet>,
-    /// No live or later snapshot is below it.
-    horizon: Lsn,
-    rows: Rows,
-}
-
-impl<'a> Source<'a> {
-    fn new(view: &View, table: &'a Table) -> Self {
-        Self {
-            table,
-            segments: Arc::clone(&view.segments),
-            horizon: table.horizon(),
-            rows: table.rows(view.lsn()),
-        }
-    }
-
-    /// A vector of length 1 up to rounding, times what is answered beside it; `None` where no
-    /// search needs the row.
-    fn vector(&self, row: u32) -> Result<Option<(Cow<'_, [f32]>, f32)>> {
-        let Some(row) = self.rows.needed(row, self.horizon) else {
-            return Ok(None);
-        };
-        // A damaged body passes no filter.
-        if row.row.kind.is_none() {
-            return Ok(None);
-        }
-        let inverse_norm = row.row.inverse_norm;
-        let vector = match body::vector(&self.segments, &row, self.table.dimension) {
-            Ok(vector) => vector,
-            // It answers nobody; health lists it.
-            Err(PulseDBError::Corrupted { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let length = squared_norm(vector).sqrt();
-        let stated = f64::from(inverse_norm) * length;
-        if (stated - 1.0).abs() <= TRUSTED_LENGTH {
-            return Ok(Some((Cow::Borrowed(vector), inverse_norm)));
-        }
-        // Too long or too short for f32 to say 1 / length.
-        let normalised = vector
-            .iter()
-            .map(|value| (f64::from(*value) / length) as f32);
-        Ok(Some((Cow::Owned(normalised.collect()), 1.0)))
-    }
-
-    /// The step for codes of these rows.
-    fn unit(&self, rows: Range<u32>, element: VectorElement) -> f32 {
-        if element != VectorElement::I8 {
-            return 1.0;
-        }
-        let step = (rows.len() as u32 / SAMPLED_ROWS).max(1);
-        let mut sizes: Vec<f32> = rows
-            .step_by(step as usize)
-            .filter_map(|row| self.vector(row).ok()?)
-            .flat_map(|(vector, inverse_norm)| {
-                let sizes: Vec<f32> = vector.iter().map(|v| (v * inverse_norm).abs()).collect();
-                sizes
-            })
-            .collect();
-        calibrated_unit(&mut sizes)
-    }
-
-    /// The graph with the number of its nodes that are dead.
-    fn counted(&self, graph: Graph) -> IndexedGraph {
-        let horizon = self.table.horizon();
-        let dead = graph
-            .rows()
-            .iter()
-            .filter(|row| !self.rows.is_needed(**row, horizon))
-            .count();
-        IndexedGraph::new(graph, dead as u32)
-    }
 }
 
 /// Takes a thread off the list however it ends: nobody may wait for ever for one that panicked.

@@ -486,7 +486,7 @@ fn duplicates_are_found_behind_graphs() {
         known.push(db.record_experience(one).unwrap());
     }
     let plan = db
-        .explain(team, &vector(3), SearchOptions::default())
+        .explain(team, vector(3), SearchOptions::default())
         .unwrap();
     assert!(plan.in_graphs >= 600, "{plan:?}");
     for (number, id) in known.iter().enumerate() {

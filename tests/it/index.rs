@@ -139,10 +139,7 @@ impl Case {
     }
 
     fn plan(&self, options: SearchOptions) -> SearchPlan {
-        self.db
-            .explain(self.team, &vector(1), options)
-            .unwrap()
-            .plan
+        self.db.explain(self.team, vector(1), options).unwrap().plan
     }
 
     fn graphs(&self) -> u64 {
@@ -153,7 +150,7 @@ impl Case {
     fn settle(&self) {
         let explain = || {
             self.db
-                .explain(self.team, &vector(1), SearchOptions::default())
+                .explain(self.team, vector(1), SearchOptions::default())
                 .unwrap()
         };
         for _ in 0..3_000 {
@@ -236,7 +233,7 @@ fn small_collectives_have_no_graph_and_larger_ones_are_searched_through_it() {
     case.db.rebuild_index(case.team).unwrap();
     let told = case
         .db
-        .explain(case.team, &vector(1), SearchOptions::default())
+        .explain(case.team, vector(1), SearchOptions::default())
         .unwrap();
     assert_eq!((told.graphs, told.in_graphs, told.hits), (1, told.rows, 10));
     assert_eq!(case.index_files().len(), 1);
@@ -624,11 +621,11 @@ fn what_is_asked_of_the_index_has_limits() {
             matches!(&refused, PulseDBError::Validation { field, .. } if field == "ef"),
             "{refused}"
         );
-        assert!(case.db.explain(case.team, &vector(1), ef(bad)).is_err());
+        assert!(case.db.explain(case.team, vector(1), ef(bad)).is_err());
     }
     assert!(
         case.db
-            .explain(case.team, &[1.0], SearchOptions::default())
+            .explain(case.team, [1.0], SearchOptions::default())
             .is_err()
     );
     let nobody = Case::new(config()).team;
