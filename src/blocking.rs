@@ -28,7 +28,7 @@ use crate::{
         DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis, ErasureReport, Experience,
         ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
         ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
-        LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult,
+        LogPage, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page, PageResult, Progress, ReembedReport,
         PruneReport, Query, RecordOptions, RecordOutcome, RelatedExperience, RelationDirection,
         RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport,
         SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp,
@@ -336,6 +336,25 @@ impl PulseDB {
         block_on(self.0.import(collective, Lines(lines.into_iter()), options))
     }
 
+    /// See [`crate::PulseDB::import_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import_with<L, E>(
+        &self,
+        collective: Option<CollectiveId>,
+        lines: impl IntoIterator<Item = Result<L, E>, IntoIter: Send + Unpin>,
+        options: ImportOptions,
+        tell: impl FnMut(Progress) + Send,
+    ) -> Result<ImportReport>
+    where
+        L: AsRef<str> + Send,
+        E: Error + Send + Sync + 'static,
+    {
+        let lines = Lines(lines.into_iter());
+        block_on(self.0.import_with(collective, lines, options, tell))
+    }
+
     /// See [`crate::PulseDB::watch_experiences`].
     ///
     /// # Errors
@@ -522,6 +541,16 @@ waiting! {
     diagnose() -> Diagnosis;
     read_log(options: LogOptions) -> LogPage;
     verify() -> VerifyReport;
+    reembed(
+        collective: CollectiveId,
+        embedder: Option<Arc<dyn Embedder>>
+    ) -> ReembedReport;
+    reembed_with(
+        collective: CollectiveId,
+        embedder: Option<Arc<dyn Embedder>>,
+        tell: impl FnMut(Progress) + Send
+    ) -> ReembedReport;
+    cancel_reembed(collective: CollectiveId) -> ();
     verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
     register_activity(new: NewActivity) -> ();
     update_heartbeat(collective: CollectiveId, agent: &AgentId) -> ();
@@ -534,6 +563,10 @@ waiting! {
         batch: Vec<NewExperience>,
         options: RecordOptions
     ) -> Vec<RecordOutcome>;
+    record_experiences_telling(
+        batch: Vec<NewExperience>,
+        tell: impl FnMut(Progress) + Send
+    ) -> Vec<ExperienceId>;
     supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
     expire() -> usize;
 }

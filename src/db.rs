@@ -16,6 +16,7 @@ mod experiences;
 mod expiry;
 mod following;
 mod insights;
+mod reembed;
 mod relations;
 mod reranking;
 mod search;

@@ -4,7 +4,7 @@ use crate::{
     db::PulseDB,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, Query, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
+        Collective, CollectiveId, Query, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
         SearchOptions,
     },
     read::{
@@ -123,13 +123,17 @@ impl PulseDB {
                 Question::expression(&text, analyser)
             };
             let embeds = query.vector.is_none() && !query.words_only;
-            let vector = if embeds && self.engine().embedder.is_some() {
-                self.meaning_of(collective, &question).await?
-            } else {
-                query.vector
-            };
+            if embeds && self.engine().embedder.is_some() {
+                let definition = self.reader()?.collective(collective)?;
+                let vector = self.meaning_of(&definition, &question).await?;
+                let hits = self
+                    .search_words(collective, question, vector, options)
+                    .await?;
+                self.still_goes_by(&definition)?;
+                return Ok(hits);
+            }
             return self
-                .search_words(collective, question, vector, options)
+                .search_words(collective, question, query.vector, options)
                 .await;
         }
         let Some(vector) = query.vector else {
@@ -176,7 +180,9 @@ impl PulseDB {
         check_weights(options.weights.as_ref())?;
         search::check(&options, &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
-        self.search(collective, &vector, options).await
+        let hits = self.search(collective, &vector, options).await?;
+        self.still_goes_by(&definition)?;
+        Ok(hits)
     }
 
     /// How a search would be answered now: the plan, what it looked at, and how long each stage
@@ -220,14 +226,13 @@ impl PulseDB {
     /// The vector of what a question means; `None` where that is nothing.
     async fn meaning_of(
         &self,
-        collective: CollectiveId,
+        definition: &Collective,
         question: &Question,
     ) -> Result<Option<Vec<f32>>> {
         if question.meaning.trim().is_empty() {
             return Ok(None);
         }
-        let definition = self.reader()?.collective(collective)?;
-        self.embed_query(&definition, &question.meaning)
+        self.embed_query(definition, &question.meaning)
             .await
             .map(Some)
     }

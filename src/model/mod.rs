@@ -25,6 +25,7 @@ mod insight;
 pub mod limits;
 mod log_entry;
 mod page;
+mod progress;
 mod query;
 mod relation;
 mod salvage;
@@ -41,7 +42,7 @@ pub use backup::{
     BackupRetention, PruneReport, RestoreOptions, RestorePoint, RestoreReport,
 };
 pub use change::{Change, ChangeCommit, ChangeRecord};
-pub use collective::{Collective, DecayConfig, EmbedderIdentity};
+pub use collective::{Collective, DecayConfig, EmbedderIdentity, NextVectors, VectorEpoch};
 pub use compaction::{
     CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
 };
@@ -69,6 +70,7 @@ pub use log_entry::{
     LogActivity, LogBody, LogEntry, LogItem, LogOptions, LogPage, LogRecord, LogTraits, LogVitals,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
+pub use progress::{Progress, ReembedReport};
 pub use query::Query;
 pub use relation::{
     ExperienceRelation, Neighbour, NewRelation, RelatedExperience, RelationDirection,

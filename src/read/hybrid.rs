@@ -331,7 +331,10 @@ impl Hybrid<'_> {
 
     fn vector(&self, row: u32) -> Result<Option<&[f32]>> {
         match self.rows.visible(row) {
-            Some(row) => self.reader.vector(self.table, &row),
+            Some(row) => {
+                let stored = self.reader.vector(self.table, &row)?;
+                Ok(stored.map(|stored| stored.vector))
+            }
             None => Ok(None),
         }
     }
@@ -386,7 +389,7 @@ impl Surroundings for Around<'_> {
         let dense = match (&self.query, visible) {
             (Some(query), Some(row)) => {
                 let vector = self.hybrid.reader.vector(self.hybrid.table, &row)?;
-                vector.map(|vector| query.similarity(vector, row.row.inverse_norm))
+                vector.map(|stored| query.similarity(stored.vector, stored.inverse_norm))
             }
             _ => None,
         };

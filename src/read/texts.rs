@@ -72,7 +72,7 @@ pub fn allowed(
         if !matching::certain(pattern) {
             let holds = |row: &u32| {
                 let row = rows.visible(*row);
-                let text = row.and_then(|row| text(segments, &row, table.dimension));
+                let text = row.and_then(|row| text(segments, &row));
                 text.is_some_and(|text| matching::holds(pattern, &words.analyser, text))
             };
             found = found.iter().filter(holds).collect();
@@ -116,7 +116,7 @@ impl<'a> Tasks<'a> {
         }
         let task = match self.rows.visible(row) {
             Some(row) => {
-                let body = body::view(&self.reader.view.segments, &row, self.table.dimension);
+                let body = body::view(&self.reader.view.segments, &row);
                 Reader::unless_damaged(body)?.and_then(|body| body.source_task().ok()?)
             }
             None => None,

@@ -31,7 +31,10 @@ use crate::{
     model::{InstanceId, Lsn},
     protocol::stop::Latch,
     simd::squared_norm,
-    state::{Rows, Snapshot, Table, body},
+    state::{
+        Rows, Snapshot, Table,
+        body::{self, Stored},
+    },
     sync::{Arc, OnceLock},
     vector::{
         Expected, Graph, GraphBuilder,
@@ -91,6 +94,8 @@ struct State {
     asked: HashMap<u32, Vec<Arc<Latch<Result<()>>>>>,
     /// Collectives to be passed by so many times.
     failed: HashMap<u32, u32>,
+    /// Which vectors each collective had when it was last looked at.
+    epochs: HashMap<u32, Lsn>,
 }
 
 /// What a thread does next.
@@ -200,8 +205,10 @@ impl Indexing {
         let rows = table.rows(view.lsn());
         let lsn = last
             .and_then(|last| rows.filled(last))
-            .map(|row| row.row.lsn);
-        let still_there = lsn.is_none_or(|lsn| lsn == graph.covered().last_lsn);
+            .map(|row| table.vector_lsn(&row));
+        // Where nobody knows that row any more, the graph may be of vectors from before a re-embedding.
+        let last_lsn = graph.covered().last_lsn;
+        let still_there = lsn.map_or(last_lsn > table.since(), |lsn| lsn == last_lsn);
         if name == GraphFiles::name(graph.covered())
             && graph.covered().end <= table.row_count()
             && still_there
@@ -318,6 +325,11 @@ impl Indexing {
             if state.busy.contains(&number) {
                 continue;
             }
+            // Nobody is at it, so no file of it is on its way.
+            let before = state.epochs.insert(number, table.epoch);
+            if before.is_some_and(|before| before != table.epoch) {
+                self.remove_former(table);
+            }
             let waiting = state.asked.remove(&number);
             if waiting.is_none()
                 && let Some(passes) = state.failed.get_mut(&number)
@@ -340,6 +352,7 @@ impl Indexing {
                 latch.open(Ok(()));
             }
         }
+        state.epochs.retain(|number, _| view.tables.get(*number).is_some());
         // Whoever asks for a collective that is gone has nothing to wait for.
         state.asked.retain(|number, waiting| {
             let there = view.tables.get(*number).is_some();
@@ -423,7 +436,7 @@ impl Indexing {
             last_lsn: source
                 .rows
                 .filled(last)
-                .map_or(Lsn::ZERO, |row| row.row.lsn),
+                .map_or(Lsn::ZERO, |row| table.vector_lsn(&row)),
             horizon: source.horizon,
         };
         let name = GraphFiles::name(&covered);
@@ -436,6 +449,20 @@ impl Indexing {
             .replace(job.replaces.clone(), Some(Arc::new(graph)), job.rows.end);
         self.remove_all_but(&replaced, Some(&name));
         Ok(())
+    }
+
+    /// Removes the graphs of a collective that has been re-embedded. Who still searches them has them
+    /// mapped; what stays, since that failed, is of no use to the next open.
+    fn remove_former(&self, table: &Table) {
+        let index = table.vectors.state();
+        let present = |name: &String| {
+            let mut graphs = index.graphs.iter();
+            graphs.any(|one| GraphFiles::name(one.graph.covered()) == *name)
+        };
+        let own = format!("{}-", table.number);
+        let names = self.files.list().unwrap_or_default();
+        let former = names.iter().filter(|name| name.starts_with(&own) && !present(name));
+        former.for_each(|name| self.files.remove(name));
     }
 
     fn remove_all_but(&self, graphs: &[Arc<IndexedGraph>], kept: Option<&str>) {
@@ -484,9 +511,11 @@ impl<'a> Source<'a> {
         if row.row.kind.is_none() {
             return Ok(None);
         }
-        let inverse_norm = row.row.inverse_norm;
-        let vector = match body::vector(&self.segments, &row, self.table.dimension) {
-            Ok(vector) => vector,
+        let Stored {
+            vector,
+            inverse_norm,
+        } = match body::vector(&self.segments, &row, self.table) {
+            Ok(stored) => stored,
             // It answers nobody; health lists it.
             Err(PulseDBError::Corrupted { .. }) => return Ok(None),
             Err(error) => return Err(error),
