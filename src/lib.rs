@@ -85,12 +85,13 @@ pub use model::{
     FusionWeights, Health, HealthStatus, ImportOptions, ImportReport, InsightFilter, InsightHit,
     InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage, LogRecord, Lsn, Neighbour,
     NeighbourEvidence, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, Progress, PruneReport, Query, RecallWeights, RecordAction, RecordOptions,
-    RecordOutcome, RecoveryReport, ReembedReport, RelatedExperience, RelationDirection, RelationFilter,
-    RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport, SalvageReport,
-    ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
-    SegmentStats, Severity, Sibling, SyncMode, TaskId, Timeline, Timestamp, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+    PageCursor, PageResult, Progress, PruneReport, Query, RecallWeights, RecordAction,
+    RecordOptions, RecordOutcome, RecoveryReport, ReembedReport, RelatedExperience,
+    RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
+    RestoreReport, SalvageReport, ScorePart, ScoreParts, SearchExplanation, SearchFilter,
+    SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId,
+    Timeline, Timestamp, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem,
+    WatchOptions,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::{ChangeFeed, WatchItems, WatchStream};

@@ -20,9 +20,7 @@ use crate::{
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
     format::RowKind,
-    model::{
-        CollectiveId, EmbedderIdentity, Lsn, Progress, ReembedReport, limits::MAX_DIMENSION,
-    },
+    model::{CollectiveId, EmbedderIdentity, Lsn, Progress, ReembedReport, limits::MAX_DIMENSION},
     read::reembed::{self, Text},
     state::Table,
     sync::Arc,
@@ -148,7 +146,9 @@ impl PulseDB {
             embedder,
             identity,
         };
-        let total = self.read(move |reader| reembed::rows(reader, collective)).await?;
+        let total = self
+            .read(move |reader| reembed::rows(reader, collective))
+            .await?;
         let mut report = ReembedReport::default();
         let (mut experiences, mut insights) = (0, 0);
         let mut ending = None;
@@ -162,7 +162,9 @@ impl PulseDB {
                     let total = Some(total.max(done));
                     tell(Progress { done, total });
                 };
-                *met = self.embed_rows(&target, (kind, *met), &mut report, &mut told).await?;
+                *met = self
+                    .embed_rows(&target, (kind, *met), &mut report, &mut told)
+                    .await?;
             }
             let end = Change::EndReembedding(collective, epoch, (experiences, insights));
             match self.commit_one(end, 0).await? {

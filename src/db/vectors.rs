@@ -124,7 +124,6 @@ impl PulseDB {
     /// ever does.
     async fn wait_for_room(&self, collective: CollectiveId, kind: RowKind) -> Result<()> {
         let engine = self.engine();
-        engine.reader()?.table(collective)?;
         let timeout = engine.config.write_timeout;
         // Asked of the present table each time: a re-embedding puts another one in its place.
         let has_room = || {

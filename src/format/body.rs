@@ -6,9 +6,10 @@
 //! the owned whole. [`encode_body`] is on the hot path: one pass into one buffer.
 
 use super::{
-    DecodeError, Derivation, Traits, UnknownFields, Vitals, floats,
+    DecodeError, Derivation, Traits, UnknownFields, Vitals,
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
     fields::{Field, FieldWriter, Fields, missing},
+    floats,
 };
 use crate::model::{ContentHash, ExperienceKind, ExperienceType, Timestamp};
 

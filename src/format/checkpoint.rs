@@ -24,7 +24,8 @@ pub use directory::{
     CheckpointSegment, RowRun,
 };
 pub use records::{
-    CheckpointEdge, CheckpointEmbedding, CheckpointGrave, CheckpointKey, CheckpointRow, CheckpointVersion, FramePlace,
+    CheckpointEdge, CheckpointEmbedding, CheckpointGrave, CheckpointKey, CheckpointRow,
+    CheckpointVersion, FramePlace,
 };
 pub use slots::{SlotTable, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of};
 

@@ -9,8 +9,7 @@ use super::{
 };
 use crate::model::{
     Collective, CollectiveId, DecayConfig, EmbedderIdentity, Lsn, NextVectors, RecallWeights,
-    Timestamp, UserId, VectorEpoch,
-    limits::MAX_DIMENSION,
+    Timestamp, UserId, VectorEpoch, limits::MAX_DIMENSION,
 };
 
 /// Most that `freq_weight` can be.
@@ -152,19 +151,17 @@ impl Read {
         );
         match (self.next_epoch, self.next_dimension, embedder) {
             (None, None, (None, None, None)) => Ok(None),
-            (
-                Some(epoch),
-                Some(dimension),
-                (Some(provider), Some(model), Some(fingerprint)),
-            ) => Ok(Some(NextVectors {
-                epoch,
-                dimension,
-                embedder: EmbedderIdentity {
-                    provider,
-                    model,
-                    fingerprint,
-                },
-            })),
+            (Some(epoch), Some(dimension), (Some(provider), Some(model), Some(fingerprint))) => {
+                Ok(Some(NextVectors {
+                    epoch,
+                    dimension,
+                    embedder: EmbedderIdentity {
+                        provider,
+                        model,
+                        fingerprint,
+                    },
+                }))
+            }
             _ => Err(missing("collective.next", 16)),
         }
     }

@@ -58,10 +58,10 @@ pub use body::{BodyFields, BodyParts, BodyView, encode_body};
 pub use change::{append_record, decode_change, encode_change, records_of};
 pub use checkpoint::{
     CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointActivity, CheckpointCollective, CheckpointCounts,
-    CheckpointDamage, CheckpointDirectory, CheckpointEdge, CheckpointEmbedding, CheckpointGrave, CheckpointHeader,
-    CheckpointKey, CheckpointRow, CheckpointSegment, CheckpointVersion, FramePlace, RowRun,
-    SlotTable, checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot,
-    key_slots, slot_of,
+    CheckpointDamage, CheckpointDirectory, CheckpointEdge, CheckpointEmbedding, CheckpointGrave,
+    CheckpointHeader, CheckpointKey, CheckpointRow, CheckpointSegment, CheckpointVersion,
+    FramePlace, RowRun, SlotTable, checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots,
+    key_hash, key_slot, key_slots, slot_of,
 };
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
@@ -69,8 +69,8 @@ pub use embedding::{EMBEDDING_FIELDS_LEN, EmbeddingRecord};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_dimension, frame_len, frame_payload_len,
-    implied_seed, payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_dimension, frame_len,
+    frame_payload_len, implied_seed, payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use insight::Derivation;

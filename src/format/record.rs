@@ -4,8 +4,8 @@
 //! dump). Flows that know which kind they look for use that kind's module.
 
 use super::{
-    ActivityRecord, BodyView, CollectiveRecord, DecodeError, EmbeddingRecord, FrameHeader, RecordKind,
-    RelationRecord, Traits, Vitals, decode_activity_end,
+    ActivityRecord, BodyView, CollectiveRecord, DecodeError, EmbeddingRecord, FrameHeader,
+    RecordKind, RelationRecord, Traits, Vitals, decode_activity_end,
 };
 use crate::model::CollectiveId;
 

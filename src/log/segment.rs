@@ -21,8 +21,8 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, frame_dimension, frame_payload_len,
-        payload_crc,
+        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, frame_dimension,
+        frame_payload_len, payload_crc,
     },
     model::{Lsn, Timestamp},
     simd::prefetch,

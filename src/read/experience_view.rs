@@ -142,7 +142,11 @@ impl ExperienceView {
     pub fn embedding(&self) -> &[f32] {
         let (segment, unit, dimension) = match &self.beside {
             Some((segment, unit, dimension)) => (segment, *unit, *dimension),
-            None => (&self.body.segment, self.body.unit, self.body.parts.dimension()),
+            None => (
+                &self.body.segment,
+                self.body.unit,
+                self.body.parts.dimension(),
+            ),
         };
         segment.vector(unit, dimension).unwrap_or_default()
     }

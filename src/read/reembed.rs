@@ -69,11 +69,10 @@ pub fn batch(
             batch.embedded += 1;
             return true;
         }
-        let content = body::view(&reader.view.segments, &row)
-            .and_then(|body| {
-                let content = body.content();
-                content.map_err(|error| body::undecodable(&reader.view.segments, &row, &error))
-            });
+        let content = body::view(&reader.view.segments, &row).and_then(|body| {
+            let content = body.content();
+            content.map_err(|error| body::undecodable(&reader.view.segments, &row, &error))
+        });
         match Reader::unless_damaged(content) {
             Ok(Some(content)) => {
                 bytes += content.len();

@@ -89,7 +89,6 @@ pub fn allowed(
 /// The tasks of rows, each read once.
 pub struct Tasks<'a> {
     reader: &'a Reader,
-    table: &'a Table,
     rows: Rows,
     known: HashMap<u32, Option<&'a str>>,
 }
@@ -100,7 +99,6 @@ impl<'a> Tasks<'a> {
     pub fn new(reader: &'a Reader, table: &'a Table) -> Self {
         Self {
             reader,
-            table,
             rows: table.rows(reader.lsn()),
             known: HashMap::new(),
         }

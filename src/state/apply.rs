@@ -114,7 +114,10 @@ enum Grave {
     Collective(Arc<Table>),
     /// The table of a collective that goes by other vectors since.
     Vectors(Arc<Table>),
-    Activity { collective: u32, agent: Arc<str> },
+    Activity {
+        collective: u32,
+        agent: Arc<str>,
+    },
 }
 
 /// The collective in which a record changes what transactions read. One that is made or deleted tells

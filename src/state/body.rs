@@ -72,7 +72,11 @@ pub struct Stored<'s> {
 ///
 /// # Errors
 /// `Corrupted` where its record is not what was written, or is missing.
-pub fn vector_place(segments: &SegmentSet, row: &Visited<'_>, table: &Table) -> Result<(Place, f32)> {
+pub fn vector_place(
+    segments: &SegmentSet,
+    row: &Visited<'_>,
+    table: &Table,
+) -> Result<(Place, f32)> {
     let Some(beside) = table.vectors_beside(row.row) else {
         if !row.checked() {
             compare(segments, row)?;

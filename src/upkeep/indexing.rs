@@ -352,7 +352,9 @@ impl Indexing {
                 latch.open(Ok(()));
             }
         }
-        state.epochs.retain(|number, _| view.tables.get(*number).is_some());
+        state
+            .epochs
+            .retain(|number, _| view.tables.get(*number).is_some());
         // Whoever asks for a collective that is gone has nothing to wait for.
         state.asked.retain(|number, waiting| {
             let there = view.tables.get(*number).is_some();
@@ -461,7 +463,9 @@ impl Indexing {
         };
         let own = format!("{}-", table.number);
         let names = self.files.list().unwrap_or_default();
-        let former = names.iter().filter(|name| name.starts_with(&own) && !present(name));
+        let former = names
+            .iter()
+            .filter(|name| name.starts_with(&own) && !present(name));
         former.for_each(|name| self.files.remove(name));
     }
 

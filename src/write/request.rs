@@ -3,8 +3,8 @@
 use crate::{
     error::Result,
     model::{
-        AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceRelation,
-        EmbedderIdentity, ExperienceUpdate, InsightId, Lsn, NewRelation, RecordOutcome,
+        AgentId, Collective, CollectiveId, DecayConfig, EmbedderIdentity, Existing, ExperienceId,
+        ExperienceRelation, ExperienceUpdate, InsightId, Lsn, NewRelation, RecordOutcome,
         RelationId, Timestamp, UserId, VectorEpoch,
     },
     write::{draft::Embedded, embedding::NewEmbedding, guard::Guard, sequence::Checked},

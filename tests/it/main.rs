@@ -34,6 +34,7 @@ mod isolation;
 mod matrix;
 mod model;
 mod ordered;
+mod reembed;
 mod relations;
 mod superseding;
 mod support;

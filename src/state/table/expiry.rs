@@ -6,7 +6,7 @@
 //! [takes](Table::take_expiry) it does so while nothing is being applied, and then walks a snapshot of
 //! everything that was.
 
-use super::{Rows, AllRows};
+use super::{AllRows, Rows};
 use crate::{model::Timestamp, sync::atomic::Ordering};
 
 /// No living row expires.

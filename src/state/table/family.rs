@@ -3,9 +3,7 @@
 //! Those of its relations and insights belong to that of its experiences, and are made when the first of
 //! their rows is stored.
 
-use super::{
-    AllRows, Arc, Checkpoint, CheckpointCollective, Lsn, RowKind, Table, VectorEpoch,
-};
+use super::{AllRows, Arc, Checkpoint, CheckpointCollective, Lsn, RowKind, Table, VectorEpoch};
 
 impl Table {
     /// A table with rows of another kind, in the same collective.
@@ -72,7 +70,9 @@ impl Table {
             let vectors = VectorEpoch {
                 epoch: self.epoch,
                 since: self.since,
-                next: self.definition(Lsn::new(u64::MAX)).and_then(|it| it.vectors.next.clone()),
+                next: self
+                    .definition(Lsn::new(u64::MAX))
+                    .and_then(|it| it.vectors.next.clone()),
             };
             table.embed_over(base, stored, &vectors);
         }

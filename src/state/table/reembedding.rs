@@ -110,7 +110,10 @@ impl Table {
             epoch: *epoch,
             since: *since,
             beside: made.unwrap_or_else(|| Arc::new(Embeddings::new(*epoch))),
-            next: Swap::new(next.as_ref().map(|next| Arc::new(Embeddings::new(next.epoch)))),
+            next: Swap::new(
+                next.as_ref()
+                    .map(|next| Arc::new(Embeddings::new(next.epoch))),
+            ),
             ending: AtomicBool::new(false),
             vectors: VectorIndex::new(definition.embedding_dimension),
             insights: OnceLock::new(),

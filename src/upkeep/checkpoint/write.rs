@@ -11,8 +11,9 @@ use crate::{
     error::{PulseDBError, Result},
     format::{
         CHECKPOINT_HEADER_LEN, CheckpointCollective, CheckpointCounts, CheckpointDirectory,
-        CheckpointEmbedding, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment, RowKind, RowRun,
-        SlotTable, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+        CheckpointEmbedding, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment,
+        RowKind, RowRun, SlotTable, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot,
+        key_slots, slot_of,
     },
     log::Covered,
     model::Lsn,

@@ -285,7 +285,10 @@ pub(super) fn live_bytes(held: &Held<Arc<SegmentSet>>) -> HashMap<u32, u64> {
             let definition = held.tables.get(collective_of(table.number));
             let definition = definition.and_then(|it| it.definition(Lsn::new(u64::MAX)));
             let next_vectors = definition.as_ref().and_then(|it| it.vectors.next.as_ref());
-            (next, embedding_bytes(next_vectors.map_or(0, |it| it.dimension)))
+            (
+                next,
+                embedding_bytes(next_vectors.map_or(0, |it| it.dimension)),
+            )
         });
         let rows = table.rows(Lsn::new(u64::MAX));
         rows.for_each_kept(held.horizon, |kept| {

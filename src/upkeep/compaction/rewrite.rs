@@ -127,11 +127,7 @@ fn copy(
     Ok(moved)
 }
 
-fn push(
-    builder: &mut SegmentBuilder,
-    frame: &Frame<'_>,
-    kept: &Kept,
-) -> Result<(Place, u64)> {
+fn push(builder: &mut SegmentBuilder, frame: &Frame<'_>, kept: &Kept) -> Result<(Place, u64)> {
     let mut header = shortened(&frame.header, kept.with_vector);
     header.closes_commit = kept.closes_commit;
     let mut payload = frame.verified_payload()?;

@@ -145,9 +145,12 @@ fn fits(table: &Table, lsn: Lsn, header: &GraphHeader, rows: &[u32]) -> Result<(
     if header.params.dimension != table.dimension {
         return Err("its vectors have another dimension".to_owned());
     }
-    let last = rows
-        .last()
-        .and_then(|last| table.rows(lsn).filled(*last).map(|row| table.vector_lsn(&row)));
+    let last = rows.last().and_then(|last| {
+        table
+            .rows(lsn)
+            .filled(*last)
+            .map(|row| table.vector_lsn(&row))
+    });
     if last.is_some_and(|lsn| lsn != covered.last_lsn) {
         return Err("its last row is another one".to_owned());
     }

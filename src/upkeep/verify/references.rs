@@ -220,9 +220,7 @@ impl References {
                 let dimension = record.collective.embedding_dimension;
                 let vectors = &record.collective.vectors;
                 match known.dimension.replace(dimension) {
-                    Some(before)
-                        if before != dimension && known.vectors.epoch == vectors.epoch =>
-                    {
+                    Some(before) if before != dimension && known.vectors.epoch == vectors.epoch => {
                         fault(format!(
                             "the dimension changes from {before} to {dimension}"
                         ));

@@ -1,0 +1,5 @@
+#[path = "it/reembed.rs"]
+mod reembed;
+#[path = "it/support.rs"]
+#[allow(dead_code)]
+mod support;
