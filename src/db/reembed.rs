@@ -89,7 +89,7 @@ impl PulseDB {
     /// let report = db.reembed(team, Some(shape))?;
     /// assert_eq!(report.embedded, 1);
     /// assert_eq!(db.get_experience(id)?.embedding, [1.0, 9.0, 2.0]);
-    /// assert_eq!(db.get_collective(team)?.embedding_dimension, 3);
+    /// assert_eq!(db.get_collective(team)?.unwrap().embedding_dimension, 3);
     /// # db.close()
     /// # }
     /// ```

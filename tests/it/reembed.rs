@@ -4,7 +4,6 @@
 //! callers. What a database shows is compared with what the models make of its texts.
 
 use std::{
-    future::Future,
     pin::pin,
     sync::{
         Arc,
@@ -14,8 +13,8 @@ use std::{
 };
 
 use pulsedb::{
-    Changes, Collective, CollectiveId, CompactionConfig, Config, DerivedInsight, EmbedFuture,
-    Embedder, EmbeddingDimension, Experience, ExperienceId, ExportOptions, HnswConfig,
+    Changes, Collective, CollectiveId, CompactionConfig, Config, Damage, DerivedInsight,
+    EmbedFuture, Embedder, EmbeddingDimension, Experience, ExperienceId, ExportOptions, HnswConfig,
     ImportOptions, InsightType, NewExperience, NewInsight, NewRelation, Page, Priority, PulseDB,
     PulseDBError, RelationType, Result, RetentionConfig, SearchOptions, WatchItem, WatchOptions,
     model::EmbedderIdentity,
@@ -109,8 +108,13 @@ async fn record(
     team: CollectiveId,
     numbers: std::ops::Range<usize>,
 ) -> Vec<ExperienceId> {
-    let batch = numbers.map(|number| text(team, &format!("text number {number}")));
-    db.record_experiences(batch.collect()).await.unwrap()
+    let mut ids = Vec::new();
+    for first in numbers.clone().step_by(8) {
+        let batch = (first..numbers.end.min(first + 8))
+            .map(|number| text(team, &format!("text number {number}")));
+        ids.extend(db.record_experiences(batch.collect()).await.unwrap());
+    }
+    ids
 }
 
 async fn insight(db: &PulseDB, team: CollectiveId, content: &str, source: ExperienceId) {
@@ -149,7 +153,7 @@ async fn insights(db: &PulseDB, team: CollectiveId) -> Vec<DerivedInsight> {
     db.list_insights(team, Page::default()).await.unwrap().items
 }
 
-/// Everything has the vectors that `made` makes of its text, and is found by them as it should be.
+/// The same rows in the same order.
 #[track_caller]
 fn near(hits: &[(ExperienceId, f32)], expected: &[(ExperienceId, f32)]) {
     let ids = |all: &[(ExperienceId, f32)]| all.iter().map(|one| one.0).collect::<Vec<_>>();
@@ -166,6 +170,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())) as f32
 }
 
+/// Everything has the vectors that `made` makes of its text, and is found by them as it should be.
 async fn goes_by(db: &PulseDB, team: CollectiveId, made: &dyn Fn(&str) -> Vec<f32>) {
     let all: Vec<Experience> = everything(db, team).await;
     for one in &all {
@@ -179,7 +184,7 @@ async fn goes_by(db: &PulseDB, team: CollectiveId, made: &dyn Fn(&str) -> Vec<f3
     for one in insights(db, team).await {
         assert_eq!(one.embedding, made(&one.content));
     }
-    let definition = db.get_collective(team).await.unwrap();
+    let definition = db.get_collective(team).await.unwrap().unwrap();
     let query = made("a query");
     assert_eq!(usize::from(definition.embedding_dimension), query.len());
     let k = 10.min(all.len().max(1));
@@ -197,11 +202,13 @@ async fn goes_by(db: &PulseDB, team: CollectiveId, made: &dyn Fn(&str) -> Vec<f3
     expected.truncate(k);
     near(&hits, &expected);
     let report = db.verify().await.unwrap();
+    // These tests remove checkpoints.
+    let is_other = |found: &&Damage| found.file.extension().is_none_or(|end| end != "ckpt");
+    let index_damage: Vec<_> = report.index_damage.iter().filter(is_other).collect();
     assert!(
-        report.is_clean(),
-        "{:?} {:?}",
-        report.damage,
-        report.index_damage
+        report.damage.is_empty() && index_damage.is_empty(),
+        "{:?} {index_damage:?}",
+        report.damage
     );
 }
 
@@ -261,7 +268,7 @@ fn everything_gets_the_vectors_of_the_new_model() {
                 hits[0].experience.embedding,
                 old(&hits[0].experience.content)
             );
-            let definition: Collective = held.get_collective(team).await.unwrap();
+            let definition: Collective = held.get_collective(team).await.unwrap().unwrap();
             assert_eq!(usize::from(definition.embedding_dimension), DIMENSION);
             if dimension != DIMENSION {
                 assert!(held.search_similar(team, &made("x"), 5).await.is_err());
@@ -319,7 +326,7 @@ fn what_is_durable_is_not_made_again() {
             matches!(answer, Err(PulseDBError::Embedding(_))),
             "{answer:?}"
         );
-        let begun = db.get_collective(team).await.unwrap().vectors;
+        let begun = db.get_collective(team).await.unwrap().unwrap().vectors;
         assert_eq!(begun.next.as_ref().unwrap().embedder, model.identity);
         goes_by(&db, team, &old).await;
         model.taken();
@@ -338,7 +345,7 @@ fn what_is_durable_is_not_made_again() {
         };
         let db = world.open().await;
         goes_by(&db, team, &old).await;
-        assert_eq!(db.get_collective(team).await.unwrap().vectors, begun);
+        assert_eq!(db.get_collective(team).await.unwrap().unwrap().vectors, begun);
         model.most.store(usize::MAX, Ordering::Relaxed);
         let report = db.reembed(team, model.dynamic()).await.unwrap();
         assert_eq!((report.embedded, report.resumed), (901 - 512, 512));
@@ -358,7 +365,7 @@ fn another_model_or_none_throws_away_what_was_made() {
         first.most.store(256, Ordering::Relaxed);
         assert!(db.reembed(team, first.dynamic()).await.is_err());
         db.cancel_reembed(team).await.unwrap();
-        assert!(db.get_collective(team).await.unwrap().vectors.is_first());
+        assert!(db.get_collective(team).await.unwrap().unwrap().vectors.is_first());
         db.cancel_reembed(team).await.unwrap();
         first.taken();
         assert!(db.reembed(team, first.dynamic()).await.is_err());
@@ -402,7 +409,7 @@ fn dropping_the_future_stops_it() {
             if poll_some(db.reembed(team, model.dynamic()), times).is_some() {
                 break;
             }
-            let definition = db.get_collective(team).await.unwrap();
+            let definition = db.get_collective(team).await.unwrap().unwrap();
             if definition.vectors.since == pulsedb::Lsn::ZERO {
                 goes_by(&db, team, &old).await;
                 record(&db, team, times..times + 1).await;
@@ -419,8 +426,8 @@ fn a_crash_at_any_operation_leaves_one_or_the_other() {
     const ROWS: usize = 8;
     run(async {
         let small = || Config {
-            segment_bytes: 16 * 1024,
-            max_commit_bytes: 4 * 1024,
+            segment_bytes: 64 * 1024,
+            max_commit_bytes: 16 * 1024,
             ..by_hand()
         };
         let (mut finished, mut begun) = (0, 0);
@@ -445,7 +452,7 @@ fn a_crash_at_any_operation_leaves_one_or_the_other() {
                 ..world
             };
             let db = world.open().await;
-            let vectors = db.get_collective(team).await.unwrap().vectors;
+            let vectors = db.get_collective(team).await.unwrap().unwrap().vectors;
             begun += usize::from(vectors.next.is_some());
             if vectors.since == pulsedb::Lsn::ZERO {
                 assert!(answer.is_err(), "operation {op}");
@@ -695,9 +702,7 @@ fn readers_follow() {
         db.reembed(team, model.dynamic()).await.unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while reader
-            .get_collective(team)
-            .await
-            .unwrap()
+            .get_collective(team).await.unwrap().unwrap()
             .embedding_dimension
             != 6
         {
@@ -772,7 +777,7 @@ fn graphs_are_built_anew() {
                 exact: true,
                 ..SearchOptions::default()
             };
-            let hits = db.search(team, new("a query"), exact).await.unwrap();
+            let hits = db.search(team, &new("a query"), exact).await.unwrap();
             assert!(hits[0].similarity > 0.5);
             goes_by(&db, team, &new).await;
         }
@@ -919,7 +924,7 @@ fn vectors_enter_a_store_that_embeds_only_where_they_are_its_own() {
             .import(None, source(&with), ImportOptions::default())
             .await
             .unwrap();
-        let definition = external.get_collective(team).await.unwrap();
+        let definition = external.get_collective(team).await.unwrap().unwrap();
         assert_eq!(definition.embedder.unwrap(), first.identity);
         external.close().await.unwrap();
     });

@@ -102,6 +102,11 @@ impl Pass<'_> {
             .map_err(io)?;
         let (rows, _) = rows.as_chunks::<4>();
         let rows: Vec<u32> = rows.iter().map(|row| u32::from_le_bytes(*row)).collect();
+        if is_former(table, view.lsn(), &header, &rows) {
+            // Of vectors from before a re-embedding; its builder, or the next open, removes it.
+            self.report.leftovers.push(path);
+            return Ok(());
+        }
         fits(table, view.lsn(), &header, &rows).map_err(|what| damaged(layout.rows.start, what))?;
         let named: RoaringBitmap = rows.into_iter().collect();
         let mut missing = visible_rows(table, view.lsn());
@@ -131,6 +136,15 @@ enum Stop {
     Found(PulseDBError),
     /// Whoever hears of the progress wants no more.
     Told(PulseDBError),
+}
+
+/// Is it about vectors that the collective went by before it was re-embedded?
+fn is_former(table: &Table, lsn: Lsn, header: &GraphHeader, rows: &[u32]) -> bool {
+    let covered = header.covered;
+    let all = table.rows(lsn);
+    let last = rows.last().and_then(|last| all.filled(*last));
+    covered.last_lsn <= table.since()
+        && last.is_none_or(|row| table.vector_lsn(&row) != covered.last_lsn)
 }
 
 /// Are these rows of this collective?
