@@ -326,8 +326,13 @@ impl Indexing {
                 continue;
             }
             // Nobody is at it, so no file of it is on its way.
-            let before = state.epochs.insert(number, table.epoch);
-            if before.is_some_and(|before| before != table.epoch) {
+            let known = state.epochs.entry(number).or_insert(table.epoch);
+            if *known > table.epoch {
+                // This thread looks at a snapshot from before a re-embedding.
+                continue;
+            }
+            if *known < table.epoch {
+                *known = table.epoch;
                 self.remove_former(table);
             }
             let waiting = state.asked.remove(&number);

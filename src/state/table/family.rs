@@ -8,16 +8,16 @@ use super::{AllRows, Arc, Checkpoint, CheckpointCollective, Lsn, RowKind, Table,
 impl Table {
     /// A table with rows of another kind, in the same collective.
     fn beside(&self, kind: RowKind, rows: AllRows) -> Self {
-        let dimension = match kind {
-            RowKind::Experience | RowKind::Insight => self.dimension,
-            RowKind::Relation => 0,
-        };
         let vectors = VectorEpoch {
             epoch: self.epoch,
             since: self.since,
             next: None,
         };
-        Self::of(rows, dimension, &vectors)
+        match kind {
+            RowKind::Experience | RowKind::Insight => Self::of(rows, self.dimension, &vectors),
+            // They have no vectors, whatever the others go by.
+            RowKind::Relation => Self::of(rows, 0, &VectorEpoch::default()),
+        }
     }
 
     /// The same, without rows yet.
