@@ -29,11 +29,11 @@ use crate::{
         ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
         ImportOptions, ImportReport, InsightFilter, InsightHit, InsightId, InstanceId, LogOptions,
         LogPage, Metrics, Neighbour, NewActivity, NewExperience, NewInsight, NewRelation, Page,
-        PageResult, PruneReport, Query, RecordOptions, RecordOutcome, RelatedExperience,
-        RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
-        RestoreReport, SalvageReport, SearchExplanation, SearchFilter, SearchHit, SearchOptions,
-        Timestamp, UpkeepStatus, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter,
-        WatchItem, WatchOptions,
+        PageResult, Progress, PruneReport, Query, RecordOptions, RecordOutcome, ReembedReport,
+        RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
+        RestoreOptions, RestorePoint, RestoreReport, SalvageReport, SearchExplanation,
+        SearchFilter, SearchHit, SearchOptions, Timestamp, UpkeepStatus, UserId, VerifyProgress,
+        VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
     },
     read::experience_view::ExperienceView,
     watch,
@@ -345,6 +345,25 @@ impl PulseDB {
         block_on(self.0.import(collective, Lines(lines.into_iter()), options))
     }
 
+    /// See [`crate::PulseDB::import_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import_with<L, E>(
+        &self,
+        collective: Option<CollectiveId>,
+        lines: impl IntoIterator<Item = Result<L, E>, IntoIter: Send + Unpin>,
+        options: ImportOptions,
+        tell: impl FnMut(Progress) + Send,
+    ) -> Result<ImportReport>
+    where
+        L: AsRef<str> + Send,
+        E: Error + Send + Sync + 'static,
+    {
+        let lines = Lines(lines.into_iter());
+        block_on(self.0.import_with(collective, lines, options, tell))
+    }
+
     /// See [`crate::PulseDB::watch_experiences`].
     ///
     /// # Errors
@@ -538,6 +557,16 @@ waiting! {
     diagnose() -> Diagnosis;
     read_log(options: LogOptions) -> LogPage;
     verify() -> VerifyReport;
+    reembed(
+        collective: CollectiveId,
+        embedder: Option<Arc<dyn Embedder>>
+    ) -> ReembedReport;
+    reembed_with(
+        collective: CollectiveId,
+        embedder: Option<Arc<dyn Embedder>>,
+        tell: impl FnMut(Progress) + Send
+    ) -> ReembedReport;
+    cancel_reembed(collective: CollectiveId) -> ();
     verify_with(tell: impl FnMut(VerifyProgress) + Send + 'static) -> VerifyReport;
     register_activity(new: NewActivity) -> ();
     update_heartbeat(collective: CollectiveId, agent: &AgentId) -> ();
@@ -550,6 +579,10 @@ waiting! {
         batch: Vec<NewExperience>,
         options: RecordOptions
     ) -> Vec<RecordOutcome>;
+    record_experiences_telling(
+        batch: Vec<NewExperience>,
+        tell: impl FnMut(Progress) + Send
+    ) -> Vec<ExperienceId>;
     supersede_experience(old: ExperienceId, new: NewExperience) -> ExperienceId;
     expire() -> usize;
     archive_cold(collective: CollectiveId) -> usize;

@@ -17,6 +17,7 @@ mod expiry;
 mod following;
 mod insights;
 mod observing;
+mod reembed;
 mod relations;
 mod reranking;
 mod search;

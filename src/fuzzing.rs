@@ -193,6 +193,7 @@ pub fn segment(data: &[u8]) {
         let kind = match kind {
             RecordKind::Body => RecordKind::Traits,
             RecordKind::Insight => RecordKind::Relation,
+            RecordKind::Embedding | RecordKind::InsightEmbedding => RecordKind::Vitals,
             other => other,
         };
         let payload: Vec<u8> = (0..u32::from(len) * 3)

@@ -89,13 +89,14 @@ pub use model::{
     InsightFilter, InsightHit, InsightId, InsightType, InstanceId, LogItem, LogOptions, LogPage,
     LogRecord, Lsn, MetricFamily, MetricKind, Metrics, Neighbour, NeighbourEvidence,
     NeighbourExplanation, NewActivity, NewExperience, NewInsight, NewRelation, OrderBy, Page,
-    PageCursor, PageResult, PruneReport, Query, RecallWeights, RecordAction, RecordOptions,
-    RecordOutcome, RecoveryReport, RelatedExperience, RelationDirection, RelationFilter,
-    RelationId, RelationType, RestoreOptions, RestorePoint, RestoreReport, SalvageReport,
-    ScorePart, ScoreParts, SearchExplanation, SearchFilter, SearchHit, SearchOptions, SearchPlan,
-    SegmentStats, Severity, Sibling, SyncMode, TaskId, TermExplanation, Timeline, Timestamp,
-    UpkeepRun, UpkeepState, UpkeepStatus, UpkeepTask, UpkeepTaskStatus, UserId, VerifyProgress,
-    VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions, WordsExplanation,
+    PageCursor, PageResult, Progress, PruneReport, Query, RecallWeights, RecordAction,
+    RecordOptions, RecordOutcome, RecoveryReport, ReembedReport, RelatedExperience,
+    RelationDirection, RelationFilter, RelationId, RelationType, RestoreOptions, RestorePoint,
+    RestoreReport, SalvageReport, ScorePart, ScoreParts, SearchExplanation, SearchFilter,
+    SearchHit, SearchOptions, SearchPlan, SegmentStats, Severity, Sibling, SyncMode, TaskId,
+    TermExplanation, Timeline, Timestamp, UpkeepRun, UpkeepState, UpkeepStatus, UpkeepTask,
+    UpkeepTaskStatus, UserId, VerifyProgress, VerifyReport, WatchEvent, WatchFilter, WatchItem,
+    WatchOptions, WordsExplanation,
 };
 pub use read::experience_view::ExperienceView;
 pub use watch::{ChangeFeed, WatchItems, WatchStream};

@@ -170,6 +170,7 @@ fn definition() -> Collective {
         decay: DecayConfig::default(),
         embedder: None,
         created_at: Timestamp::from_millis(0),
+        vectors: Default::default(),
     }
 }
 

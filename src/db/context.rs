@@ -67,6 +67,7 @@ impl PulseDB {
         filter::check(&insights::options(1, &request.insight_filter).filter)?;
         let collective = request.collective_id;
         // The vector first, then the snapshot: embedding takes longer than a commit.
+        let mut embedded_for = None;
         let vector = match &request.query {
             ContextQuery::Vector(vector) => {
                 let dimension = usize::from(self.reader()?.table(collective)?.dimension);
@@ -75,7 +76,9 @@ impl PulseDB {
             }
             ContextQuery::Text(text) => {
                 let definition = self.reader()?.collective(collective)?;
-                self.embed_query(&definition, text).await?
+                let vector = self.embed_query(&definition, text).await?;
+                embedded_for = Some(definition);
+                vector
             }
         };
         let engine = self.engine();
@@ -96,24 +99,27 @@ impl PulseDB {
         };
         let stale_ms = self.stale_ms();
         let embedder = engine.embedder.clone();
-        self.read(
-            Operation::Context.of(collective).asking(text),
-            move |reader| {
-                indexing.make_loaded(&reader.view);
-                let count = |text: &str| {
-                    let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
-                    counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
-                };
-                let settings = Settings {
-                    ef,
-                    stale_ms,
-                    words: question.as_ref().map(|(question, words)| (question, words)),
-                    count: &count,
-                };
-                context::candidates(reader, &request, &vector, &settings)
-            },
-        )
-        .await
+        let found = self
+            .read(
+                Operation::Context.of(collective).asking(text),
+                move |reader| {
+                    indexing.make_loaded(&reader.view);
+                    let count = |text: &str| {
+                        let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
+                        counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
+                    };
+                    let settings = Settings {
+                        ef,
+                        stale_ms,
+                        words: question.as_ref().map(|(question, words)| (question, words)),
+                        count: &count,
+                    };
+                    context::candidates(reader, &request, &vector, &settings)
+                },
+            )
+            .await?;
+        embedded_for.map_or(Ok(()), |definition| self.still_goes_by(&definition))?;
+        Ok(found)
     }
 }
 

@@ -5,16 +5,19 @@ use crate::{
     error::{PulseDBError, Result},
     model::{
         CollectiveId, Direction, EntityKind, Experience, ExperienceId, ExperienceUpdate,
-        NewExperience, Page, PageResult, SearchFilter, Timestamp, limits::MAX_GET_IDS,
+        NewExperience, Page, PageResult, Progress, SearchFilter, Timestamp, limits::MAX_GET_IDS,
     },
     read::{cold, experience_view::ExperienceView, list, point::ReadRow},
     telemetry::Operation,
     write::{
-        draft::Draft,
+        draft::{Draft, Embedded},
         request::{Change, Reply},
         validate,
     },
 };
+
+/// Texts that are embedded between two words on how far it is: what an embedder takes together.
+const TEXTS_BETWEEN_TELLS: usize = 256;
 
 /// Recording and changing experiences.
 impl PulseDB {
@@ -42,6 +45,35 @@ impl PulseDB {
     pub async fn record_experiences(&self, batch: Vec<NewExperience>) -> Result<Vec<ExperienceId>> {
         let drafts = batch.into_iter().map(Draft::experience);
         let embedded = self.embed_drafts(drafts.collect::<Result<_>>()?).await?;
+        self.record_embedded(embedded).await
+    }
+
+    /// The same as [`PulseDB::record_experiences`], telling how many of the texts are embedded, after each
+    /// 256 of them. Dropping the future stops it; nothing is recorded then, unless everything was embedded and
+    /// is on its way already.
+    ///
+    /// # Errors
+    /// As [`PulseDB::record_experiences`].
+    pub async fn record_experiences_telling(
+        &self,
+        batch: Vec<NewExperience>,
+        mut tell: impl FnMut(Progress) + Send,
+    ) -> Result<Vec<ExperienceId>> {
+        let total = Some(batch.len() as u64);
+        let drafts = batch.into_iter().map(Draft::experience);
+        let drafts = drafts.collect::<Result<_>>()?;
+        let told = |done| {
+            tell(Progress {
+                done: done as u64,
+                total,
+            });
+        };
+        let embedded = self.embed_drafts_with(drafts, TEXTS_BETWEEN_TELLS, told);
+        let embedded = embedded.await?;
+        self.record_embedded(embedded).await
+    }
+
+    async fn record_embedded(&self, embedded: Vec<Embedded>) -> Result<Vec<ExperienceId>> {
         let bytes = embedded.iter().map(|one| one.bytes()).sum();
         let changes = embedded.into_iter().map(Change::Record).collect();
         self.commit(changes, bytes)

@@ -133,10 +133,9 @@ impl PulseDB {
                 self.get_insights_filtered(collective, &vector, k, filter)
                     .await
             }
-            Understood::Words(question, vector) => {
+            Understood::Words(asked) => {
                 let options = insights::options(k, &filter);
                 let about = Operation::ReadInsights.of(collective);
-                let asked = (question, vector);
                 self.with_words(about, collective, asked, options, move |one, _| {
                     let (asked, limits) = (one.asked, one.limits);
                     insights::with_words(one.reader, collective, asked, k, &filter, limits)
@@ -162,7 +161,9 @@ impl PulseDB {
         search::check(&insights::options(k, &filter), &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
         let query = Query::plain(query).with_vector(vector);
-        self.search_insights(collective, query, k, filter).await
+        let hits = self.search_insights(collective, query, k, filter).await?;
+        self.still_goes_by(&definition)?;
+        Ok(hits)
     }
 
     /// The insights of a collective, page by page: by time or id, in either direction, between bounds. Of

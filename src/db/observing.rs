@@ -297,6 +297,10 @@ pub(super) fn about(changes: &[Change], is_transaction: bool) -> About {
         Change::Relate(..) | Change::DeleteRelation(_) => Operation::ChangeRelation.into(),
         Change::DeleteInsight(_) => Operation::ChangeInsight.into(),
         Change::Activity(id, ..) => Operation::ChangeActivity.of(*id),
+        Change::BeginReembedding(id, ..)
+        | Change::EndReembedding(id, ..)
+        | Change::CancelReembedding(id) => Operation::Reembed.of(*id),
+        Change::Embed(one) => Operation::Reembed.of(one.collective),
         Change::Flush => Operation::Flush.into(),
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     db::PulseDB,
     error::{PulseDBError, Result},
     model::{
-        CollectiveId, Query, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
+        Collective, CollectiveId, Query, RecallWeights, SearchExplanation, SearchFilter, SearchHit,
         SearchOptions,
     },
     read::{
@@ -123,14 +123,13 @@ impl PulseDB {
                 let found = self.search_vectors(collective, vec![vector], options);
                 Ok(found.await?.pop().unwrap_or_default())
             }
-            Understood::Words(question, vector) => {
-                let operation = if vector.is_some() {
+            Understood::Words(asked) => {
+                let operation = if asked.vector.is_some() {
                     Operation::SearchHybrid
                 } else {
                     Operation::SearchWords
                 };
                 let about = operation.of(collective).asking(text);
-                let asked = (question, vector);
                 self.with_words(about, collective, asked, options, move |one, told| {
                     let hits =
                         hybrid::search(one.reader, collective, one.asked, one.options, one.limits)?;
@@ -173,7 +172,9 @@ impl PulseDB {
         check_weights(options.weights.as_ref())?;
         search::check(&options, &[], |_, _| Ok(()))?;
         let vector = self.embed_query(&definition, query).await?;
-        self.search(collective, &vector, options).await
+        let hits = self.search(collective, &vector, options).await?;
+        self.still_goes_by(&definition)?;
+        Ok(hits)
     }
 
     /// How a search would be answered now: the plan, what it looked at, how long each stage took, and where each
@@ -215,8 +216,7 @@ impl PulseDB {
         let about = Operation::Explain.of(collective);
         let query = match self.understood(collective, query.into()).await? {
             Understood::Vector(query) => query,
-            Understood::Words(question, vector) => {
-                let asked = (question, vector);
+            Understood::Words(asked) => {
                 return self
                     .with_words(about, collective, asked, options, move |one, _| {
                         let WordSearch {
@@ -276,25 +276,30 @@ impl PulseDB {
             Question::expression(&text, analyser)
         };
         let embeds = query.vector.is_none() && !query.words_only;
-        let vector = if embeds && self.engine().embedder.is_some() {
-            self.meaning_of(collective, &question).await?
+        let (vector, embedded_for) = if embeds && self.engine().embedder.is_some() {
+            let definition = self.reader()?.collective(collective)?;
+            let vector = self.meaning_of(&definition, &question).await?;
+            (vector, Some(definition))
         } else {
-            query.vector
+            (query.vector, None)
         };
-        Ok(Understood::Words(question, vector))
+        Ok(Understood::Words(InWords {
+            question,
+            vector,
+            embedded_for,
+        }))
     }
 
     /// The vector of what a question means; `None` where that is nothing.
     async fn meaning_of(
         &self,
-        collective: CollectiveId,
+        definition: &Collective,
         question: &Question,
     ) -> Result<Option<Vec<f32>>> {
         if question.meaning.trim().is_empty() {
             return Ok(None);
         }
-        let definition = self.reader()?.collective(collective)?;
-        self.embed_query(&definition, &question.meaning)
+        self.embed_query(definition, &question.meaning)
             .await
             .map(Some)
     }
@@ -304,17 +309,22 @@ impl PulseDB {
         &self,
         about: About,
         collective: CollectiveId,
-        (question, vector): (Question, Option<Vec<f32>>),
+        asked: InWords,
         options: SearchOptions,
         look: impl FnOnce(WordSearch<'_>, &mut Told) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let InWords {
+            question,
+            vector,
+            embedded_for,
+        } = asked;
         let queries: Vec<&[f32]> = vector.iter().map(Vec::as_slice).collect();
         self.check_search(collective, &queries, &options)?;
         drop(queries);
         hybrid::check_question(&question, &options)?;
         let ef = self.config().hnsw.ef_search;
         let (words, indexing) = (self.words(), Arc::clone(&self.engine().indexing));
-        self.read_telling(about, move |reader, told| {
+        let answer = self.read_telling(about, move |reader, told| {
             if vector.is_some() {
                 indexing.make_loaded(&reader.view);
             }
@@ -329,8 +339,10 @@ impl PulseDB {
                 limits: (ef, &words),
             };
             look(one, told)
-        })
-        .await
+        });
+        let answer = answer.await?;
+        embedded_for.map_or(Ok(()), |definition| self.still_goes_by(&definition))?;
+        Ok(answer)
     }
 
     /// What a search by words needs to know.
@@ -387,7 +399,17 @@ pub(super) enum Understood {
     /// What is near a vector.
     Vector(Vec<f32>),
     /// What has words, and what is near their meaning, where that is known.
-    Words(Question, Option<Vec<f32>>),
+    Words(InWords),
+}
+
+/// A question in words.
+pub(super) struct InWords {
+    /// The words.
+    pub(super) question: Question,
+    /// What they mean, where that is known.
+    pub(super) vector: Option<Vec<f32>>,
+    /// What the collective was when they were embedded.
+    pub(super) embedded_for: Option<Arc<Collective>>,
 }
 
 /// A search by words on a reader's thread.

@@ -18,7 +18,7 @@ use crate::{
     format::{Header, Line, LineReader, MAX_LINE_BYTES, RowKind},
     model::{
         CollectiveId, EmbedderIdentity, ExperienceRelation, ExportOptions, ImportOptions,
-        ImportReport, InstanceId,
+        ImportReport, InstanceId, Progress,
     },
     read::export::Export,
     sync::Arc,
@@ -130,8 +130,8 @@ impl PulseDB {
     /// changed, cut off or mixed up, and for fields outside their limits; [`PulseDBError::NotFound`] for an
     /// unknown collective; [`PulseDBError::Conflict`] for a dimension that is not the collective's, an id
     /// that is in another collective, or an idempotency key that is another experience's;
-    /// [`PulseDBError::Embedding`] where vectors of two models would mix; and whatever error the source
-    /// answers.
+    /// [`PulseDBError::Embedding`] naming both models where vectors of two would mix: a store that embeds takes
+    /// no others than those of its own; and whatever error the source answers.
     pub async fn import<L, E>(
         &self,
         collective: Option<CollectiveId>,
@@ -142,6 +142,26 @@ impl PulseDB {
         L: AsRef<str> + Send,
         E: Error + Send + Sync + 'static,
     {
+        self.import_with(collective, lines, options, |_| {}).await
+    }
+
+    /// The same as [`PulseDB::import`], telling after each batch of lines how many things in them are
+    /// committed, or with [`ImportOptions::check_only`] checked. How many there are, only the last line says.
+    ///
+    /// # Errors
+    /// As [`PulseDB::import`].
+    pub async fn import_with<L, E>(
+        &self,
+        collective: Option<CollectiveId>,
+        lines: impl Stream<Item = Result<L, E>> + Send,
+        options: ImportOptions,
+        mut tell: impl FnMut(Progress) + Send,
+    ) -> Result<ImportReport>
+    where
+        L: AsRef<str> + Send,
+        E: Error + Send + Sync + 'static,
+    {
+        let mut done = 0;
         if !options.check_only {
             self.engine().committer()?;
         }
@@ -174,7 +194,10 @@ impl PulseDB {
             if ended {
                 import.report.read = reader.finish()?;
             }
-            self.import_batch(import, parsed.collect()).await?;
+            let batch: Vec<Line> = parsed.collect();
+            done += batch.iter().filter(|line| line.is_content()).count() as u64;
+            self.import_batch(import, batch).await?;
+            tell(Progress { done, total: None });
             if ended {
                 return Ok(import.report.clone());
             }
@@ -201,6 +224,16 @@ impl PulseDB {
             ));
         }
         let embedder = definition.embedder.clone();
+        let refusal = match &engine.embedder {
+            Some(own) if header.vectors => {
+                mixture(embedder.as_ref(), &self.identity_of(&**own).await?)
+            }
+            _ => None,
+        };
+        // A collective that never had a vector has no identity, and nothing to refuse.
+        if let Some(refusal) = refusal.as_ref().filter(|_| embedder.is_some()) {
+            return Err(refusal.clone());
+        }
         if !options.check_only {
             match collective {
                 Some(known) => {
@@ -224,6 +257,7 @@ impl PulseDB {
             dimension,
             vectors: header.vectors,
             embedder: embedder.filter(|known| *known != *EXTERNAL).map(Arc::new),
+            refusal,
             options: options.clone(),
             report: ImportReport {
                 collective_id,
@@ -241,6 +275,9 @@ impl PulseDB {
         let vectors = import.vectors.then(|| import.embedder.clone());
         let encode = move || encode(batch, collective, instance, dimension, vectors.as_ref());
         let (mut embedded, drafts, relations) = self.work(encode).await?;
+        if let Some(refusal) = import.refusal.as_ref().filter(|_| !embedded.is_empty()) {
+            return Err(refusal.clone());
+        }
         if import.options.check_only {
             return Ok(());
         }
@@ -296,7 +333,7 @@ impl PulseDB {
     }
 
     /// Runs a step that may take milliseconds.
-    async fn work<T: Send + 'static>(
+    pub(super) async fn work<T: Send + 'static>(
         &self,
         step: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -310,6 +347,8 @@ struct Import {
     vectors: bool,
     /// Whose vectors the lines have; `None` for those that callers brought.
     embedder: Option<Arc<EmbedderIdentity>>,
+    /// Why the store, which embeds, takes no such vectors.
+    refusal: Option<PulseDBError>,
     options: ImportOptions,
     report: ImportReport,
 }
@@ -326,6 +365,17 @@ impl Import {
         }
         Ok(())
     }
+}
+
+/// Why vectors of one identity, or of callers, may not enter a store that embeds with another.
+fn mixture(file: Option<&EmbedderIdentity>, own: &EmbedderIdentity) -> Option<PulseDBError> {
+    let file = file.unwrap_or(&EXTERNAL);
+    (file != own).then(|| {
+        PulseDBError::Embedding(format!(
+            "the export holds vectors of {file}, this store embeds with {own}; export it without \
+             vectors, and they are made here"
+        ))
+    })
 }
 
 fn parse(mut reader: LineReader, batch: &[String]) -> Result<(LineReader, Vec<Line>)> {

@@ -10,8 +10,8 @@ use crate::{
     db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
+    format::RowKind,
     model::{Collective, CollectiveId, EmbedderIdentity},
-    state::Table,
     sync::Arc,
     telemetry::{Operation, Told},
     write::draft::{Draft, Embedded},
@@ -20,25 +20,38 @@ use crate::{
 impl PulseDB {
     /// Gets the vectors of a batch, and encodes it.
     pub(super) async fn embed_drafts(&self, batch: Vec<Draft>) -> Result<Vec<Embedded>> {
+        let all = batch.len().max(1);
+        self.embed_drafts_with(batch, all, |_| {}).await
+    }
+
+    /// The same, so many texts at a time, telling after each time how many were embedded.
+    pub(super) async fn embed_drafts_with(
+        &self,
+        batch: Vec<Draft>,
+        at_once: usize,
+        mut tell: impl FnMut(usize),
+    ) -> Result<Vec<Embedded>> {
         let engine = self.engine();
         let committer = engine.committer()?;
+        let mut growing: Vec<(CollectiveId, RowKind)> = Vec::new();
+        for draft in &batch {
+            let grows = (draft.collective(), draft.row_kind());
+            if !growing.contains(&grows) {
+                growing.push(grows);
+            }
+        }
+        for (collective, kind) in growing {
+            self.wait_for_room(collective, kind).await?;
+        }
+        // Behind the wait, which may have been for the end of a re-embedding.
         let reader = self.reader()?;
         let mut drafts = Vec::with_capacity(batch.len());
-        let mut growing: Vec<Arc<Table>> = Vec::new();
         for mut draft in batch {
-            let table = reader.table(draft.collective())?;
-            let grows = table.of_kind(draft.row_kind()).unwrap_or(table);
-            let known = |other: &Arc<Table>| other.number == grows.number;
-            if !growing.iter().any(known) {
-                growing.push(Arc::clone(grows));
-            }
+            let dimension = reader.table(draft.collective())?.dimension;
             let vector = draft.take_vector();
-            drafts.push((draft, table.dimension, vector));
+            drafts.push((draft, dimension, vector));
         }
         drop(reader);
-        for table in growing {
-            self.wait_for_room(&table).await?;
-        }
         let Some(embedder) = &engine.embedder else {
             return drafts
                 .into_iter()
@@ -68,18 +81,24 @@ impl PulseDB {
             }
             check_dimension(embedder.as_ref(), *dimension)?;
         }
-        let texts = drafts.iter().map(|(draft, ..)| draft.content().to_owned());
-        let (vectors, identity) = self
-            .embedded(embedder.as_ref(), texts.collect(), Priority::Ingest)
-            .await?;
-        let identity = Arc::new(identity);
-        drafts
-            .into_iter()
-            .zip(vectors)
-            .map(|((draft, dimension, _), vector)| {
-                draft.embed(&vector, dimension, Some(Arc::clone(&identity)))
-            })
-            .collect()
+        let mut embedded_drafts = Vec::with_capacity(drafts.len());
+        let mut drafts = drafts.into_iter();
+        loop {
+            let part: Vec<_> = drafts.by_ref().take(at_once).collect();
+            if part.is_empty() {
+                return Ok(embedded_drafts);
+            }
+            let texts = part.iter().map(|(draft, ..)| draft.content().to_owned());
+            let (vectors, identity) = self
+                .embedded(embedder.as_ref(), texts.collect(), Priority::Ingest)
+                .await?;
+            let identity = Arc::new(identity);
+            for ((draft, dimension, _), vector) in part.into_iter().zip(vectors) {
+                let identity = Some(Arc::clone(&identity));
+                embedded_drafts.push(draft.embed(&vector, dimension, identity)?);
+            }
+            tell(embedded_drafts.len());
+        }
     }
 
     /// The vectors of texts for a collective of this dimension, and whose they are.
@@ -101,37 +120,72 @@ impl PulseDB {
 
     /// Waits until the indexes of a collective have room for more rows.
     pub(super) async fn make_room(&self, collective: CollectiveId) -> Result<()> {
-        let table = Arc::clone(self.engine().reader()?.table(collective)?);
-        self.wait_for_room(&table).await
+        self.wait_for_room(collective, RowKind::Experience).await
     }
 
-    /// Waits until the indexes of a table have room for more rows, if they have none. Only recordings wait
-    /// here: nothing in the commit path ever does.
-    async fn wait_for_room(&self, table: &Table) -> Result<()> {
+    /// Waits until the indexes of a collective's rows of one kind have room for more of them, if they have none,
+    /// and while a re-embedding of the collective ends. Only recordings wait here: nothing in the commit path
+    /// ever does.
+    async fn wait_for_room(&self, collective: CollectiveId, kind: RowKind) -> Result<()> {
         let engine = self.engine();
         let timeout = engine.config.write_timeout;
-        let has_room = || engine.indexing.has_room(table) && engine.wording.has_room(table);
+        // Asked of the present table each time: a re-embedding puts another one in its place.
+        let hindrance = || {
+            let reader = engine.reader().ok()?;
+            let table = reader.table(collective).ok()?;
+            let grows = table.of_kind(kind).unwrap_or(table);
+            if table.is_ending() {
+                Some(Hindrance::Reembedding)
+            } else if !engine.wording.has_room(grows) {
+                Some(Hindrance::Words)
+            } else if !engine.indexing.has_room(grows) {
+                Some(Hindrance::Vectors)
+            } else {
+                None
+            }
+        };
+        let has_room = || hindrance().is_none();
         if engine.index_room.pass(timeout, has_room).await {
             return Ok(());
         }
-        let (what, limit) = if engine.wording.has_room(table) {
-            let bytes = engine.config.hnsw.max_tail_bytes;
-            (
-                "the vector index, which is being built",
-                format!("{bytes} bytes"),
-            )
-        } else {
-            let rows = engine.config.text.max_tail_rows;
-            (
-                "the index of words, which is behind",
-                format!("{rows} rows"),
-            )
+        let (what, limit) = match hindrance() {
+            None => return Ok(()),
+            Some(Hindrance::Reembedding) => {
+                let what = "the collective, whose re-embedding is about to end";
+                (what, "its last rows".to_owned())
+            }
+            Some(Hindrance::Words) => {
+                let rows = engine.config.text.max_tail_rows;
+                (
+                    "the index of words, which is behind",
+                    format!("{rows} rows"),
+                )
+            }
+            Some(Hindrance::Vectors) => {
+                let bytes = engine.config.hnsw.max_tail_bytes;
+                (
+                    "the vector index, which is being built",
+                    format!("{bytes} bytes"),
+                )
+            }
         };
         Err(PulseDBError::Backpressure {
             what: what.into(),
             limit,
             waited_ms: timeout.as_millis() as u64,
         })
+    }
+
+    /// Refuses an answer to a question whose vector was made while the collective went by others than now.
+    pub(super) fn still_goes_by(&self, asked: &Collective) -> Result<()> {
+        let now = self.reader()?.collective(asked.id)?;
+        if now.vectors.epoch == asked.vectors.epoch {
+            return Ok(());
+        }
+        Err(PulseDBError::conflict(format!(
+            "collective {} was re-embedded meanwhile; ask again",
+            asked.id
+        )))
     }
 
     /// The vector of a query text, for a collective that it may be compared with.
@@ -161,7 +215,7 @@ impl PulseDB {
         match &collective.embedder {
             Some(stamped) if *stamped != identity => Err(PulseDBError::Embedding(format!(
                 "collective {} holds vectors of {stamped}, this store embeds with {identity}; open \
-                 it with that embedder, or search by vector",
+                 it with that embedder, re-embed the collective, or search by vector",
                 collective.id
             ))),
             _ => vectors
@@ -170,8 +224,18 @@ impl PulseDB {
         }
     }
 
+    /// Which model an embedder runs; where that is not known yet, it embeds a word.
+    pub(super) async fn identity_of(&self, embedder: &dyn Embedder) -> Result<EmbedderIdentity> {
+        if let Some(identity) = embedder.identity() {
+            return Ok(identity.clone());
+        }
+        let word = vec!["word".to_owned()];
+        let (_, identity) = self.embedded(embedder, word, Priority::Query).await?;
+        Ok(identity)
+    }
+
     /// One vector for each text, and whose they are.
-    async fn embedded(
+    pub(super) async fn embedded(
         &self,
         embedder: &dyn Embedder,
         texts: Vec<String>,
@@ -198,6 +262,16 @@ impl PulseDB {
         })?;
         Ok((vectors, identity))
     }
+}
+
+/// What a recording waits for.
+enum Hindrance {
+    /// A re-embedding of the collective is about to end.
+    Reembedding,
+    /// The index of words is behind.
+    Words,
+    /// The index of vectors is behind.
+    Vectors,
 }
 
 fn check_dimension(embedder: &dyn Embedder, dimension: u16) -> Result<()> {

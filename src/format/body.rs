@@ -9,6 +9,7 @@ use super::{
     DecodeError, Derivation, Traits, UnknownFields, Vitals,
     experience_type::{decode_experience_type, decode_kind, encode_experience_type},
     fields::{Field, FieldWriter, Fields, missing},
+    floats,
 };
 use crate::model::{ContentHash, ExperienceKind, ExperienceType, Timestamp};
 
@@ -291,11 +292,7 @@ impl<'a> BodyView<'a> {
     /// The vector's components, copied; bit for bit what was given.
     #[must_use]
     pub fn vector_f32(&self) -> Vec<f32> {
-        let (components, _) = self.vector.as_chunks::<4>();
-        components
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect()
+        floats(self.vector)
     }
 
     /// 1 / length of the vector.

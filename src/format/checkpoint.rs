@@ -1,6 +1,6 @@
 //! What does a checkpoint hold, and how is one row found in it?
 //!
-//! All state that is derived from the log, as of one commit. Behind a header of 176 bytes stand
+//! All state that is derived from the log, as of one commit. Behind a header of 184 bytes stand
 //! sections of fixed-length records that are read in place, and at last the directory, which an open
 //! decodes whole. [`Checkpoint::parse`] checks every byte against its checksum, and whatever follows
 //! from the counts, before anything is handed out; nothing is copied but the directory.
@@ -24,7 +24,8 @@ pub use directory::{
     CheckpointSegment, RowRun,
 };
 pub use records::{
-    CheckpointEdge, CheckpointGrave, CheckpointKey, CheckpointRow, CheckpointVersion, FramePlace,
+    CheckpointEdge, CheckpointEmbedding, CheckpointGrave, CheckpointKey, CheckpointRow,
+    CheckpointVersion, FramePlace,
 };
 pub use slots::{SlotTable, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of};
 
@@ -32,7 +33,7 @@ const ID_SLOT_LEN: usize = 4;
 const KEY_SLOT_LEN: usize = 8;
 
 /// Bytes of the header; a multiple of 8, as is the length of every section before the texts.
-pub const CHECKPOINT_HEADER_LEN: usize = 176;
+pub const CHECKPOINT_HEADER_LEN: usize = 184;
 
 const MAGIC: [u8; 8] = *b"PULSECKP";
 const CRC_AT: usize = CHECKPOINT_HEADER_LEN - 4;
@@ -86,6 +87,8 @@ pub struct CheckpointCounts {
     pub key_slots: u64,
     /// Edges, two of each relation.
     pub edges: u64,
+    /// Vectors that stand beside the bodies.
+    pub embeddings: u64,
     /// Bytes of the keys' texts.
     pub key_text: u64,
     /// Bytes of the directory.
@@ -109,6 +112,8 @@ pub struct CheckpointLayout {
     pub key_slots: Range<u64>,
     /// Edges, by collective, row and relation.
     pub edges: Range<u64>,
+    /// Vectors beside the bodies, by collective, row and epoch.
+    pub embeddings: Range<u64>,
     /// The keys' texts.
     pub key_text: Range<u64>,
     /// The directory, up to the end of the file.
@@ -132,6 +137,7 @@ impl CheckpointCounts {
         let keys = next(self.keys, CheckpointKey::LEN)?;
         let key_slots = next(self.key_slots, KEY_SLOT_LEN)?;
         let edges = next(self.edges, CheckpointEdge::LEN)?;
+        let embeddings = next(self.embeddings, CheckpointEmbedding::LEN)?;
         let key_text = next(self.key_text, 1)?;
         let start = end.checked_next_multiple_of(ALIGN)?;
         Some(CheckpointLayout {
@@ -142,6 +148,7 @@ impl CheckpointCounts {
             keys,
             key_slots,
             edges,
+            embeddings,
             key_text,
             directory: start..start.checked_add(self.directory)?,
         })
@@ -175,7 +182,8 @@ impl CheckpointHeader {
         put_at(&mut out, 144, &counts.key_text.to_le_bytes());
         put_at(&mut out, 152, &counts.directory.to_le_bytes());
         put_at(&mut out, 160, &counts.edges.to_le_bytes());
-        put_at(&mut out, 168, &self.body_crc.to_le_bytes());
+        put_at(&mut out, 168, &counts.embeddings.to_le_bytes());
+        put_at(&mut out, 176, &self.body_crc.to_le_bytes());
         let crc = crc32fast::hash(out.get(..CRC_AT).unwrap_or_default());
         put_at(&mut out, CRC_AT, &crc.to_le_bytes());
         out
@@ -207,8 +215,9 @@ impl CheckpointHeader {
                 key_text: number(144),
                 directory: number(152),
                 edges: number(160),
+                embeddings: number(168),
             },
-            body_crc: u32::from_le_bytes(array_at(bytes, 168)),
+            body_crc: u32::from_le_bytes(array_at(bytes, 176)),
         };
         if header.frame_lsn > header.lsn || header.horizon > header.lsn {
             return Err(FileFault::Field(DecodeError {
@@ -368,6 +377,16 @@ impl Checkpoint {
     pub fn edges(&self, collective: u32, rows: Range<u32>) -> impl Iterator<Item = CheckpointEdge> {
         let all = self.records::<{ CheckpointEdge::LEN }>(&self.layout.edges);
         of_rows(all, collective, rows).filter_map(|record| CheckpointEdge::decode(record))
+    }
+
+    /// The vectors beside the bodies of these rows of a collective, by row and epoch.
+    pub fn embeddings(
+        &self,
+        collective: u32,
+        rows: Range<u32>,
+    ) -> impl Iterator<Item = CheckpointEmbedding> {
+        let all = self.records::<{ CheckpointEmbedding::LEN }>(&self.layout.embeddings);
+        of_rows(all, collective, rows).map(|record| CheckpointEmbedding::decode(record))
     }
 
     /// The idempotency key of a row.

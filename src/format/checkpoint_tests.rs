@@ -20,6 +20,7 @@ pub(super) struct Content {
     /// (collective, row, key)
     pub(super) keys: Vec<(u32, u32, String)>,
     pub(super) edges: Vec<CheckpointEdge>,
+    pub(super) embeddings: Vec<CheckpointEmbedding>,
     pub(super) directory: CheckpointDirectory,
 }
 
@@ -73,6 +74,9 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
     for edge in &content.edges {
         body.extend(edge.encode());
     }
+    for embedding in &content.embeddings {
+        body.extend(embedding.encode());
+    }
     body.extend(text.as_bytes());
     body.resize(body.len().next_multiple_of(8), 0);
     let directory = content.directory.encode();
@@ -86,6 +90,7 @@ pub(super) fn file(mut header: CheckpointHeader, content: &Content) -> Vec<u8> {
         key_slots: key_slots(keys),
         key_text: text.len() as u64,
         edges: content.edges.len() as u64,
+        embeddings: content.embeddings.len() as u64,
         directory: directory.len() as u64,
     };
     header.body_crc = crc32fast::hash(&body);
@@ -107,6 +112,7 @@ pub(super) fn definition(id: u128, name: &str) -> Collective {
         decay: DecayConfig::default(),
         embedder: None,
         created_at: Timestamp::from_millis(0),
+        vectors: Default::default(),
     }
 }
 
@@ -139,13 +145,13 @@ fn number() -> impl Strategy<Value = f32> {
 
 prop_compose! {
     fn row()(
-        (lsn, id, place, frame_bytes, agent) in (any::<u64>(), any::<u128>(), place(), any::<u32>(), any::<u32>()),
+        (lsn, id, place, frame_bytes, agent, dimension) in (any::<u64>(), any::<u128>(), place(), any::<u32>(), any::<u32>(), any::<u16>()),
         (inverse_norm, importance, confidence) in (number(), number(), number()),
         (kind, pinned, keyed, bounded) in (option::of(Just(ExperienceKind::Fact)), any::<bool>(), any::<bool>(), any::<bool>()),
         (time, expires_at) in (time(), option::of(time())),
     ) -> CheckpointRow {
         CheckpointRow {
-            lsn: Lsn::new(lsn), id, time, place, frame_bytes, agent, inverse_norm, importance,
+            lsn: Lsn::new(lsn), id, time, place, frame_bytes, dimension, agent, inverse_norm, importance,
             confidence, kind, pinned, keyed, expires_at, bounded,
         }
     }
@@ -193,6 +199,16 @@ fn content() -> impl Strategy<Value = Content> {
                         relation_type: RelationType::Implies,
                         strength: 0.25,
                         has_metadata: relation % 3 == 0,
+                    }));
+                content
+                    .embeddings
+                    .extend([7, 9].map(|epoch| CheckpointEmbedding {
+                        collective: number,
+                        row: first,
+                        epoch: Lsn::new(epoch),
+                        lsn: Lsn::new(epoch + u64::from(first)),
+                        place: (2, first),
+                        inverse_norm: 0.5,
                     }));
                 content.graves.push(CheckpointGrave {
                     collective: number,
@@ -282,6 +298,11 @@ proptest! {
         }
         for row in content.edges.iter().map(|edge| edge.row) {
             for number in [1, 3] {
+                let found: Vec<_> = checkpoint.embeddings(number, row..row + 1).collect();
+                let owner = (number, row);
+                let mine = |one: &&CheckpointEmbedding| (one.collective, one.row) == owner;
+                let expected: Vec<_> = content.embeddings.iter().filter(mine).copied().collect();
+                prop_assert_eq!(found, expected);
                 let found: Vec<_> = checkpoint.edges(number, row..row + 1).collect();
                 let mine = |edge: &&CheckpointEdge| (edge.collective, edge.row) == (number, row);
                 let expected: Vec<_> = content.edges.iter().filter(mine).copied().collect();
@@ -302,9 +323,9 @@ proptest! {
 
     #[test]
     fn a_header_is_what_was_written(
-        numbers in any::<[u64; 13]>(), small in any::<[u32; 4]>(), ids in any::<[u128; 2]>(), time in time(),
+        numbers in any::<[u64; 14]>(), small in any::<[u32; 4]>(), ids in any::<[u128; 2]>(), time in time(),
     ) {
-        let [lsn, horizon, frame_at, frame_lsn, a, b, c, d, e, f, g, h, i] = numbers;
+        let [lsn, horizon, frame_at, frame_lsn, a, b, c, d, e, f, g, h, i, j] = numbers;
         let header = CheckpointHeader {
             instance_id: InstanceId::from_u128(ids[0]),
             timeline: Timeline::new(small[0]),
@@ -317,7 +338,7 @@ proptest! {
             last_time: time,
             last_id: ids[1],
             counts: CheckpointCounts {
-                rows: a, versions: b, graves: c, id_slots: d, keys: e, key_slots: f, key_text: g, directory: h, edges: i,
+                rows: a, versions: b, graves: c, id_slots: d, keys: e, key_slots: f, key_text: g, directory: h, edges: i, embeddings: j,
             },
             body_crc: small[3],
         };
@@ -329,12 +350,13 @@ proptest! {
     /// Bytes whose checksums are right but which nobody has written.
     #[test]
     fn no_bytes_make_it_panic(
-        counts in vec(0..4_u64, 9), body in vec(any::<u8>(), 0..600), cut in any::<bool>(),
+        counts in vec(0..4_u64, 10), body in vec(any::<u8>(), 0..600), cut in any::<bool>(),
     ) {
         let mut header = header();
         header.counts = CheckpointCounts {
             rows: counts[0], versions: counts[1], graves: counts[2], id_slots: counts[3],
-            keys: counts[4], key_slots: counts[5], key_text: counts[6], edges: counts[8], directory: 12,
+            keys: counts[4], key_slots: counts[5], key_text: counts[6], edges: counts[8],
+            embeddings: counts[9], directory: 12,
         };
         let mut body = body;
         if !cut {
@@ -425,6 +447,7 @@ pub(super) fn example_row() -> CheckpointRow {
         time: Timestamp::from_millis(1_720_000_000_002),
         place: (1, 67),
         frame_bytes: 320,
+        dimension: 4,
         agent: 0,
         inverse_norm: 1.0,
         importance: 0.75,

@@ -8,8 +8,8 @@ use super::{
     fields::{Field, FieldWriter, Fields, missing},
 };
 use crate::model::{
-    Collective, CollectiveId, DecayConfig, EmbedderIdentity, RecallWeights, Timestamp, UserId,
-    limits::MAX_DIMENSION,
+    Collective, CollectiveId, DecayConfig, EmbedderIdentity, Lsn, NextVectors, RecallWeights,
+    Timestamp, UserId, VectorEpoch, limits::MAX_DIMENSION,
 };
 
 /// Most that `freq_weight` can be.
@@ -53,6 +53,15 @@ impl CollectiveRecord {
             writer.bytes(12, embedder.model.as_bytes());
             writer.bytes(13, embedder.fingerprint.as_bytes());
         }
+        writer.lsn(14, collective.vectors.epoch);
+        writer.lsn(15, collective.vectors.since);
+        if let Some(next) = &collective.vectors.next {
+            writer.lsn(16, next.epoch);
+            writer.bytes(17, &next.dimension.to_le_bytes());
+            writer.bytes(18, next.embedder.provider.as_bytes());
+            writer.bytes(19, next.embedder.model.as_bytes());
+            writer.bytes(20, next.embedder.fingerprint.as_bytes());
+        }
         writer.unknown(&self.unknown);
     }
 
@@ -62,7 +71,7 @@ impl CollectiveRecord {
         let mut unknown = UnknownFields::default();
         let mut fields = Fields::new(payload);
         while let Some(field) = fields.next_field()? {
-            if field.tag > 13 {
+            if field.tag > 20 {
                 unknown = UnknownFields::keep(fields.keep_from(&field, payload)?);
                 break;
             }
@@ -92,6 +101,13 @@ struct Read {
     provider: Option<String>,
     model: Option<String>,
     fingerprint: Option<String>,
+    epoch: Lsn,
+    since: Lsn,
+    next_epoch: Option<Lsn>,
+    next_dimension: Option<u16>,
+    next_provider: Option<String>,
+    next_model: Option<String>,
+    next_fingerprint: Option<String>,
 }
 
 impl Read {
@@ -100,7 +116,7 @@ impl Read {
         match field.tag {
             1 => self.name = text("collective.name")?,
             2 => self.owner_id = text("collective.owner_id")?.map(UserId::from),
-            3 => self.dimension = Some(dimension(field)?),
+            3 => self.dimension = Some(dimension(field, "collective.dimension")?),
             4 => self.created_at = Some(field.time("collective.created_at")?),
             5 => self.half_life_ms = Some(half_life(field)?),
             6 => {
@@ -114,12 +130,44 @@ impl Read {
             11 => self.provider = text("collective.embedder_provider")?,
             12 => self.model = text("collective.embedder_model")?,
             13 => self.fingerprint = text("collective.embedder_fingerprint")?,
+            14 => self.epoch = field.lsn("collective.epoch")?,
+            15 => self.since = field.lsn("collective.since")?,
+            16 => self.next_epoch = Some(field.lsn("collective.next_epoch")?),
+            17 => self.next_dimension = Some(dimension(field, "collective.next_dimension")?),
+            18 => self.next_provider = text("collective.next_provider")?,
+            19 => self.next_model = text("collective.next_model")?,
+            20 => self.next_fingerprint = text("collective.next_fingerprint")?,
             _ => {}
         }
         Ok(())
     }
 
-    fn finish(self, id: CollectiveId) -> Result<Collective, DecodeError> {
+    /// The re-embedding under way: all of its fields, or none.
+    fn next(&mut self) -> Result<Option<NextVectors>, DecodeError> {
+        let embedder = (
+            self.next_provider.take(),
+            self.next_model.take(),
+            self.next_fingerprint.take(),
+        );
+        match (self.next_epoch, self.next_dimension, embedder) {
+            (None, None, (None, None, None)) => Ok(None),
+            (Some(epoch), Some(dimension), (Some(provider), Some(model), Some(fingerprint))) => {
+                Ok(Some(NextVectors {
+                    epoch,
+                    dimension,
+                    embedder: EmbedderIdentity {
+                        provider,
+                        model,
+                        fingerprint,
+                    },
+                }))
+            }
+            _ => Err(missing("collective.next", 16)),
+        }
+    }
+
+    fn finish(mut self, id: CollectiveId) -> Result<Collective, DecodeError> {
+        let next = self.next()?;
         let default_recall_weights = match (self.similarity, self.energy) {
             (Some(similarity), Some(energy)) => Some(RecallWeights { similarity, energy }),
             (None, None) => None,
@@ -155,16 +203,21 @@ impl Read {
             },
             embedder,
             created_at: self.created_at.ok_or(missing("collective.created_at", 4))?,
+            vectors: VectorEpoch {
+                epoch: self.epoch,
+                since: self.since,
+                next,
+            },
         })
     }
 }
 
-fn dimension(field: &Field<'_>) -> Result<u16, DecodeError> {
-    let value = field.u16("collective.dimension")?;
+fn dimension(field: &Field<'_>, name: &'static str) -> Result<u16, DecodeError> {
+    let value = field.u16(name)?;
     if (1..=MAX_DIMENSION).contains(&usize::from(value)) {
         Ok(value)
     } else {
-        Err(field.wrong("collective.dimension", "the number is out of range"))
+        Err(field.wrong(name, "the number is out of range"))
     }
 }
 

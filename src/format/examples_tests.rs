@@ -147,6 +147,7 @@ fn collective() {
                 fingerprint: String::new(),
             }),
             created_at: Timestamp::from_millis(START_MS + 1),
+            vectors: Default::default(),
         },
         unknown: UnknownFields::default(),
     };
@@ -200,6 +201,25 @@ fn body() {
     assert_eq!(Body::decode(4, &page).unwrap(), body);
     let view = BodyView::parse(4, &page).unwrap();
     assert_eq!(view.vector_f32(), vector);
+}
+
+#[test]
+fn embedding() {
+    let vector = [0.6, 0.8];
+    let record = EmbeddingRecord {
+        inverse_norm: 1.0,
+        epoch: Lsn::new(13),
+        unknown: UnknownFields::default(),
+    };
+    let mut payload = Vec::new();
+    record.encode(&vector, &mut payload);
+    assert_eq!(payload.len(), 2 * 4 + EMBEDDING_FIELDS_LEN);
+    let header = FrameHeader {
+        dimension: 2,
+        ..header(RecordKind::Embedding, 14)
+    };
+    let page = frame_agrees("frame-embedding", header, &payload);
+    assert_eq!(EmbeddingRecord::decode(2, &page).unwrap(), record);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::model::{InstanceId, Lsn, Timeline};
 prop_compose! {
     fn header()(
         (payload_len, payload_crc) in (4 * 4096..=MAX_PAYLOAD, any::<u32>()),
-        kind in (1u8..=13).prop_map(|code| RecordKind::try_from(code).unwrap()),
+        kind in (1u8..=15).prop_map(|code| RecordKind::try_from(code).unwrap()),
         closes_commit in any::<bool>(),
         dimension in 1u16..=4096,
         lsn in 1u64..,
@@ -27,7 +27,7 @@ prop_compose! {
     ) -> FrameHeader {
         FrameHeader {
             payload_len, payload_crc, kind, closes_commit,
-            dimension: if matches!(kind, RecordKind::Body | RecordKind::Insight) { dimension } else { 0 },
+            dimension: if matches!(kind, RecordKind::Body | RecordKind::Insight | RecordKind::Embedding | RecordKind::InsightEmbedding) { dimension } else { 0 },
             lsn: Lsn::new(lsn), time, collective, row, entity,
             durable_upto: Lsn::new(below.index(usize::MAX) as u64 % lsn),
         }

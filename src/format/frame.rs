@@ -28,7 +28,7 @@ const CLOSES_COMMIT: u8 = 1;
 /// Of CRC-32, bits reversed.
 const CRC_POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// What a record is about. Code 14 is reserved, see `storage-format.md`.
+/// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
@@ -58,6 +58,10 @@ pub enum RecordKind {
     Activity = 12,
     /// An agent's activity is over.
     ActivityEnded = 13,
+    /// Another vector of an experience, by another model.
+    Embedding = 14,
+    /// The same of an insight.
+    InsightEmbedding = 15,
 }
 
 impl RecordKind {
@@ -65,11 +69,13 @@ impl RecordKind {
     #[must_use]
     pub const fn row_kind(self) -> Option<RowKind> {
         Some(match self {
-            Self::Body | Self::Vitals | Self::Traits | Self::ExperienceDeleted => {
-                RowKind::Experience
-            }
+            Self::Body
+            | Self::Vitals
+            | Self::Traits
+            | Self::ExperienceDeleted
+            | Self::Embedding => RowKind::Experience,
             Self::Relation | Self::RelationDeleted => RowKind::Relation,
-            Self::Insight | Self::InsightDeleted => RowKind::Insight,
+            Self::Insight | Self::InsightDeleted | Self::InsightEmbedding => RowKind::Insight,
             Self::Collective
             | Self::CollectiveDeleted
             | Self::Close
@@ -112,6 +118,8 @@ impl TryFrom<u8> for RecordKind {
             11 => Self::InsightDeleted,
             12 => Self::Activity,
             13 => Self::ActivityEnded,
+            14 => Self::Embedding,
+            15 => Self::InsightEmbedding,
             _ => return Err(FrameFault::Kind(code)),
         })
     }
@@ -132,7 +140,7 @@ pub enum FrameFault {
     Kind(u8),
     /// A flag is set that this version does not know.
     Flags(u8),
-    /// A body's dimension is outside its limits, or another record has one.
+    /// The dimension is outside its limits, or the record is one without a vector.
     Dimension(u16),
     /// No collective has this number.
     Collective(u32),
@@ -172,8 +180,8 @@ pub struct FrameHeader {
     pub kind: RecordKind,
     /// Whether this is the last frame of its commit.
     pub closes_commit: bool,
-    /// Number of `f32` at the start of the payload: 1–4096 in a body or an insight, 0 in every other
-    /// record.
+    /// Number of `f32` at the start of the payload: 1–4096 in a body, an insight or an embedding, 0 in
+    /// every other record, and in bodies and insights whose vector compaction has left out.
     pub dimension: u16,
     /// The record's number, never 0, above every LSN before it.
     pub lsn: Lsn,
@@ -284,7 +292,8 @@ impl FrameHeader {
             return Err(FrameFault::Length(self.payload_len));
         }
         let dimension_fits = match self.kind {
-            RecordKind::Body | RecordKind::Insight => {
+            RecordKind::Body | RecordKind::Insight => usize::from(self.dimension) <= MAX_DIMENSION,
+            RecordKind::Embedding | RecordKind::InsightEmbedding => {
                 (1..=MAX_DIMENSION).contains(&usize::from(self.dimension))
             }
             _ => self.dimension == 0,
@@ -313,6 +322,12 @@ pub const fn frame_len(payload_len: u32) -> u64 {
 #[must_use]
 pub fn frame_payload_len(header: &[u8]) -> u32 {
     u32::from_le_bytes(array_at(header, 4))
+}
+
+/// Components of the vector that the payload begins with, behind a header that was decoded before.
+#[must_use]
+pub fn frame_dimension(header: &[u8]) -> u16 {
+    u16::from_le_bytes(array_at(header, 14))
 }
 
 /// The checksum of a payload.

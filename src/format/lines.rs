@@ -41,6 +41,14 @@ pub enum Line {
     End(End),
 }
 
+impl Line {
+    /// Whether it is one of what is exported.
+    #[must_use]
+    pub const fn is_content(&self) -> bool {
+        !matches!(self, Self::Header(_) | Self::End(_))
+    }
+}
+
 /// What an export is, and of what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {

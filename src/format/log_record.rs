@@ -4,7 +4,7 @@
 //! `upkeep` and `watch`.
 
 use super::{
-    ActivityRecord, BodyView, DecodeError, FrameHeader, Record, RecordKind, Traits, Vitals,
+    ActivityRecord, BodyView, DecodeError, FrameHeader, Record, RecordKind, Traits, Vitals, floats,
 };
 use crate::model::{
     CollectiveId, EntityId, ExperienceId, InsightId, LogActivity, LogBody, LogRecord, LogTraits,
@@ -50,6 +50,11 @@ pub fn logged(
         Record::ActivityEnded { agent_id } => LogRecord::ActivityEnded {
             agent_id: agent_id.into(),
         },
+        Record::Embedding { record, vector } => LogRecord::Embedding {
+            epoch: record.epoch,
+            dimension,
+            embedding: embeddings.then(|| floats(vector)),
+        },
     })
 }
 
@@ -62,13 +67,14 @@ pub fn entity_of(header: &FrameHeader) -> Option<EntityId> {
         RecordKind::Body
         | RecordKind::Vitals
         | RecordKind::Traits
-        | RecordKind::ExperienceDeleted => {
+        | RecordKind::ExperienceDeleted
+        | RecordKind::Embedding => {
             Some(EntityId::Experience(ExperienceId::from_u128(header.entity)))
         }
         RecordKind::Relation | RecordKind::RelationDeleted => {
             Some(EntityId::Relation(RelationId::from_u128(header.entity)))
         }
-        RecordKind::Insight | RecordKind::InsightDeleted => {
+        RecordKind::Insight | RecordKind::InsightDeleted | RecordKind::InsightEmbedding => {
             Some(EntityId::Insight(InsightId::from_u128(header.entity)))
         }
         // An agent is no entity of its own: its name is its id, within a collective.

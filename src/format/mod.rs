@@ -17,6 +17,7 @@ pub mod change;
 pub mod checkpoint;
 pub mod collective;
 pub mod decode_error;
+mod embedding;
 pub mod experience;
 pub mod experience_type;
 pub mod fields;
@@ -57,18 +58,19 @@ pub use body::{BodyFields, BodyParts, BodyView, encode_body};
 pub use change::{append_record, decode_change, encode_change, records_of};
 pub use checkpoint::{
     CHECKPOINT_HEADER_LEN, Checkpoint, CheckpointActivity, CheckpointCollective, CheckpointCounts,
-    CheckpointDamage, CheckpointDirectory, CheckpointEdge, CheckpointGrave, CheckpointHeader,
-    CheckpointKey, CheckpointRow, CheckpointSegment, CheckpointVersion, FramePlace, RowRun,
-    SlotTable, checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot,
-    key_slots, slot_of,
+    CheckpointDamage, CheckpointDirectory, CheckpointEdge, CheckpointEmbedding, CheckpointGrave,
+    CheckpointHeader, CheckpointKey, CheckpointRow, CheckpointSegment, CheckpointVersion,
+    FramePlace, RowRun, SlotTable, checkpoint_file_lsn, checkpoint_file_name, id_hash, id_slots,
+    key_hash, key_slot, key_slots, slot_of,
 };
 pub use collective::CollectiveRecord;
 pub use decode_error::{DecodeError, FileFault};
+pub use embedding::{EMBEDDING_FIELDS_LEN, EmbeddingRecord};
 pub use experience::{ExperienceHead, assemble};
 pub use fields::UnknownFields;
 pub use frame::{
-    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_len, frame_payload_len,
-    implied_seed, payload_crc, verify_frame,
+    FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, RecordKind, frame_dimension, frame_len,
+    frame_payload_len, implied_seed, payload_crc, verify_frame,
 };
 pub use graph::{Covered, GRAPH_HEADER_LEN, GraphHeader, GraphLayout, GraphParams};
 pub use insight::Derivation;
@@ -94,6 +96,13 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
         .and_then(|rest| rest.first_chunk::<N>())
         .copied()
         .unwrap_or([0; N])
+}
+
+/// The components of a vector, copied; bit for bit.
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (components, _) = bytes.as_chunks::<4>();
+    let component = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+    components.iter().map(component).collect()
 }
 
 /// Writes `value` at `at`, if it fits there.

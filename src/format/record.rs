@@ -4,8 +4,8 @@
 //! dump). Flows that know which kind they look for use that kind's module.
 
 use super::{
-    ActivityRecord, BodyView, CollectiveRecord, DecodeError, FrameHeader, RecordKind,
-    RelationRecord, Traits, Vitals, decode_activity_end,
+    ActivityRecord, BodyView, CollectiveRecord, DecodeError, EmbeddingRecord, FrameHeader,
+    RecordKind, RelationRecord, Traits, Vitals, decode_activity_end,
 };
 use crate::model::CollectiveId;
 
@@ -41,6 +41,13 @@ pub enum Record<'a> {
         /// The agent.
         agent_id: &'a str,
     },
+    /// Another vector of an experience or an insight.
+    Embedding {
+        /// What stands behind the vector.
+        record: EmbeddingRecord,
+        /// The vector's bytes.
+        vector: &'a [u8],
+    },
 }
 
 impl<'a> Record<'a> {
@@ -74,6 +81,12 @@ impl<'a> Record<'a> {
             RecordKind::ActivityEnded => Self::ActivityEnded {
                 agent_id: decode_activity_end(payload)?,
             },
+            RecordKind::Embedding | RecordKind::InsightEmbedding => {
+                let record = EmbeddingRecord::decode(header.dimension, payload)?;
+                let len = usize::from(header.dimension) * size_of::<f32>();
+                let vector = payload.get(..len).unwrap_or_default();
+                Self::Embedding { record, vector }
+            }
         })
     }
 }

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::model::{
     Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId,
-    ExperienceType, InsightType, InstanceId, Lsn, RecallWeights, RelationType, Severity, Timestamp,
-    UserId,
+    ExperienceType, InsightType, InstanceId, Lsn, NextVectors, RecallWeights, RelationType,
+    Severity, Timestamp, UserId, VectorEpoch,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -226,6 +226,20 @@ pub(super) fn vector() -> impl Strategy<Value = Vec<f32>> {
 }
 
 prop_compose! {
+    fn vectors()(
+        (epoch, since) in any::<(u64, u64)>(),
+        next in option::of((1u64.., 1u16..=4096, (text(), text(), text()))),
+    ) -> VectorEpoch {
+        let next = next.map(|(epoch, dimension, (provider, model, fingerprint))| NextVectors {
+            epoch: Lsn::new(epoch),
+            dimension,
+            embedder: EmbedderIdentity { provider, model, fingerprint },
+        });
+        VectorEpoch { epoch: Lsn::new(epoch), since: Lsn::new(since), next }
+    }
+}
+
+prop_compose! {
     fn collective()(
         id in any::<u128>(),
         (name, owner_id) in (text(), option::of(text())),
@@ -236,6 +250,7 @@ prop_compose! {
         weights in option::of((0.0f32..=f32::MAX, ratio())),
         embedder in option::of((text(), text(), text())),
         created_at in time(),
+        vectors in vectors(),
         unknown in unknown(),
     ) -> CollectiveRecord {
         let collective = Collective {
@@ -252,6 +267,7 @@ prop_compose! {
                 EmbedderIdentity { provider, model, fingerprint }
             }),
             created_at,
+            vectors,
         };
         CollectiveRecord { collective, unknown }
     }
@@ -271,6 +287,7 @@ fn decode_with_everything(dimension: u16, bytes: &[u8]) {
     let _ = GraphHeader::decode(bytes);
     let _ = Tail::decode(bytes);
     let _ = CollectiveRecord::decode(CollectiveId::from_u128(1), bytes);
+    let _ = EmbeddingRecord::decode(dimension, bytes);
     let _ = Vitals::decode(bytes);
     let _ = (ActivityRecord::decode(bytes), decode_activity_end(bytes));
     let traits = Traits::decode(bytes).unwrap_or_default();

@@ -21,8 +21,8 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, frame_payload_len,
-        payload_crc,
+        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, frame_dimension,
+        frame_payload_len, payload_crc,
     },
     model::{Lsn, Timestamp},
     simd::prefetch,
@@ -303,13 +303,15 @@ impl Segment {
         Err(self.corrupted(at, "no vector reaches there"))
     }
 
-    /// The payload of the frame at `unit`, which was checked before.
+    /// The payload of the frame at `unit`, which was checked before, and how many components of a vector
+    /// it begins with.
     #[inline]
-    pub(crate) fn payload(&self, unit: u32) -> Result<&[u8]> {
+    pub(crate) fn payload(&self, unit: u32) -> Result<(u16, &[u8])> {
         let at = u64::from(unit) * UNIT_BYTES;
         let start = at + FRAME_HEADER_LEN as u64;
-        let len = frame_payload_len(self.bytes(at..start)?);
-        self.bytes(start..start + u64::from(len))
+        let header = self.bytes(at..start)?;
+        let payload = self.bytes(start..start + u64::from(frame_payload_len(header)))?;
+        Ok((frame_dimension(header), payload))
     }
 
     /// Asks the CPU for the frame at `unit`, of so many bytes, which is read soon.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CollectiveId, RecallWeights, Timestamp, UserId};
+use super::{CollectiveId, Lsn, RecallWeights, Timestamp, UserId};
 
 /// An isolated namespace, usually one per project or tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct Collective {
     pub name: String,
     /// Who it belongs to, as the application knows it.
     pub owner_id: Option<UserId>,
-    /// Components of every embedding in it, 1–4096, fixed at creation.
+    /// Components of every embedding in it, 1–4096. Only a re-embedding changes it.
     pub embedding_dimension: u16,
     /// How the energy of its experiences fades.
     pub decay: DecayConfig,
@@ -21,6 +21,39 @@ pub struct Collective {
     pub embedder: Option<EmbedderIdentity>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Where a re-embedding has made its vectors, or is about to.
+    #[serde(default, skip_serializing_if = "VectorEpoch::is_first")]
+    pub vectors: VectorEpoch,
+}
+
+/// Which vectors of its rows a collective goes by. The first are those that its rows were recorded with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorEpoch {
+    /// The record that began the re-embedding that made the present ones; 0 for the first.
+    pub epoch: Lsn,
+    /// The record from which on they hold. Later rows were recorded with theirs.
+    pub since: Lsn,
+    /// A re-embedding that has begun and is not done.
+    pub next: Option<NextVectors>,
+}
+
+impl VectorEpoch {
+    /// Whether nothing was ever re-embedded.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The vectors that a re-embedding makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextVectors {
+    /// The record that began it.
+    pub epoch: Lsn,
+    /// Components of every vector, 1–4096.
+    pub dimension: u16,
+    /// Whose they are.
+    pub embedder: EmbedderIdentity,
 }
 
 /// How the energy of a collective's experiences fades; changeable at any time.

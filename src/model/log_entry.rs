@@ -141,6 +141,16 @@ pub enum LogRecord {
         /// The agent.
         agent_id: AgentId,
     },
+    /// Another vector of the experience or the insight that the entry names.
+    Embedding {
+        /// The record that began the re-embedding.
+        epoch: Lsn,
+        /// Components of the vector.
+        dimension: u16,
+        /// The vector, where it was asked for.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        embedding: Option<Vec<f32>>,
+    },
 }
 
 /// What an agent does.

@@ -27,6 +27,7 @@ pub mod limits;
 mod log_entry;
 mod metric;
 mod page;
+mod progress;
 mod query;
 mod relation;
 mod salvage;
@@ -44,7 +45,7 @@ pub use backup::{
     BackupRetention, PruneReport, RestoreOptions, RestorePoint, RestoreReport,
 };
 pub use change::{Change, ChangeCommit, ChangeRecord};
-pub use collective::{Collective, DecayConfig, EmbedderIdentity};
+pub use collective::{Collective, DecayConfig, EmbedderIdentity, NextVectors, VectorEpoch};
 pub use compaction::{
     CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
 };
@@ -79,6 +80,7 @@ pub use metric::{
     CounterValue, Distribution, GaugeValue, Labels, MetricFamily, MetricKind, Metrics,
 };
 pub use page::{Direction, OrderBy, Page, PageCursor, PageResult};
+pub use progress::{Progress, ReembedReport};
 pub use query::Query;
 pub use relation::{
     ExperienceRelation, Neighbour, NewRelation, RelatedExperience, RelationDirection,

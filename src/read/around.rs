@@ -91,19 +91,18 @@ impl<'a> Around<'a> {
             return Ok(vec![None; rows.len()]);
         };
         let vector = |row: u32| match self.ground.rows.visible(row) {
-            Some(row) => Ok(reader
-                .vector(table, &row)?
-                .map(|vector| (vector, row.row.inverse_norm))),
+            Some(row) => reader.vector(table, &row),
             None => Ok(None),
         };
         let mut ahead = rows.iter().skip(FETCHED_AHEAD);
         let similarity = |row: &u32| {
             if let Some(row) = ahead.next()
-                && let Some((vector, _)) = vector(*row)?
+                && let Some(stored) = vector(*row)?
             {
-                simd::prefetch(vector);
+                simd::prefetch(stored.vector);
             }
-            Ok(vector(*row)?.map(|(vector, norm)| query.similarity(vector, norm)))
+            let stored = vector(*row)?;
+            Ok(stored.map(|stored| query.similarity(stored.vector, stored.inverse_norm)))
         };
         rows.iter().map(similarity).collect()
     }

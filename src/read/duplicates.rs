@@ -130,7 +130,7 @@ impl<'a> Look<'a> {
     fn of_content(&self, sought: &Sought) -> Vec<u32> {
         let index = self.table.content_index();
         let hash_of = |row: &Visited<'_>| {
-            let body = body::view(&self.reader.view.segments, row, self.table.dimension);
+            let body = body::view(&self.reader.view.segments, row);
             body.ok()?.content_hash().ok()
         };
         index.catch_up(
@@ -178,14 +178,13 @@ impl<'a> Look<'a> {
         // Of one that the open could not read nothing is believed.
         row.row.kind?;
         let segments = &self.reader.view.segments;
-        let dimension = self.table.dimension;
-        let hash = body::view(segments, &row, dimension).ok()?.content_hash();
-        let vector = body::vector(segments, &row, dimension).ok()?;
+        let hash = body::view(segments, &row).ok()?.content_hash();
+        let stored = body::vector(segments, &row, self.table).ok()?;
         comparison.found(
             (number, row.row.id),
             hash.ok()?,
-            vector,
-            row.row.inverse_norm,
+            stored.vector,
+            stored.inverse_norm,
         )
     }
 }

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use roaring::RoaringBitmap;
 
 use crate::{
-    error::Result,
+    error::{PulseDBError, Result},
     model::{DecayConfig, SearchOptions, SearchPlan as Plan},
     read::{
         filter::Compiled,
@@ -112,6 +112,16 @@ impl<'a> Search<'a> {
 
     /// Finds what may be among the best of each query.
     pub(super) fn sift(&self, queries: &[&'a [f32]]) -> Result<(Vec<Sieve<'a>>, Work)> {
+        for query in queries {
+            // Checked before, but against another snapshot: a re-embedding may have ended in between.
+            if query.len() != usize::from(self.table.dimension) {
+                return Err(PulseDBError::validation(
+                    "query",
+                    format!("a vector of {} components", query.len()),
+                    format!("the collective's embeddings have {}", self.table.dimension),
+                ));
+            }
+        }
         let sieves = || -> Vec<Sieve<'a>> {
             queries
                 .iter()
@@ -312,11 +322,11 @@ impl<'a> Search<'a> {
         let Some(energy) = self.energy_of(&found)? else {
             return Ok(());
         };
-        let Some(vector) = self.reader.vector(self.table, &found)? else {
+        let Some(stored) = self.reader.vector(self.table, &found)? else {
             return Ok(());
         };
         for sieve in &mut pass.sieves {
-            let similarity = sieve.query.similarity(vector, found.row.inverse_norm);
+            let similarity = sieve.query.similarity(stored.vector, stored.inverse_norm);
             sieve.offer(row, (similarity, 0.0), |_| Ok(Some(energy)))?;
         }
         Ok(())
@@ -328,8 +338,8 @@ impl<'a> Search<'a> {
             return RowVector::Gone;
         };
         match self.reader.vector(self.table, &row) {
-            Ok(Some(vector)) if row.row.kind.is_some() => {
-                RowVector::Vector(vector, row.row.inverse_norm)
+            Ok(Some(stored)) if row.row.kind.is_some() => {
+                RowVector::Vector(stored.vector, stored.inverse_norm)
             }
             _ => RowVector::Unreadable,
         }
@@ -382,13 +392,13 @@ impl<'a> Search<'a> {
         let Some(row) = self.rows.visible(row) else {
             return Ok(None);
         };
-        let Some(vector) = self.reader.vector(self.table, &row)? else {
+        let Some(stored) = self.reader.vector(self.table, &row)? else {
             self.leave_out(row.number);
             return Ok(None);
         };
         Ok(Some(Compared {
-            vector,
-            inverse_norm: row.row.inverse_norm,
+            vector: stored.vector,
+            inverse_norm: stored.inverse_norm,
             id: row.row.id,
         }))
     }

@@ -12,7 +12,10 @@ use bytes::Bytes;
 
 use crate::{
     error::Result,
-    format::{BodyParts, BodyView, DecodeError, ExperienceHead, Traits, Vitals, assemble},
+    format::{
+        BodyParts, BodyView, DecodeError, ExperienceHead, FRAME_ALIGN, FRAME_HEADER_LEN, Traits,
+        Vitals, assemble,
+    },
     log::Segment,
     model::{
         CollectiveId, ContentHash, Experience, ExperienceId, ExperienceKind, ExperienceType,
@@ -55,6 +58,8 @@ use crate::{
 #[derive(Clone)]
 pub struct ExperienceView {
     body: MappedBody,
+    /// Where its vector begins and how long it is, where it is not that of the body.
+    beside: Option<(Arc<Segment>, u32, u16)>,
     head: ExperienceHead,
     importance: f32,
     confidence: f32,
@@ -72,8 +77,8 @@ impl ExperienceView {
     /// A view of a body that was compared with its checksums, and once decoded by the open or made by
     /// the writer; it stands at `unit` of `segment`.
     pub(super) fn new(
-        segment: &Arc<Segment>,
-        unit: u32,
+        (segment, unit): (&Arc<Segment>, u32),
+        beside: Option<(Arc<Segment>, u32, u16)>,
         body: &BodyView<'_>,
         head: ExperienceHead,
         values: &Values,
@@ -85,6 +90,7 @@ impl ExperienceView {
                 unit,
                 parts: body.parts(),
             },
+            beside,
             head,
             importance: values.importance,
             confidence: values.confidence,
@@ -131,21 +137,31 @@ impl ExperienceView {
         Bytes::from_owner(Part(self.body.clone(), |body| body.in_place().0))
     }
 
-    /// The vector as given, bit for bit, in place.
+    /// The vector, in place: bit for bit as given, or as the last re-embedding made it.
     #[must_use]
     pub fn embedding(&self) -> &[f32] {
-        let MappedBody {
-            segment,
-            unit,
-            parts,
-        } = &self.body;
-        segment.vector(*unit, parts.dimension()).unwrap_or_default()
+        let (segment, unit, dimension) = match &self.beside {
+            Some((segment, unit, dimension)) => (segment, *unit, *dimension),
+            None => (
+                &self.body.segment,
+                self.body.unit,
+                self.body.parts.dimension(),
+            ),
+        };
+        segment.vector(unit, dimension).unwrap_or_default()
     }
 
     /// The vector as bytes (`f32`, little endian) that own their part of the mapping.
     #[must_use]
     pub fn embedding_bytes(&self) -> Bytes {
-        Bytes::from_owner(Part(self.body.clone(), |body| body.in_place().1))
+        match &self.beside {
+            Some((segment, unit, dimension)) => Bytes::from_owner(MappedVector {
+                segment: Arc::clone(segment),
+                unit: *unit,
+                dimension: *dimension,
+            }),
+            None => Bytes::from_owner(Part(self.body.clone(), |body| body.in_place().1)),
+        }
     }
 
     /// What kind of knowledge it is.
@@ -255,7 +271,12 @@ impl ExperienceView {
         vitals.others = self.others;
         vitals.last_reinforced = Some(self.last_reinforced);
         vitals.archived = self.archived;
-        self.decoded(traits.and_then(|traits| assemble(&self.head, &body, &vitals, traits)))
+        let whole =
+            self.decoded(traits.and_then(|traits| assemble(&self.head, &body, &vitals, traits)))?;
+        Ok(Experience {
+            embedding: self.embedding().to_vec(),
+            ..whole
+        })
     }
 }
 
@@ -279,8 +300,23 @@ struct MappedBody {
 
 impl MappedBody {
     fn get(&self) -> BodyView<'_> {
-        let payload = self.segment.payload(self.unit).unwrap_or_default();
+        let (_, payload) = self.segment.payload(self.unit).unwrap_or_default();
         self.parts.of(payload)
+    }
+}
+
+/// A vector beside a body that keeps its mapping.
+struct MappedVector {
+    segment: Arc<Segment>,
+    unit: u32,
+    dimension: u16,
+}
+
+impl AsRef<[u8]> for MappedVector {
+    fn as_ref(&self) -> &[u8] {
+        let start = u64::from(self.unit) * FRAME_ALIGN + FRAME_HEADER_LEN as u64;
+        let end = start + u64::from(self.dimension) * size_of::<f32>() as u64;
+        self.segment.bytes(start..end).unwrap_or_default()
     }
 }
 

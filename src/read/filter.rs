@@ -23,7 +23,6 @@ pub struct Compiled<'a> {
     filter: &'a SearchFilter,
     /// Codes of the agents asked for; `None` where any will do.
     agents: Option<Vec<u32>>,
-    dimension: u16,
     /// Rows that never pass: a transaction has changed them, and sees its own.
     hidden: Option<&'a RoaringBitmap>,
 }
@@ -85,7 +84,6 @@ impl<'a> Compiled<'a> {
         Ok(Self {
             filter,
             agents,
-            dimension: table.dimension,
             hidden: None,
         })
     }
@@ -98,11 +96,6 @@ impl<'a> Compiled<'a> {
     /// What was asked for.
     pub fn asked(&self) -> &SearchFilter {
         self.filter
-    }
-
-    /// Components of the vectors of the collective.
-    pub fn dimension(&self) -> u16 {
-        self.dimension
     }
 
     /// Codes of the agents asked for; `None` where any will do.

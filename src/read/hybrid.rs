@@ -409,7 +409,10 @@ impl<'a> Ground<'a> {
     /// The vector of a row; `None` where it cannot be read.
     pub fn vector(&self, row: u32) -> Result<Option<&[f32]>> {
         match self.rows.visible(row) {
-            Some(row) => self.reader.vector(self.table, &row),
+            Some(row) => {
+                let stored = self.reader.vector(self.table, &row)?;
+                Ok(stored.map(|stored| stored.vector))
+            }
             None => Ok(None),
         }
     }

@@ -212,14 +212,18 @@ pub fn assemble(reader: &Reader, table: &Table, row: &Visited<'_>) -> Result<Der
 
 fn whole(reader: &Reader, table: &Table, row: &Visited<'_>) -> Result<DerivedInsight> {
     let segments = &reader.view.segments;
-    let body = body::view(segments, row, table.dimension)?;
+    let body = body::view(segments, row)?;
     if row.row.kind.is_none() {
         return Err(PulseDBError::conflict(HEALED));
     }
     let id = InsightId::from_u128(row.row.id);
     let collective = CollectiveId::from_u128(table.id);
-    of_body(&body, id, collective, row.row.confidence, row.row.time)
-        .map_err(|error| body::undecodable(segments, row, &error))
+    let insight = of_body(&body, id, collective, row.row.confidence, row.row.time)
+        .map_err(|error| body::undecodable(segments, row, &error))?;
+    Ok(DerivedInsight {
+        embedding: body::vector(segments, row, table)?.vector.to_vec(),
+        ..insight
+    })
 }
 
 /// The insight that a body was written for.

@@ -93,12 +93,13 @@ fn of_row(
         return Err(replay::damage(segments, place));
     }
     let traits = with_traits
-        .then(|| body::traits(segments, row, &values, table.dimension))
+        .then(|| body::traits(segments, row, &values))
         .transpose()?;
     let own = OwnExperience {
         collective: CollectiveId::from_u128(table.id),
         recorded: None,
-        inverse_norm: row.row.inverse_norm,
+        // Where its vector cannot be read, nothing finds it.
+        inverse_norm: body::vector(segments, row, table).map_or(0.0, |stored| stored.inverse_norm),
         values,
         traits,
     };

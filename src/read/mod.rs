@@ -35,6 +35,7 @@ pub mod plan;
 pub mod point;
 pub mod rank;
 pub mod reader;
+pub mod reembed;
 pub mod relations;
 pub mod search;
 pub mod sieve;

@@ -152,7 +152,7 @@ impl Point<'_> {
     pub fn read_from_medium<T>(&self, id: ExperienceId, read: ReadRow<T>) -> Result<T> {
         let mut answer = Err(PulseDBError::not_found(EntityKind::Experience, id));
         self.with_row(id, |table, row| {
-            let body = body::compare(&self.view.segments, row, table.dimension);
+            let body = body::compare(&self.view.segments, row);
             answer = body.and_then(|_| read(self, table, row));
         })?;
         answer
@@ -195,16 +195,24 @@ impl Point<'_> {
         }
         let segments = &self.view.segments;
         let values = self.present(row)?;
-        let body = body::view(segments, row, table.dimension)?;
+        let body = body::view(segments, row)?;
         let later_traits = match values.traits_place {
             None => None,
             Some(_) => Some(Box::new(replay::traits_at(segments, row.row, &values)?)),
         };
         let (segment, unit) = segments.holder(row.row.place)?;
+        let beside = match table.vectors_beside(row.row) {
+            Some(_) => {
+                let (place, _) = body::vector_place(segments, row, table)?;
+                let (segment, unit) = segments.holder(place)?;
+                Some((Arc::clone(segment), unit, table.dimension))
+            }
+            None => None,
+        };
         let head = self.head(table, row, &values);
         Ok(ExperienceView::new(
-            segment,
-            unit,
+            (segment, unit),
+            beside,
             &body,
             head,
             &values,
@@ -215,14 +223,18 @@ impl Point<'_> {
     fn assembled(&self, table: &Table, row: &Visited<'_>) -> Result<Experience> {
         let segments = &self.view.segments;
         let values = self.present(row)?;
-        let body = body::view(segments, row, table.dimension)?;
+        let body = body::view(segments, row)?;
         let undecodable = |error| body::undecodable(segments, row, &error);
         let traits = match values.traits_place {
             None => body.traits().map_err(undecodable)?,
             Some(_) => replay::traits_at(segments, row.row, &values)?,
         };
         let head = self.head(table, row, &values);
-        assemble(&head, &body, &vitals(&values), traits).map_err(undecodable)
+        let mut whole = assemble(&head, &body, &vitals(&values), traits).map_err(undecodable)?;
+        if table.vectors_beside(row.row).is_some() {
+            whole.embedding = body::vector(segments, row, table)?.vector.to_vec();
+        }
+        Ok(whole)
     }
 
     /// Why a row is not believed whose body the open could not read: its values are not those of the

@@ -17,7 +17,7 @@ use crate::{
         overlay::{Overlay, OwnCollective, OwnExperience},
         point::Point,
     },
-    state::{IdIndex, RowRef, Snapshot, Table, Visited, body},
+    state::{IdIndex, RowRef, Snapshot, Table, Visited, body, body::Stored},
     sync::Arc,
 };
 
@@ -175,8 +175,8 @@ impl Reader {
     }
 
     /// The vector of a row; `None` where the row is damaged.
-    pub fn vector<'s>(&'s self, table: &Table, row: &Visited<'_>) -> Result<Option<&'s [f32]>> {
-        Self::unless_damaged(body::vector(&self.view.segments, row, table.dimension))
+    pub fn vector<'s>(&'s self, table: &Table, row: &Visited<'_>) -> Result<Option<Stored<'s>>> {
+        Self::unless_damaged(body::vector(&self.view.segments, row, table))
     }
 
     /// Whether a row that a walk passes has expired.
@@ -198,7 +198,7 @@ impl Reader {
         if !filter.needs_traits(row) {
             return Ok(true);
         }
-        let traits = body::traits(&self.view.segments, row, &row.values(), filter.dimension());
+        let traits = body::traits(&self.view.segments, row, &row.values());
         Ok(Self::unless_damaged(traits)?.is_some_and(|traits| filter.traits(&traits)))
     }
 

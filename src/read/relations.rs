@@ -421,9 +421,8 @@ fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<Experienc
 }
 
 fn record(reader: &Reader, row: &Visited<'_>) -> Result<RelationRecord> {
-    const NO_VECTOR: u16 = 0;
     let segments = &reader.view.segments;
-    let payload = body::payload(segments, row, NO_VECTOR)?;
+    let payload = body::payload(segments, row)?;
     RelationRecord::decode(payload).map_err(|error| body::undecodable(segments, row, &error))
 }
 

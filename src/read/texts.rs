@@ -72,7 +72,7 @@ pub fn allowed(
         if !matching::certain(pattern) {
             let holds = |row: &u32| {
                 let row = rows.visible(*row);
-                let text = row.and_then(|row| text(segments, &row, table.dimension));
+                let text = row.and_then(|row| text(segments, &row));
                 text.is_some_and(|text| matching::holds(pattern, &words.analyser, text))
             };
             found = found.iter().filter(holds).collect();
@@ -89,7 +89,6 @@ pub fn allowed(
 /// The tasks of rows, each read once.
 pub struct Tasks<'a> {
     reader: &'a Reader,
-    table: &'a Table,
     rows: Rows,
     known: HashMap<u32, Option<&'a str>>,
 }
@@ -100,7 +99,6 @@ impl<'a> Tasks<'a> {
     pub fn new(reader: &'a Reader, table: &'a Table) -> Self {
         Self {
             reader,
-            table,
             rows: table.rows(reader.lsn()),
             known: HashMap::new(),
         }
@@ -116,7 +114,7 @@ impl<'a> Tasks<'a> {
         }
         let task = match self.rows.visible(row) {
             Some(row) => {
-                let body = body::view(&self.reader.view.segments, &row, self.table.dimension);
+                let body = body::view(&self.reader.view.segments, &row);
                 Reader::unless_damaged(body)?.and_then(|body| body.source_task().ok()?)
             }
             None => None,

@@ -8,11 +8,13 @@ use std::collections::VecDeque;
 
 use crate::{
     format::{Checkpoint, FrameHeader, RowKind, collective_of},
+    log::Place,
     model::{Collective, Lsn, RelationType},
     state::{
         activities::Live,
         adjacency::Edge,
         chunk::Row,
+        embeddings::Placed,
         ids::{IdIndex, RowRef},
         keys::KeyIndex,
         snapshot::{Newest, Tables},
@@ -80,6 +82,17 @@ pub enum Mutation {
         /// Where it stood.
         at: RowRef,
     },
+    /// A row has another vector.
+    Embed {
+        /// Where it stands.
+        at: RowRef,
+        /// The re-embedding that made it.
+        epoch: Lsn,
+        /// Where its record is.
+        place: Place,
+        /// 1 / ‖vector‖.
+        inverse_norm: f32,
+    },
     /// A record that changes no table.
     Nothing,
     /// An agent does something else, or nothing any more.
@@ -99,7 +112,12 @@ const ID_TIME_SHIFT: u32 = 80;
 enum Grave {
     Row(RowRef),
     Collective(Arc<Table>),
-    Activity { collective: u32, agent: Arc<str> },
+    /// The table of a collective that goes by other vectors since.
+    Vectors(Arc<Table>),
+    Activity {
+        collective: u32,
+        agent: Arc<str>,
+    },
 }
 
 /// The collective in which a record changes what transactions read. One that is made or deleted tells
@@ -111,7 +129,11 @@ const fn changed_collective(mutation: &Mutation) -> Option<u32> {
         | Mutation::Relate { at, .. }
         | Mutation::Revise { at, .. }
         | Mutation::Delete { at } => Some(collective_of(at.collective)),
-        Mutation::DeleteCollective { .. } | Mutation::Activity { .. } | Mutation::Nothing => None,
+        // What reads go by changes with the definition that ends a re-embedding.
+        Mutation::Embed { .. }
+        | Mutation::DeleteCollective { .. }
+        | Mutation::Activity { .. }
+        | Mutation::Nothing => None,
     }
 }
 
@@ -187,8 +209,9 @@ impl Applier {
     /// The collectives that were there at `lsn`, which nothing was buried above.
     pub fn tables_at(&self, lsn: Lsn) -> Arc<Tables> {
         let mut tables = Arc::clone(&self.tables);
-        for (deleted_at, grave) in &self.graves {
-            if let Grave::Collective(table) = grave
+        // The newest first: of several tables of a collective the oldest is the one that was there.
+        for (deleted_at, grave) in self.graves.iter().rev() {
+            if let Grave::Collective(table) | Grave::Vectors(table) = grave
                 && *deleted_at > lsn
             {
                 Arc::make_mut(&mut tables).insert(Arc::clone(table));
@@ -245,6 +268,7 @@ impl Applier {
             Mutation::Record { .. }
                 | Mutation::Relate { .. }
                 | Mutation::Activity { .. }
+                | Mutation::Embed { .. }
                 | Mutation::Nothing
         );
         if let Some(number) = changed_collective(&mutation)
@@ -299,6 +323,17 @@ impl Applier {
                 }
             }
             Mutation::Delete { at } => self.delete(at, lsn, horizon),
+            Mutation::Embed {
+                at,
+                epoch,
+                place,
+                inverse_norm,
+            } => {
+                if let Some(table) = self.tables.get(at.collective) {
+                    let placed = Placed::new(lsn, place, inverse_norm, true);
+                    table.embed(at.row, epoch, placed);
+                }
+            }
             Mutation::Nothing => {}
             Mutation::Activity {
                 collective,
@@ -313,8 +348,21 @@ impl Applier {
             let table = Table::new(collective, &definition);
             Arc::make_mut(&mut self.tables).insert(Arc::new(table));
         }
-        if let Some(table) = self.tables.get(collective) {
-            table.define(lsn, definition, horizon);
+        let Some(table) = self.tables.get(collective).map(Arc::clone) else {
+            return;
+        };
+        let vectors = definition.vectors.clone();
+        let after = (vectors.epoch != table.epoch).then(|| table.reembedded(&definition));
+        table.define(lsn, definition, horizon);
+        match after {
+            Some(after) => {
+                // All former vectors are of no use.
+                let rows = u64::from(table.row_count());
+                self.deaths.fetch_add(rows, Ordering::Relaxed);
+                Arc::make_mut(&mut self.tables).replace(Arc::new(after), lsn);
+                self.graves.push_back((lsn, Grave::Vectors(table)));
+            }
+            None => table.keep_next(&vectors),
         }
     }
 
@@ -451,12 +499,12 @@ impl Applier {
                         table.forget_activity(&agent, lsn);
                     }
                 }
+                Some((_, Grave::Vectors(_))) | None => {}
                 Some((_, Grave::Collective(table))) => {
                     let number = table.number;
                     self.keys.remove_collective(number);
                     self.purges.push(number);
                 }
-                None => {}
             }
         }
     }

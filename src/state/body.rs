@@ -9,21 +9,23 @@
 use crate::{
     error::{PulseDBError, Result},
     format::{BodyView, DecodeError, Traits},
-    log::{Frame, SegmentSet},
-    state::{Row, Values, Visited, replay},
+    log::{Frame, Place, SegmentSet},
+    state::{Row, Table, Values, Visited, replay},
 };
 
-/// The payload of a row's body; `dimension` is the collective's.
+/// The payload of a row's body.
 ///
 /// # Errors
 /// `Corrupted` where it is not what was recorded.
-pub fn payload<'s>(
-    segments: &'s SegmentSet,
-    row: &Visited<'_>,
-    dimension: u16,
-) -> Result<&'s [u8]> {
+pub fn payload<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Result<&'s [u8]> {
+    with_dimension(segments, row).map(|(_, payload)| payload)
+}
+
+/// The same, and how many components of a vector it begins with: compaction leaves out a vector that
+/// nobody goes by any more.
+fn with_dimension<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Result<(u16, &'s [u8])> {
     if !row.checked() {
-        return compare(segments, row, dimension);
+        return compare(segments, row);
     }
     segments
         .holder(row.row.place)
@@ -36,78 +38,125 @@ pub fn payload<'s>(
 ///
 /// # Errors
 /// As [`payload`].
-pub fn compare<'s>(
-    segments: &'s SegmentSet,
-    row: &Visited<'_>,
-    dimension: u16,
-) -> Result<&'s [u8]> {
-    let payload = segments
+pub fn compare<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Result<(u16, &'s [u8])> {
+    let compared = segments
         .frame(row.row.place)
-        .and_then(|frame| compared(&frame, row.row, dimension))
+        .and_then(|frame| compared(&frame, row.row))
         .inspect_err(|error| segments.note_damage(error))?;
     // One that the open could not read is compared whenever somebody asks for it.
     if row.row.kind.is_some() {
         row.note_checked();
     }
-    Ok(payload)
+    Ok(compared)
 }
 
-/// The body of a row, read in place; `dimension` is the collective's.
+/// The body of a row, read in place.
 ///
 /// # Errors
 /// As [`payload`].
-pub fn view<'s>(
-    segments: &'s SegmentSet,
-    row: &Visited<'_>,
-    dimension: u16,
-) -> Result<BodyView<'s>> {
-    let payload = payload(segments, row, dimension)?;
+pub fn view<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Result<BodyView<'s>> {
+    let (dimension, payload) = with_dimension(segments, row)?;
     BodyView::parse(dimension, payload).map_err(|error| undecodable(segments, row, &error))
 }
 
-/// The vector of a row, read in place; `dimension` is the collective's.
+/// The vector that a row has now, read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'s> {
+    /// Its components.
+    pub vector: &'s [f32],
+    /// 1 / its length.
+    pub inverse_norm: f32,
+}
+
+/// Where the vector of a row of `table` stands that the table goes by: in its body, or beside it.
 ///
 /// # Errors
-/// As [`payload`].
+/// `Corrupted` where its record is not what was written, or is missing.
+pub fn vector_place(
+    segments: &SegmentSet,
+    row: &Visited<'_>,
+    table: &Table,
+) -> Result<(Place, f32)> {
+    let Some(beside) = table.vectors_beside(row.row) else {
+        if !row.checked() {
+            compare(segments, row)?;
+        }
+        if row.row.dimension != table.dimension {
+            let what = format!(
+                "the vector has {} components, those of the collective {}",
+                row.row.dimension, table.dimension
+            );
+            return Err(damaged(segments, row.row.place, what));
+        }
+        return Ok((row.row.place, row.row.inverse_norm));
+    };
+    let found = beside.with(row.number, |placed| {
+        if !placed.checked() {
+            let frame = segments.frame(placed.place)?;
+            frame.verified_payload()?;
+            let header = &frame.header;
+            if (header.lsn, header.entity, header.dimension)
+                != (placed.lsn, row.row.id, table.dimension)
+            {
+                return Err(frame.corrupted("it is not the vector that was written here"));
+            }
+            placed.note_checked();
+        }
+        Ok((placed.place, placed.inverse_norm))
+    });
+    match found {
+        Some(found) => found.inspect_err(|error| segments.note_damage(error)),
+        None => {
+            let what = "the record of its vector is lost; re-embed the collective".to_owned();
+            Err(damaged(segments, row.row.place, what))
+        }
+    }
+}
+
+/// The vector of a row of `table` that the table goes by.
+///
+/// # Errors
+/// As [`vector_place`].
 pub fn vector<'s>(
     segments: &'s SegmentSet,
     row: &Visited<'_>,
-    dimension: u16,
-) -> Result<&'s [f32]> {
-    if !row.checked() {
-        compare(segments, row, dimension)?;
-    }
-    segments.vector(row.row.place, dimension)
+    table: &Table,
+) -> Result<Stored<'s>> {
+    let (place, inverse_norm) = vector_place(segments, row, table)?;
+    let vector = segments.vector(place, table.dimension)?;
+    Ok(Stored {
+        vector,
+        inverse_norm,
+    })
 }
 
 /// The traits of a row with these values.
 ///
 /// # Errors
 /// As [`payload`].
-pub fn traits(
-    segments: &SegmentSet,
-    row: &Visited<'_>,
-    values: &Values,
-    dimension: u16,
-) -> Result<Traits> {
+pub fn traits(segments: &SegmentSet, row: &Visited<'_>, values: &Values) -> Result<Traits> {
     if values.traits_place.is_some() {
         return replay::traits_at(segments, row.row, values);
     }
-    let traits = view(segments, row, dimension)?.traits();
+    let traits = view(segments, row)?.traits();
     traits.map_err(|error| undecodable(segments, row, &error))
 }
 
 /// What is wrong with a body whose checksums are right, as an error that names the place.
 pub fn undecodable(segments: &SegmentSet, row: &Visited<'_>, error: &DecodeError) -> PulseDBError {
-    let error = match segments.holder(row.row.place) {
-        Ok((segment, unit)) => segment.corrupted_frame(unit, error.to_string()),
+    damaged(segments, row.row.place, error.to_string())
+}
+
+fn damaged(segments: &SegmentSet, place: Place, what: String) -> PulseDBError {
+    let error = match segments.holder(place) {
+        Ok((segment, unit)) => segment.corrupted_frame(unit, what),
         Err(damage) => damage,
     };
     segments.note_damage(&error);
     error
 }
 
-fn compared<'s>(frame: &Frame<'s>, row: &Row, dimension: u16) -> Result<&'s [u8]> {
+fn compared<'s>(frame: &Frame<'s>, row: &Row) -> Result<(u16, &'s [u8])> {
     let payload = frame.verified_payload()?;
     let header = &frame.header;
     if !header.kind.makes_row() || (header.lsn, header.entity) != (row.lsn, row.id) {
@@ -116,11 +165,5 @@ fn compared<'s>(frame: &Frame<'s>, row: &Row, dimension: u16) -> Result<&'s [u8]
             header.lsn, row.lsn
         )));
     }
-    if header.dimension != dimension {
-        return Err(frame.corrupted(format!(
-            "the vector has {} components, those of the collective {dimension}",
-            header.dimension
-        )));
-    }
-    Ok(payload)
+    Ok((header.dimension, payload))
 }

@@ -70,8 +70,10 @@ pub struct Row {
     pub time: Timestamp,
     /// Where its body is in the log.
     pub place: Place,
-    /// Bytes of its frame in the log.
+    /// Bytes of its frame in the log, as it was when the row was made.
     pub frame_bytes: u32,
+    /// Components of the vector in its body then; 0 where there is none.
+    pub dimension: u16,
     /// Code of its agent in [`super::names::Names`].
     pub agent: u32,
     /// 1 / ‖vector‖, so that similarity needs one dot product.
@@ -103,6 +105,7 @@ impl Row {
             time: Timestamp::from_millis(lsn.get() as i64),
             place: Place::NOWHERE,
             frame_bytes: 64,
+            dimension: 0,
             agent: 0,
             inverse_norm: 1.0,
             importance: 0.5,

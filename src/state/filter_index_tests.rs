@@ -45,6 +45,7 @@ impl World {
             decay: DecayConfig::default(),
             embedder: None,
             created_at: Timestamp::from_millis(0),
+            vectors: Default::default(),
         };
         let define = Mutation::Define {
             collective: COLLECTIVE,

@@ -18,6 +18,7 @@ pub mod body;
 pub mod chain;
 pub mod chunk;
 pub mod content_index;
+pub mod embeddings;
 pub mod filter_index;
 pub mod id_map;
 pub mod ids;

@@ -21,6 +21,7 @@ fn table() -> Table {
             decay: DecayConfig::default(),
             embedder: None,
             created_at: Timestamp::default(),
+            vectors: Default::default(),
         },
     )
 }

@@ -5,8 +5,8 @@
 use crate::{
     error::{PulseDBError, Result},
     format::{
-        ActivityRecord, BodyView, CollectiveRecord, FrameHeader, RecordKind, RelationRecord,
-        Traits, Vitals, decode_activity_end,
+        ActivityRecord, BodyView, CollectiveRecord, EmbeddingRecord, FrameHeader, RecordKind,
+        RelationRecord, Traits, Vitals, decode_activity_end,
     },
     log::{Frame, Place, SegmentSet},
     model::{CollectiveId, ExperienceKind, Lsn},
@@ -44,15 +44,6 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
             if header.kind == RecordKind::Insight {
                 body.derivation()
                     .map_err(|error| fault(error.to_string()))?;
-            }
-            let table = applier.tables().get(header.collective);
-            if let Some(table) = table
-                && table.dimension != header.dimension
-            {
-                return Err(fault(format!(
-                    "the vector has {} components, those of the collective {}",
-                    header.dimension, table.dimension
-                )));
             }
             body_mutation(header, frame.place, at, &body)
                 .map_err(|error| fault(error.to_string()))?
@@ -116,6 +107,16 @@ pub fn mutation(frame: &Frame<'_>, payload: &[u8], applier: &Applier) -> Result<
                 activity: None,
             }
         }
+        RecordKind::Embedding | RecordKind::InsightEmbedding => {
+            let record = EmbeddingRecord::decode(header.dimension, payload)
+                .map_err(|error| fault(error.to_string()))?;
+            Mutation::Embed {
+                at,
+                epoch: record.epoch,
+                place: frame.place,
+                inverse_norm: record.inverse_norm,
+            }
+        }
         RecordKind::Close => Mutation::Nothing,
     })
 }
@@ -151,7 +152,10 @@ pub fn damaged_mutation(header: &FrameHeader, place: Place, applier: &Applier) -
         | RecordKind::InsightDeleted
         // Between which experiences it stood, nobody knows; but its number was given.
         | RecordKind::Relation => Mutation::Delete { at },
-        RecordKind::Collective
+        // To which re-embedding it belonged, nobody knows; where it is missed, the row says so.
+        RecordKind::Embedding
+        | RecordKind::InsightEmbedding
+        | RecordKind::Collective
         | RecordKind::Activity
         | RecordKind::ActivityEnded
         | RecordKind::Close => Mutation::Nothing,
@@ -180,6 +184,7 @@ fn row_of(header: &FrameHeader, place: Place) -> Row {
         time: header.time,
         place,
         frame_bytes: header.frame_len() as u32,
+        dimension: header.dimension,
         agent: 0,
         inverse_norm: 0.0,
         importance: 0.0,

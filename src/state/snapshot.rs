@@ -51,7 +51,8 @@ impl Tables {
         self.next_number.max(1)
     }
 
-    /// The newest deletion of a collective: what snapshots before it see of that one is not here.
+    /// The newest deletion or re-embedding of a collective: what snapshots before it see of that one is not
+    /// here.
     #[must_use]
     pub fn last_removal(&self) -> Lsn {
         self.last_removal
@@ -82,6 +83,13 @@ impl Tables {
         if let Some(place) = self.by_number.get_mut(number) {
             *place = Some(table);
         }
+    }
+
+    /// Puts a table of experiences in the place of the one with its number. What snapshots before `lsn`
+    /// see of that one is not here.
+    pub(super) fn replace(&mut self, table: Arc<Table>, lsn: Lsn) {
+        self.last_removal = self.last_removal.max(lsn);
+        self.insert(table);
     }
 
     pub(super) fn remove(&mut self, number: u32, lsn: Lsn) -> Option<Arc<Table>> {

@@ -6,9 +6,11 @@
 mod cold;
 mod expiry;
 
+use std::ops::Deref;
+
 use crate::{
     format::{Checkpoint, CheckpointCollective, RowKind},
-    model::{Collective, Lsn, Timestamp},
+    model::{Collective, Lsn, Timestamp, VectorEpoch},
     simd::prefetch,
     state::{
         activities::Activities,
@@ -17,6 +19,7 @@ use crate::{
         chain::Chain,
         chunk::{Chunk, Row, Slot, extent, locate},
         content_index::ContentIndex,
+        embeddings::Embeddings,
         filter_index::FilterIndex,
         names::Names,
         order::{Orders, Sequence},
@@ -24,35 +27,60 @@ use crate::{
     },
     sync::{
         Arc, Mutex, OnceLock, Swap,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     text::{Analyser, TextIndex},
     vector::index::VectorIndex,
 };
 
 mod family;
+mod reembedding;
 mod rows;
 
 pub use rows::{Kept, RowState, Rows, Visited};
 
 type Chunks = Vec<Option<Arc<Chunk>>>;
 
-/// The rows of one kind in one collective. The committer appends; readers walk.
+/// The rows of one kind in one collective, with the vectors that it goes by. The committer appends;
+/// readers walk.
+///
+/// Re-embedding a collective gives it another table, with the same rows and other vectors; who holds a
+/// snapshot from before goes on with the one from before.
 #[derive(Debug)]
 pub struct Table {
+    rows: Arc<AllRows>,
+    /// Components of its vectors; 0 where its rows have none.
+    pub dimension: u16,
+    /// Which vectors these are; see [`crate::model::VectorEpoch`].
+    pub epoch: Lsn,
+    /// Later rows have theirs in their bodies.
+    since: Lsn,
+    /// The vectors of the rows up to there; where there is none of a row, it is lost.
+    beside: Arc<Embeddings>,
+    /// The vectors that a re-embedding is making.
+    next: Swap<Embeddings>,
+    /// Whether a re-embedding is about to end, so that new vectors wait.
+    ending: AtomicBool,
+    /// Which rows are near a vector.
+    pub vectors: VectorIndex,
+    /// Of experiences: the table of the collective's insights.
+    insights: OnceLock<Arc<Table>>,
+}
+
+/// What is the same whatever vectors a table goes by.
+#[derive(Debug)]
+pub struct AllRows {
     /// Number of the table, see [`RowKind`].
     pub number: u32,
     /// The collective's id.
     pub id: u128,
-    /// Components of its vectors; 0 where its rows have none.
-    pub dimension: u16,
     /// Its agents.
     pub agents: Names,
     definition: Chain<Arc<Collective>>,
     /// Copied when a chunk is added or freed, not per row.
     chunks: Swap<Chunks>,
     /// Row numbers given out so far.
-    rows: AtomicU32,
+    count: AtomicU32,
     /// No live or later snapshot is below this LSN.
     horizon: AtomicU64,
     /// Which orders the rows keep, and how to list them in those that they do not.
@@ -61,13 +89,10 @@ pub struct Table {
     changed_at: AtomicU64,
     /// From the first filtered search on.
     pub(super) filter_index: Mutex<Option<Arc<FilterIndex>>>,
-    /// Which rows are near a vector.
-    pub vectors: VectorIndex,
     /// Of experiences: the relations at each.
     pub adjacency: Adjacency,
-    /// Of experiences: the tables of the collective's relations and insights.
+    /// Of experiences: the table of the collective's relations.
     relations: OnceLock<Arc<Table>>,
-    insights: OnceLock<Arc<Table>>,
     /// What its agents do.
     pub activities: Activities,
     /// From the first recording on that asks for duplicates by content.
@@ -78,34 +103,73 @@ pub struct Table {
     next_expiry: AtomicU64,
 }
 
+impl Deref for Table {
+    type Target = AllRows;
+
+    fn deref(&self) -> &AllRows {
+        &self.rows
+    }
+}
+
 impl Table {
     /// An empty table.
     #[must_use]
     pub fn new(number: u32, definition: &Collective) -> Self {
-        Self::empty(
-            number,
-            definition.id.as_u128(),
-            definition.embedding_dimension,
-        )
+        let rows = AllRows::empty(number, definition.id.as_u128());
+        Self::of(rows, definition.embedding_dimension, &definition.vectors)
     }
 
-    fn empty(number: u32, id: u128, dimension: u16) -> Self {
+    fn of(rows: AllRows, dimension: u16, vectors: &VectorEpoch) -> Self {
+        Self {
+            rows: Arc::new(rows),
+            dimension,
+            epoch: vectors.epoch,
+            since: vectors.since,
+            beside: Arc::new(Embeddings::new(vectors.epoch)),
+            next: Swap::new(None),
+            ending: AtomicBool::new(false),
+            vectors: VectorIndex::new(dimension),
+            insights: OnceLock::new(),
+        }
+    }
+
+    /// The table of a collective's experiences as a checkpoint has it; `None` if it has no definition.
+    #[must_use]
+    pub fn over(base: &Arc<Checkpoint>, collective: &CheckpointCollective) -> Option<Self> {
+        let (_, newest) = collective.definitions.last()?;
+        let mut rows = AllRows::over(base, collective, Lsn::ZERO);
+        rows.adjacency = Adjacency::over(Arc::clone(base), collective.number);
+        for (lsn, definition) in &collective.definitions {
+            rows.define(*lsn, Arc::new(definition.clone()), Lsn::ZERO);
+        }
+        base::restore_activities(&rows.activities, &collective.activities);
+        let mut table = Self::of(rows, newest.embedding_dimension, &newest.vectors);
+        table.embed_over(base, collective, &newest.vectors);
+        Some(table)
+    }
+
+    /// Lets go of a row deleted at `lsn` that nobody can see any more. For the committer.
+    pub(super) fn forget(&self, number: u32, lsn: Lsn) {
+        self.vectors.bury(number);
+        self.forget_row(number, lsn);
+    }
+}
+
+impl AllRows {
+    fn empty(number: u32, id: u128) -> Self {
         Self {
             number,
             id,
-            dimension,
             agents: Names::default(),
             definition: Chain::default(),
             chunks: Swap::new(Some(Arc::new(Vec::new()))),
-            rows: AtomicU32::new(0),
+            count: AtomicU32::new(0),
             horizon: AtomicU64::new(0),
             orders: Orders::default(),
             changed_at: AtomicU64::new(0),
             filter_index: Mutex::default(),
-            vectors: VectorIndex::new(dimension),
             adjacency: Adjacency::default(),
             relations: OnceLock::new(),
-            insights: OnceLock::new(),
             activities: Activities::default(),
             content_index: Mutex::default(),
             text_index: Mutex::default(),
@@ -113,37 +177,25 @@ impl Table {
         }
     }
 
-    /// The table of a collective's experiences as a checkpoint has it; `None` if it has no definition.
-    #[must_use]
-    pub fn over(base: &Arc<Checkpoint>, collective: &CheckpointCollective) -> Option<Self> {
-        let (_, first) = collective.definitions.first()?;
-        let mut table = Self::new(collective.number, first);
-        for (lsn, definition) in &collective.definitions {
-            table.define(*lsn, Arc::new(definition.clone()), Lsn::ZERO);
-        }
-        table.adjacency = Adjacency::over(Arc::clone(base), collective.number);
-        base::restore_activities(&table.activities, &collective.activities);
-        table.fill_from(base, collective);
-        Some(table)
-    }
-
-    fn fill_from(&mut self, base: &Arc<Checkpoint>, stored: &CheckpointCollective) {
-        self.agents = Names::of(&stored.agents);
-        self.note_horizon(base.header().horizon);
+    fn over(base: &Arc<Checkpoint>, stored: &CheckpointCollective, horizon: Lsn) -> Self {
+        let mut rows = Self::empty(stored.number, stored.id.as_u128());
+        rows.agents = Names::of(&stored.agents);
+        rows.note_horizon(horizon.max(base.header().horizon));
         let base = Arc::new(Base::new(Arc::clone(base), stored.number));
         let row_count = stored.row_count;
         let sequence = Sequence::behind(base.last().as_ref(), stored.out_of_order);
-        self.orders = Orders::over(sequence);
+        rows.orders = Orders::over(sequence);
         let count = row_count
             .checked_sub(1)
             .map_or(0, |last| locate(last).0 + 1);
         let chunks = (0..count).map(|index| Chunk::over(&base, index, row_count).map(Arc::new));
-        self.chunks = Swap::new(Some(Arc::new(chunks.collect())));
-        self.rows = AtomicU32::new(row_count);
+        rows.chunks = Swap::new(Some(Arc::new(chunks.collect())));
+        rows.count = AtomicU32::new(row_count);
         if row_count > 0 {
             // The rows say when they expire, and nobody has asked them yet.
-            self.next_expiry = AtomicU64::new(expiry::UNKNOWN);
+            rows.next_expiry = AtomicU64::new(expiry::UNKNOWN);
         }
+        rows
     }
 
     /// The definitions up to `lsn` that somebody at or above `horizon` may see, oldest first, each
@@ -185,7 +237,7 @@ impl Table {
 
     /// Row numbers given out so far, of whatever LSN.
     pub fn row_count(&self) -> u32 {
-        self.rows.load(Ordering::Acquire)
+        self.count.load(Ordering::Acquire)
     }
 
     /// The row behind the newest one that somebody at `lsn` may see: later ones may stand in segments
@@ -462,7 +514,7 @@ impl Table {
 
     /// Notes that a row number was given out. For the committer.
     pub(super) fn note_row(&self, number: u32) {
-        self.rows
+        self.count
             .fetch_max(number.saturating_add(1), Ordering::Release);
     }
 
@@ -493,10 +545,9 @@ impl Table {
 
     /// Lets go of a row deleted at `lsn` that nobody can see any more, and of its chunk if it was
     /// the last there.
-    pub(super) fn forget(&self, number: u32, lsn: Lsn) {
+    fn forget_row(&self, number: u32, lsn: Lsn) {
         self.horizon.fetch_max(lsn.get(), Ordering::Relaxed);
         self.orders.note_forgotten();
-        self.vectors.bury(number);
         if let Some(index) = self.text_index.lock().as_ref() {
             index.bury();
         }

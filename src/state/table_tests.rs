@@ -15,6 +15,7 @@ fn table(rows: u32) -> Table {
         decay: DecayConfig::default(),
         embedder: None,
         created_at: Timestamp::from_millis(0),
+        vectors: Default::default(),
     };
     let table = Table::new(1, &definition);
     for number in 0..rows {
@@ -230,6 +231,7 @@ fn a_held_definition_outlives_its_successor() {
             decay: DecayConfig::default(),
             embedder: None,
             created_at: Timestamp::from_millis(0),
+            vectors: Default::default(),
         };
         table.define(Lsn::new(lsn), Arc::new(definition), Lsn::new(horizon));
     };

@@ -13,7 +13,6 @@ use crate::{
 pub struct TableTexts<'a> {
     segments: &'a SegmentSet,
     rows: Rows,
-    dimension: u16,
     horizon: Lsn,
 }
 
@@ -26,7 +25,6 @@ impl<'a> TableTexts<'a> {
             // Before the rows: what goes meanwhile is still needed.
             horizon: table.horizon(),
             rows: table.rows(lsn),
-            dimension: table.dimension,
         }
     }
 
@@ -40,7 +38,7 @@ impl<'a> TableTexts<'a> {
 impl Texts for TableTexts<'_> {
     fn show(&self, row: u32, see: &mut dyn FnMut(Option<&str>)) {
         let row = self.rows.needed(row, self.horizon);
-        see(row.and_then(|row| text(self.segments, &row, self.dimension)));
+        see(row.and_then(|row| text(self.segments, &row)));
     }
 
     fn is_needed(&self, row: u32) -> bool {
@@ -54,7 +52,7 @@ impl Texts for TableTexts<'_> {
 
 /// What a row says; `None` where it is damaged.
 #[must_use]
-pub fn text<'s>(segments: &'s SegmentSet, row: &Visited<'_>, dimension: u16) -> Option<&'s str> {
+pub fn text<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Option<&'s str> {
     row.row.kind?;
-    body::view(segments, row, dimension).ok()?.content().ok()
+    body::view(segments, row).ok()?.content().ok()
 }

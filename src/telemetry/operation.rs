@@ -51,6 +51,8 @@ operations! {
     Delete "delete" "",
     /// Stores lines of an export.
     Import "import" "",
+    /// Stores vectors of a re-embedding, or begins or ends one.
+    Reembed "reembed" "",
     /// Reads in a transaction what it may have written itself.
     TransactionRead "transaction_read" "",
     /// Commits a transaction.

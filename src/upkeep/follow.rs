@@ -25,7 +25,7 @@ use crate::{
     manifest::ManifestStore,
     model::{Cursor, FollowHealth, InstanceId, Lsn, Timestamp},
     protocol::publish::{History, Published},
-    state::{Applier, Newest, Snapshot},
+    state::{Applier, Newest, Snapshot, Table},
     upkeep::{
         derive::{self, Derived},
         recover::OpenOptions,
@@ -485,7 +485,8 @@ fn note_damage(segments: &SegmentSet, damaged: Vec<(PathBuf, u64, String)>) {
 fn keep_graphs(before: &View, after: &View) {
     for table in after.tables.collectives() {
         let known = before.tables.get(table.number);
-        if let Some(known) = known.filter(|known| known.id == table.id) {
+        let same = |known: &&Arc<Table>| known.id == table.id && known.epoch == table.epoch;
+        if let Some(known) = known.filter(same) {
             table.vectors.adopt(known.vectors.state());
         }
     }

@@ -89,6 +89,8 @@ struct State {
     asked: HashMap<u32, Vec<Arc<Latch<Result<()>>>>>,
     /// Collectives to be passed by so many times.
     failed: HashMap<u32, u32>,
+    /// Which vectors each collective had when it was last looked at.
+    epochs: HashMap<u32, Lsn>,
 }
 
 /// What a thread does next.
@@ -202,8 +204,10 @@ impl Indexing {
         let rows = table.rows(view.lsn());
         let lsn = last
             .and_then(|last| rows.filled(last))
-            .map(|row| row.row.lsn);
-        let still_there = lsn.is_none_or(|lsn| lsn == graph.covered().last_lsn);
+            .map(|row| table.vector_lsn(&row));
+        // Where nobody knows that row any more, the graph may be of vectors from before a re-embedding.
+        let last_lsn = graph.covered().last_lsn;
+        let still_there = lsn.map_or(last_lsn > table.since(), |lsn| lsn == last_lsn);
         if name == GraphFiles::name(graph.covered())
             && graph.covered().end <= table.row_count()
             && still_there
@@ -342,6 +346,16 @@ impl Indexing {
             if state.busy.contains(&number) {
                 continue;
             }
+            // Nobody is at it, so no file of it is on its way.
+            let known = state.epochs.entry(number).or_insert(table.epoch);
+            if *known > table.epoch {
+                // This thread looks at a snapshot from before a re-embedding.
+                continue;
+            }
+            if *known < table.epoch {
+                *known = table.epoch;
+                self.remove_former(table);
+            }
             let waiting = state.asked.remove(&number);
             if waiting.is_none()
                 && let Some(passes) = state.failed.get_mut(&number)
@@ -364,6 +378,9 @@ impl Indexing {
                 latch.open(Ok(()));
             }
         }
+        state
+            .epochs
+            .retain(|number, _| view.tables.get(*number).is_some());
         // Whoever asks for a collective that is gone has nothing to wait for.
         state.asked.retain(|number, waiting| {
             let there = view.tables.get(*number).is_some();
@@ -458,7 +475,7 @@ impl Indexing {
             last_lsn: source
                 .rows
                 .filled(last)
-                .map_or(Lsn::ZERO, |row| row.row.lsn),
+                .map_or(Lsn::ZERO, |row| table.vector_lsn(&row)),
             horizon: source.horizon,
         };
         let name = GraphFiles::name(&covered);
@@ -474,6 +491,22 @@ impl Indexing {
         // It is in its place, whoever wants to stop now.
         let _ = run.pace(map_bytes);
         Ok(())
+    }
+
+    /// Removes the graphs of a collective that has been re-embedded. Who still searches them has them
+    /// mapped; what stays, since that failed, is of no use to the next open.
+    fn remove_former(&self, table: &Table) {
+        let index = table.vectors.state();
+        let present = |name: &String| {
+            let mut graphs = index.graphs.iter();
+            graphs.any(|one| GraphFiles::name(one.graph.covered()) == *name)
+        };
+        let own = format!("{}-", table.number);
+        let names = self.files.list().unwrap_or_default();
+        let former = names
+            .iter()
+            .filter(|name| name.starts_with(&own) && !present(name));
+        former.for_each(|name| self.files.remove(name));
     }
 
     fn remove_all_but(&self, graphs: &[Arc<IndexedGraph>], kept: Option<&str>) {

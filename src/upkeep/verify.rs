@@ -21,7 +21,7 @@ use crate::{
     log::{self, Pieces, Segment, SegmentSet, Step, Walk},
     manifest::{self, ManifestStore},
     model::{Damage, EntityId, InstanceId, Lsn, VerifyProgress, VerifyReport},
-    state::{Snapshot, Table},
+    state::{Snapshot, Table, body},
     vfs::Vfs,
 };
 
@@ -267,6 +267,7 @@ impl Pass<'_> {
             return;
         };
         let shown = visible_rows(table, view.lsn());
+        self.vectors(table);
         for row in (in_log - &shown).iter().take(VerifyReport::MAX_LISTED) {
             self.table_fault(format!(
                 "row {row} of {} is in the log and not in the tables",
@@ -280,6 +281,23 @@ impl Pass<'_> {
                     rows_of(number)
                 ));
             }
+        }
+    }
+
+    /// Does every row that should have a vector beside its body have one?
+    fn vectors(&mut self, table: &Table) {
+        let view = self.subject.view;
+        let mut lost = Vec::new();
+        table.for_each_from(0, view.lsn(), |row| {
+            let beside = table.vectors_beside(row.row);
+            let is_lost = row.row.kind.is_some() && beside.is_some_and(|all| !all.has(row.number));
+            if is_lost {
+                lost.extend(body::vector_place(&view.segments, &row, table).err());
+            }
+            lost.len() < VerifyReport::MAX_LISTED
+        });
+        for error in lost {
+            self.note_error(error, self.subject.path, false);
         }
     }
 

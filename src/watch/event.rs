@@ -222,7 +222,10 @@ impl<'a> Source<'a> {
                 let agent = decoded(frame, frame.verified_payload().map(decode_activity_end)?)?;
                 (EntityId::Activity(agent.into()), EventType::Deleted)
             }
-            RecordKind::Close => return Ok(None),
+            // What is known of the experience stays the same.
+            RecordKind::Embedding | RecordKind::InsightEmbedding | RecordKind::Close => {
+                return Ok(None);
+            }
         };
         Ok(Some(WatchEvent {
             lsn: header.lsn,

@@ -11,7 +11,7 @@ use crate::{
     },
     log::Frame,
     model::{CollectiveId, Experience, ExperienceId, Lsn, Timestamp},
-    state::Values,
+    state::{Values, body},
     watch::event::{Source, decoded},
 };
 
@@ -151,6 +151,20 @@ impl Source<'_> {
             };
             assemble(&head, &body, &vitals, traits)
         });
-        decoded(frame, experience)
+        let mut experience = decoded(frame, experience)?;
+        if let Some(vector) = self.vector_beside(frame) {
+            experience.embedding = vector;
+        }
+        Ok(experience)
+    }
+
+    /// The vector that the row of a body has in the snapshot, where that is not the one in the body.
+    fn vector_beside(&self, body: &Frame<'_>) -> Option<Vec<f32>> {
+        let table = self.view.tables.get(body.header.table())?;
+        let rows = table.rows(self.view.lsn());
+        let row = rows.filled(body.header.row)?;
+        table.vectors_beside(row.row)?;
+        let stored = body::vector(&self.view.segments, &row, table).ok()?;
+        Some(stored.vector.to_vec())
     }
 }

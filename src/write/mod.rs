@@ -10,6 +10,7 @@
 //! Applied` in the pipeline.
 
 pub mod draft;
+pub mod embedding;
 pub mod guard;
 pub mod identity;
 pub mod pending;

@@ -58,6 +58,8 @@ pub struct Pending {
     collectives: HashMap<u32, Option<Arc<Collective>>>,
     activities: HashMap<(u32, Arc<str>), Option<Arc<Live>>>,
     next_rows: Vec<(u32, u32)>,
+    /// Rows that got another vector, and by which re-embedding.
+    embedded: HashSet<(RowRef, Lsn)>,
 }
 
 impl Pending {
@@ -104,6 +106,9 @@ impl Pending {
             Mutation::DeleteCollective { collective } => {
                 self.collectives.insert(*collective, None);
             }
+            Mutation::Embed { at, epoch, .. } => {
+                self.embedded.insert((*at, *epoch));
+            }
             Mutation::Revise { .. } | Mutation::Delete { .. } | Mutation::Nothing => {}
             Mutation::Activity {
                 collective,
@@ -143,6 +148,11 @@ impl Pending {
     /// All records.
     pub fn into_items(self) -> Vec<Item> {
         self.items
+    }
+
+    /// Whether this group has given a row the vector of a re-embedding.
+    pub fn embeds(&self, at: RowRef, epoch: Lsn) -> bool {
+        self.embedded.contains(&(at, epoch))
     }
 
     /// The number that the next row of a table gets.
@@ -305,7 +315,10 @@ impl Pending {
     /// Brings the maps of rows up to date with the list.
     fn index(&mut self) {
         for (number, item) in self.items.iter().enumerate().skip(self.indexed) {
-            if !matches!(item.mutation, Mutation::Activity { .. }) {
+            if !matches!(
+                item.mutation,
+                Mutation::Activity { .. } | Mutation::Embed { .. }
+            ) {
                 self.changed.insert(item.frame.header.collective);
             }
             match &item.mutation {
@@ -329,6 +342,7 @@ impl Pending {
                 Mutation::Define { .. }
                 | Mutation::DeleteCollective { .. }
                 | Mutation::Nothing
+                | Mutation::Embed { .. }
                 | Mutation::Activity { .. } => {}
             }
         }

@@ -15,7 +15,7 @@ use crate::{
         publish::{History, Published},
     },
     state::{
-        Applier, Held, Mutation, Snapshot, Visited, body,
+        Applier, Held, Mutation, Snapshot, Table, Visited, body,
         retention::{Note, Retention},
     },
     sync::{Arc, Weak},
@@ -294,8 +294,15 @@ impl TraitsSource for Arc<SegmentSet> {
         crate::state::replay::traits_at(self, &present.row, &present.values)
     }
 
-    fn written(&self, row: &Visited<'_>, dimension: u16) -> Option<Written> {
-        Written::of(row.row.id, &body::view(self, row, dimension).ok()?)
+    fn written(&self, row: &Visited<'_>, table: &Table) -> Option<Written> {
+        let hash = body::view(self, row).ok()?.content_hash().ok()?;
+        let stored = body::vector(self, row, table).ok()?;
+        Some(Written::new(
+            row.row.id,
+            hash,
+            stored.vector.to_vec(),
+            stored.inverse_norm,
+        ))
     }
 }
 
@@ -502,6 +509,17 @@ fn placed(
             }
             Mutation::Revise { at, values }
         }
+        Mutation::Embed {
+            at,
+            epoch,
+            inverse_norm,
+            ..
+        } => Mutation::Embed {
+            at,
+            epoch,
+            place,
+            inverse_norm,
+        },
         other => other,
     }
 }

@@ -3,10 +3,11 @@
 use crate::{
     error::Result,
     model::{
-        AgentId, Collective, CollectiveId, DecayConfig, Existing, ExperienceId, ExperienceRelation,
-        ExperienceUpdate, InsightId, NewRelation, RecordOutcome, RelationId, Timestamp, UserId,
+        AgentId, Collective, CollectiveId, DecayConfig, EmbedderIdentity, Existing, ExperienceId,
+        ExperienceRelation, ExperienceUpdate, InsightId, Lsn, NewRelation, RecordOutcome,
+        RelationId, Timestamp, UserId, VectorEpoch,
     },
-    write::{draft::Embedded, guard::Guard, sequence::Checked},
+    write::{draft::Embedded, embedding::NewEmbedding, guard::Guard, sequence::Checked},
 };
 
 /// One atomic request: all of its changes are committed, or none.
@@ -86,6 +87,15 @@ pub enum Change {
         /// Whether a call asked for it.
         asked: bool,
     },
+    /// Begin a re-embedding by vectors of this dimension and identity, or go on with the one that has begun.
+    BeginReembedding(CollectiveId, u16, Box<EmbedderIdentity>),
+    /// Give a row the vector of a re-embedding, unless it has one or is gone.
+    Embed(Box<NewEmbedding>),
+    /// Go by the vectors of a re-embedding from now on, if no row but those below these numbers (of
+    /// experiences, of insights) is there.
+    EndReembedding(CollectiveId, Lsn, (u32, u32)),
+    /// Give up the re-embedding that has begun, if one has.
+    CancelReembedding(CollectiveId),
 }
 
 /// A checked collective that is to be.
@@ -114,6 +124,7 @@ impl NewCollective {
             // The first vector says whose they are.
             embedder: None,
             created_at,
+            vectors: VectorEpoch::default(),
         }
     }
 }
@@ -157,6 +168,8 @@ pub enum Reply {
     Outcome(RecordOutcome),
     /// So many.
     Count(usize),
+    /// The re-embedding that goes on; `None` where the collective has these vectors already.
+    Reembedding(Option<Lsn>),
     /// Nothing was changed, not by the other changes of the request either: what was found in a snapshot
     /// says too little about the present.
     LookAgain,

@@ -12,6 +12,7 @@ mod expiry;
 mod guard;
 mod import;
 mod insights;
+mod reembedding;
 mod relations;
 mod succession;
 
@@ -29,7 +30,7 @@ use crate::{
         Collective, CollectiveId, DecayConfig, EntityKind, EventType, ExperienceId,
         ExperienceUpdate, InsightId, Lsn, Timestamp,
     },
-    state::{Applier, Mutation, RowRef, Visited},
+    state::{Applier, Mutation, RowRef, Table, Visited},
     sync::Arc,
     write::{
         draft::Embedded,
@@ -47,8 +48,8 @@ pub trait TraitsSource {
     /// The traits of `present`, which the group did not set.
     fn traits(&self, present: &Present) -> Result<Traits>;
 
-    /// What was written in the body of a row of the tables; `None` where it is damaged.
-    fn written(&self, row: &Visited<'_>, dimension: u16) -> Option<Written>;
+    /// What is compared of a row of `table`; `None` where it is damaged.
+    fn written(&self, row: &Visited<'_>, table: &Table) -> Option<Written>;
 }
 
 /// What the committer alone counts.
@@ -205,6 +206,12 @@ impl Step<'_> {
             Change::Supersede(old, new, relation) => self.supersede(old, *new, relation),
             Change::Expire(ids) => Ok(self.expire(&ids)),
             Change::ArchiveCold { ids, asked } => self.archive_cold(&ids, asked),
+            Change::BeginReembedding(id, dimension, embedder) => {
+                self.begin_reembedding(id, dimension, *embedder)
+            }
+            Change::Embed(embedding) => self.embed(*embedding),
+            Change::EndReembedding(id, epoch, rows) => self.end_reembedding(id, epoch, rows),
+            Change::CancelReembedding(id) => self.cancel_reembedding(id),
         }
     }
 
@@ -485,13 +492,18 @@ impl Step<'_> {
             kind,
             closes_commit: false,
             dimension: 0,
-            lsn: Lsn::new(self.sequencer.next_lsn.get() + self.pending.len() as u64),
+            lsn: self.next_record(),
             time: self.sequencer.last_time,
             collective: collective_of(at.collective),
             row: at.row,
             entity,
             durable_upto: Lsn::ZERO,
         }
+    }
+
+    /// The LSN of the record that comes next.
+    fn next_record(&self) -> Lsn {
+        Lsn::new(self.sequencer.next_lsn.get() + self.pending.len() as u64)
     }
 
     /// The time of the group's records.

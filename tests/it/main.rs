@@ -45,6 +45,7 @@ mod model;
 #[cfg(feature = "cli")]
 mod operations;
 mod ordered;
+mod reembed;
 mod relations;
 mod superseding;
 mod support;

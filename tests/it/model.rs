@@ -720,6 +720,7 @@ impl Pair {
                 decay: DecayConfig::default(),
                 embedder: None,
                 created_at: self.model.written_at,
+                vectors: Default::default(),
             },
             rows: Vec::new(),
         });

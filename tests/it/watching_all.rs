@@ -113,7 +113,7 @@ async fn history(db: &PulseDB, after: Lsn) -> Vec<Told> {
     for (at, entry) in entries.iter().enumerate() {
         let collective = entry.collective;
         let (entity, event_type) = match &entry.record {
-            LogRecord::Close => continue,
+            LogRecord::Close | LogRecord::Embedding { .. } => continue,
             LogRecord::Collective { .. } => (
                 entry.entity.clone().unwrap(),
                 if defined.insert(collective) {

@@ -104,5 +104,6 @@ const fn name(record: &LogRecord) -> &'static str {
         LogRecord::InsightDeleted => "insight deleted",
         LogRecord::Activity(_) => "activity",
         LogRecord::ActivityEnded { .. } => "activity ended",
+        LogRecord::Embedding { .. } => "embedding",
     }
 }

@@ -1,4 +1,4 @@
-//! How are rows, versions, graves, keys and edges written in a checkpoint?
+//! How are rows, versions, graves, keys, edges and vectors written in a checkpoint?
 //!
 //! As records of a fixed length, one behind the other, so that any of them is found by its number
 //! and read without another. Decoders are total: the checksum of the file says whether the bytes are
@@ -31,6 +31,8 @@ pub struct CheckpointRow {
     pub place: FramePlace,
     /// Bytes of its frame.
     pub frame_bytes: u32,
+    /// Components of the vector in its body.
+    pub dimension: u16,
     /// Which of the collective's agents recorded it.
     pub agent: u32,
     /// 1 / ‖vector‖.
@@ -75,6 +77,7 @@ impl CheckpointRow {
             | flag(self.bounded, BOUNDED);
         let kind = self.kind.map_or(0, |kind| kind as u8);
         put_at(&mut out, 60, &[kind, flags]);
+        put_at(&mut out, 62, &self.dimension.to_le_bytes());
         put_at(&mut out, 64, &millis(self.expires_at));
         out
     }
@@ -89,6 +92,7 @@ impl CheckpointRow {
             time: time_at(bytes, 24),
             place: place_at(bytes, 32),
             frame_bytes: u32::from_le_bytes(array_at(bytes, 40)),
+            dimension: u16::from_le_bytes(array_at(bytes, 62)),
             agent: u32::from_le_bytes(array_at(bytes, 44)),
             inverse_norm: f32::from_le_bytes(array_at(bytes, 48)),
             importance: f32::from_le_bytes(array_at(bytes, 52)),
@@ -349,7 +353,57 @@ impl CheckpointEdge {
     }
 }
 
-/// (collective, row) at the start of a version, a grave, a key or an edge: what they are sorted by.
+/// A vector beside that of a body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckpointEmbedding {
+    /// Number of the collective.
+    pub collective: u32,
+    /// Number of the row in it.
+    pub row: u32,
+    /// The re-embedding that it is of.
+    pub epoch: Lsn,
+    /// Its record,
+    pub lsn: Lsn,
+    /// and where that stands.
+    pub place: FramePlace,
+    /// 1 / ‖vector‖; 0 where the record is damaged.
+    pub inverse_norm: f32,
+}
+
+impl CheckpointEmbedding {
+    /// Bytes of a record.
+    pub const LEN: usize = 40;
+
+    /// The record's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        put_at(&mut out, 0, &self.collective.to_le_bytes());
+        put_at(&mut out, 4, &self.row.to_le_bytes());
+        put_at(&mut out, 8, &self.epoch.get().to_le_bytes());
+        put_at(&mut out, 16, &self.lsn.get().to_le_bytes());
+        put_at(&mut out, 24, &self.place.0.to_le_bytes());
+        put_at(&mut out, 28, &self.place.1.to_le_bytes());
+        put_at(&mut out, 32, &self.inverse_norm.to_le_bytes());
+        out
+    }
+
+    /// The record in `bytes`.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Self {
+        let (collective, row) = owner_of(bytes);
+        Self {
+            collective,
+            row,
+            epoch: lsn_at(bytes, 8),
+            lsn: lsn_at(bytes, 16),
+            place: place_at(bytes, 24),
+            inverse_norm: f32::from_le_bytes(array_at(bytes, 32)),
+        }
+    }
+}
+
+/// (collective, row) at the start of every record but that of a row: what they are sorted by.
 pub(super) fn owner_of(bytes: &[u8]) -> (u32, u32) {
     (
         u32::from_le_bytes(array_at(bytes, 0)),

@@ -6,7 +6,7 @@
 //! [takes](Table::take_expiry) it does so while nothing is being applied, and then walks a snapshot of
 //! everything that was.
 
-use super::{Rows, Table};
+use super::{AllRows, Rows};
 use crate::{model::Timestamp, sync::atomic::Ordering};
 
 /// No living row expires.
@@ -25,7 +25,7 @@ pub struct ExpiryWalk {
     pub go_on: Option<usize>,
 }
 
-impl Table {
+impl AllRows {
     /// Notes that a row expires then. For the committer.
     pub(super) fn note_expiry(&self, pinned: bool, expires_at: Option<Timestamp>) {
         if let Some(at) = expires_at

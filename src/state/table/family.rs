@@ -3,18 +3,28 @@
 //! Those of its relations and insights belong to that of its experiences, and are made when the first of
 //! their rows is stored.
 
-use super::{Arc, Checkpoint, CheckpointCollective, RowKind, Table};
+use super::{AllRows, Arc, Checkpoint, CheckpointCollective, Lsn, RowKind, Table, VectorEpoch};
 
 impl Table {
-    /// An empty table with rows of another kind, in the same collective.
-    fn beside(&self, kind: RowKind) -> Self {
-        let dimension = match kind {
-            RowKind::Experience | RowKind::Insight => self.dimension,
-            RowKind::Relation => 0,
+    /// A table with rows of another kind, in the same collective.
+    fn beside(&self, kind: RowKind, rows: AllRows) -> Self {
+        let vectors = VectorEpoch {
+            epoch: self.epoch,
+            since: self.since,
+            next: None,
         };
-        let table = Self::empty(kind.table(self.number), self.id, dimension);
-        table.note_horizon(self.horizon());
-        table
+        match kind {
+            RowKind::Experience | RowKind::Insight => Self::of(rows, self.dimension, &vectors),
+            // They have no vectors, whatever the others go by.
+            RowKind::Relation => Self::of(rows, 0, &VectorEpoch::default()),
+        }
+    }
+
+    /// The same, without rows yet.
+    fn empty_beside(&self, kind: RowKind) -> Self {
+        let rows = AllRows::empty(kind.table(self.number), self.id);
+        rows.note_horizon(self.horizon());
+        self.beside(kind, rows)
     }
 
     /// What its rows are.
@@ -33,7 +43,7 @@ impl Table {
 
     /// The same, made if it is needed now. For the committer.
     pub(in crate::state) fn made_of_kind(self: &Arc<Self>, kind: RowKind) -> &Arc<Self> {
-        let made = || Arc::new(self.beside(kind));
+        let made = || Arc::new(self.empty_beside(kind));
         match kind {
             RowKind::Experience => self,
             RowKind::Relation => self.relations.get_or_init(made),
@@ -55,8 +65,17 @@ impl Table {
         kind: RowKind,
         stored: &CheckpointCollective,
     ) {
-        let mut table = self.beside(kind);
-        table.fill_from(base, stored);
+        let mut table = self.beside(kind, AllRows::over(base, stored, self.horizon()));
+        if kind == RowKind::Insight {
+            let vectors = VectorEpoch {
+                epoch: self.epoch,
+                since: self.since,
+                next: self
+                    .definition(Lsn::new(u64::MAX))
+                    .and_then(|it| it.vectors.next.clone()),
+            };
+            table.embed_over(base, stored, &vectors);
+        }
         let place = match kind {
             RowKind::Experience => return,
             RowKind::Relation => &self.relations,

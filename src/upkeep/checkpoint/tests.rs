@@ -144,6 +144,7 @@ impl Story {
             decay: DecayConfig::default(),
             embedder: None,
             created_at: Timestamp::from_millis(0),
+            vectors: Default::default(),
         });
         self.push(Mutation::Define {
             collective,

@@ -11,14 +11,16 @@ use crate::{
     error::{PulseDBError, Result},
     format::{
         CHECKPOINT_HEADER_LEN, CheckpointCollective, CheckpointCounts, CheckpointDirectory,
-        CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment, RowKind, RowRun,
-        SlotTable, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot, key_slots, slot_of,
+        CheckpointEmbedding, CheckpointGrave, CheckpointHeader, CheckpointKey, CheckpointSegment,
+        RowKind, RowRun, SlotTable, checkpoint_file_name, id_hash, id_slots, key_hash, key_slot,
+        key_slots, slot_of,
     },
     log::Covered,
     model::Lsn,
     state::{
         Kept, RowRef, Rows, Table, adjacency,
         base::{activity_of, record_of, version_of},
+        embeddings::Embeddings,
         order::Sequence,
     },
     vfs::{OpenMode, Vfs, VfsFile},
@@ -189,6 +191,7 @@ impl<'a> Writer<'a> {
         self.ids(out);
         self.keys(out);
         self.edges(out);
+        self.embeddings(out);
         self.for_each_key(|_, key| out.put(key.as_bytes()));
         out.check()?;
         let pad = out.end().next_multiple_of(8) - out.end();
@@ -361,6 +364,45 @@ impl<'a> Writer<'a> {
             }
         }
         self.counts.edges = count;
+    }
+
+    /// The vectors beside the bodies that are used, or are being made. Those that were committed since are
+    /// left out: their records are not durable yet, or are read again.
+    fn embeddings(&mut self, out: &mut Out) {
+        let (segments, lsn) = (&self.source.view.segments, self.source.view.lsn());
+        let mut count = 0;
+        for part in &self.parts {
+            let next = part.table.next_embeddings();
+            let made: Vec<&Embeddings> = part
+                .table
+                .embeddings()
+                .into_iter()
+                .chain(next.as_deref())
+                .collect();
+            if made.is_empty() {
+                continue;
+            }
+            part.rows.for_each_kept(part.horizon, |kept| {
+                for made in &made {
+                    let record = made.with(kept.number, |placed| {
+                        let place = segments.resolve(placed.place);
+                        CheckpointEmbedding {
+                            collective: part.table.number,
+                            row: kept.number,
+                            epoch: made.epoch,
+                            lsn: placed.lsn,
+                            place: (place.segment, place.unit),
+                            inverse_norm: placed.inverse_norm,
+                        }
+                    });
+                    if let Some(record) = record.filter(|record| record.lsn <= lsn) {
+                        out.put(&record.encode());
+                        count += 1;
+                    }
+                }
+            });
+        }
+        self.counts.embeddings = count;
     }
 
     fn directory(&mut self, covered: Covered) -> CheckpointDirectory {

@@ -10,7 +10,10 @@
 use std::collections::HashMap;
 
 use crate::{
-    format::{ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, decode_activity_end},
+    format::{
+        ActivityRecord, CollectiveRecord, EMBEDDING_FIELDS_LEN, EmbeddingRecord, FRAME_ALIGN,
+        FrameHeader, RecordKind, collective_of, decode_activity_end, frame_len,
+    },
     log::{Frame, Segment, SegmentSet},
     model::{CollectiveId, Lsn},
     state::{Held, Row, Table, Values},
@@ -19,6 +22,25 @@ use crate::{
 
 /// Bytes of a record of vitals, about: its place is not known, only its LSN.
 const VITALS_BYTES: u64 = 192;
+
+/// What has to be kept of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Nothing.
+    Nothing,
+    /// Everything but the vector of a body.
+    WithoutVector,
+    /// Everything.
+    Whole,
+}
+
+/// Whether nobody at or above `horizon` goes by the vector in the body of a row: a re-embedding has ended
+/// by then that has given it another.
+fn lacks_use(table: &Table, lsn: Lsn, row: u32, horizon: Lsn) -> bool {
+    table.since() <= horizon
+        && lsn <= table.since()
+        && table.embeddings().is_some_and(|beside| beside.has(row))
+}
 
 /// Decides for the frames of segments that are rewritten together.
 pub(super) struct Judge<'a> {
@@ -52,8 +74,45 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the record has to be kept.
-    pub(super) fn keeps(&self, frame: &Frame<'_>) -> bool {
+    /// What has to be kept of a record.
+    pub(super) fn keep(&self, frame: &Frame<'_>) -> Keep {
+        if !self.keeps(frame) {
+            Keep::Nothing
+        } else if self.has_other_vector(&frame.header) {
+            Keep::WithoutVector
+        } else {
+            Keep::Whole
+        }
+    }
+
+    /// Whether everybody goes by another vector than that in this body.
+    fn has_other_vector(&self, header: &FrameHeader) -> bool {
+        let makes_vector = matches!(header.kind, RecordKind::Body | RecordKind::Insight);
+        makes_vector
+            && header.dimension > 0
+            && self
+                .held
+                .tables
+                .get(header.table())
+                .is_some_and(|table| lacks_use(table, header.lsn, header.row, self.held.horizon))
+    }
+
+    fn keeps_embedding(&self, table: &Table, frame: &Frame<'_>) -> bool {
+        let header = &frame.header;
+        let record = frame
+            .verified_payload()
+            .map(|payload| EmbeddingRecord::decode(header.dimension, payload));
+        let Ok(Ok(record)) = record else {
+            return true;
+        };
+        let next = table.next_embeddings();
+        let is_used = record.epoch == table.epoch
+            || next.is_some_and(|next| next.epoch == record.epoch)
+            || table.since() > self.held.horizon;
+        is_used && self.is_visible(table, header)
+    }
+
+    fn keeps(&self, frame: &Frame<'_>) -> bool {
         let header = &frame.header;
         if header.kind == RecordKind::Close {
             return false;
@@ -97,6 +156,9 @@ impl<'a> Judge<'a> {
             RecordKind::Close | RecordKind::CollectiveDeleted => true,
             RecordKind::Activity => self.keeps_activity(table, frame),
             RecordKind::ActivityEnded => self.keeps_end(frame),
+            RecordKind::Embedding | RecordKind::InsightEmbedding => {
+                self.keeps_embedding(table, frame)
+            }
         }
     }
 
@@ -213,10 +275,36 @@ pub(super) fn live_bytes(held: &Held<Arc<SegmentSet>>) -> HashMap<u32, u64> {
                 add(segment.id(), activity.record().frame_len());
             }
         }
+        let embedding_bytes = |dimension: u16| {
+            let vector = u32::from(dimension) * size_of::<f32>() as u32;
+            frame_len(vector + EMBEDDING_FIELDS_LEN as u32)
+        };
+        let present = table.embeddings();
+        let present = present.map(|beside| (beside, embedding_bytes(table.dimension)));
+        let next = table.next_embeddings().map(|next| {
+            let definition = held.tables.get(collective_of(table.number));
+            let definition = definition.and_then(|it| it.definition(Lsn::new(u64::MAX)));
+            let next_vectors = definition.as_ref().and_then(|it| it.vectors.next.as_ref());
+            (
+                next,
+                embedding_bytes(next_vectors.map_or(0, |it| it.dimension)),
+            )
+        });
         let rows = table.rows(Lsn::new(u64::MAX));
         rows.for_each_kept(held.horizon, |kept| {
             let place = segments.resolve(kept.row.place);
-            add(place.segment, u64::from(kept.row.frame_bytes));
+            let mut bytes = u64::from(kept.row.frame_bytes);
+            if lacks_use(table, kept.row.lsn, kept.number, held.horizon) {
+                let vector = u64::from(kept.row.dimension) * size_of::<f32>() as u64;
+                bytes = bytes.saturating_sub(vector - vector % FRAME_ALIGN);
+            }
+            add(place.segment, bytes);
+            let next = next.as_ref().map(|(next, bytes)| (&**next, *bytes));
+            for (beside, bytes) in present.into_iter().chain(next) {
+                if let Some(place) = beside.with(kept.number, |placed| placed.place) {
+                    add(segments.resolve(place).segment, bytes);
+                }
+            }
             let versions = kept.versions();
             let Some((_, values)) = versions.last() else {
                 return;

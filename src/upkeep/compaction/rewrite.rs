@@ -1,6 +1,7 @@
 //! How do adjacent segments become one that holds only what is needed?
 //!
-//! Twice over their frames: which are kept, and then a copy of those. LSNs, order and payloads stay;
+//! Twice over their frames: which are kept, and then a copy of those. LSNs, order and payloads stay, but
+//! for vectors that a re-embedding has replaced, which leave their bodies;
 //! where the last record of a commit goes, the last one that is kept ends the commit in its place.
 //! Each payload is compared with its checksum before it is copied: damage ends the attempt, and the
 //! segments stay as they are.
@@ -9,13 +10,13 @@ use std::path::Path;
 
 use crate::{
     error::Result,
-    format::SegmentHeader,
-    log::{Frame, Relocation, Segment, SegmentBuilder, SegmentMeta},
+    format::{FRAME_ALIGN, FrameHeader, SegmentHeader, payload_crc},
+    log::{Frame, Place, Relocation, Segment, SegmentBuilder, SegmentMeta},
     sync::Arc,
     vfs::Vfs,
 };
 
-use super::live::Judge;
+use super::live::{Judge, Keep};
 
 /// What came of a run.
 pub(crate) struct Rewritten {
@@ -31,6 +32,7 @@ pub(crate) struct Rewritten {
 struct Kept {
     unit: u32,
     closes_commit: bool,
+    with_vector: bool,
 }
 
 /// Rewrites `run` into a segment with this header in the log directory `dir`. `pace` is told of the
@@ -80,11 +82,14 @@ fn survey(segment: &Segment, judge: &Judge<'_>) -> Result<(Vec<Kept>, u64)> {
     let mut commit = 0;
     for frame in segment.frames_from_start() {
         let frame = frame?;
-        if judge.keeps(&frame) {
-            bytes += frame.header.frame_len();
+        let keep = judge.keep(&frame);
+        if keep != Keep::Nothing {
+            let with_vector = keep == Keep::Whole;
+            bytes += shortened(&frame.header, with_vector).frame_len();
             kept.push(Kept {
                 unit: frame.place.unit,
                 closes_commit: false,
+                with_vector,
             });
         }
         if frame.header.closes_commit {
@@ -110,11 +115,11 @@ fn copy(
         let mut way: Option<Relocation> = None;
         for kept in kept {
             let frame = segment.frame(kept.unit)?;
-            let place = push(builder, &frame, kept.closes_commit)?;
-            let units = frame.header.frame_len() / crate::format::FRAME_ALIGN;
+            let (place, bytes) = push(builder, &frame, kept)?;
+            let units = bytes / FRAME_ALIGN;
             way.get_or_insert_with(|| Relocation::new(to, place.unit))
                 .copy(kept.unit, units as u32);
-            pace(frame.header.frame_len())?;
+            pace(bytes)?;
         }
         let way = way.unwrap_or_else(|| Relocation::new(to, 0));
         moved.push((segment.id(), Arc::new(way)));
@@ -122,12 +127,25 @@ fn copy(
     Ok(moved)
 }
 
-fn push(
-    builder: &mut SegmentBuilder,
-    frame: &Frame<'_>,
-    closes_commit: bool,
-) -> Result<crate::log::Place> {
-    let mut header = frame.header;
-    header.closes_commit = closes_commit;
-    builder.push(&header, frame.verified_payload()?)
+fn push(builder: &mut SegmentBuilder, frame: &Frame<'_>, kept: &Kept) -> Result<(Place, u64)> {
+    let mut header = shortened(&frame.header, kept.with_vector);
+    header.closes_commit = kept.closes_commit;
+    let mut payload = frame.verified_payload()?;
+    let left_out = frame.header.payload_len.saturating_sub(header.payload_len);
+    if left_out > 0 {
+        payload = payload.get(left_out as usize..).unwrap_or_default();
+        header.payload_crc = payload_crc(payload);
+    }
+    Ok((builder.push(&header, payload)?, header.frame_len()))
+}
+
+/// The header of a frame, perhaps without its vector; the checksum is still that of the whole.
+const fn shortened(header: &FrameHeader, with_vector: bool) -> FrameHeader {
+    let mut header = *header;
+    if !with_vector {
+        let vector = header.dimension as u32 * size_of::<f32>() as u32;
+        header.payload_len = header.payload_len.saturating_sub(vector);
+        header.dimension = 0;
+    }
+    header
 }

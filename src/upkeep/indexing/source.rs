@@ -11,7 +11,10 @@ use crate::{
     log::SegmentSet,
     model::Lsn,
     simd::squared_norm,
-    state::{Rows, Table, body},
+    state::{
+        Rows, Table,
+        body::{self, Stored},
+    },
     sync::Arc,
     vector::{Graph, codes::calibrated_unit, index::IndexedGraph},
 };
@@ -51,9 +54,11 @@ impl<'a> Source<'a> {
         if row.row.kind.is_none() {
             return Ok(None);
         }
-        let inverse_norm = row.row.inverse_norm;
-        let vector = match body::vector(&self.segments, &row, self.table.dimension) {
-            Ok(vector) => vector,
+        let Stored {
+            vector,
+            inverse_norm,
+        } = match body::vector(&self.segments, &row, self.table) {
+            Ok(stored) => stored,
             // It answers nobody; health lists it.
             Err(PulseDBError::Corrupted { .. }) => return Ok(None),
             Err(error) => return Err(error),

@@ -14,7 +14,7 @@ use crate::{
         ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, collective_of,
         decode_activity_end, payload_crc,
     },
-    model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp},
+    model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp, VectorEpoch},
 };
 
 /// What is known of one collective.
@@ -89,7 +89,10 @@ impl Census {
                 }
             }
             RecordKind::Body | RecordKind::Insight => {
-                known.dimension = header.dimension;
+                // Compaction may have left out the vector.
+                if header.dimension > 0 {
+                    known.dimension = header.dimension;
+                }
                 note(&mut known.made, header);
             }
             RecordKind::Relation => note(&mut known.made, header),
@@ -97,7 +100,11 @@ impl Census {
             RecordKind::ExperienceDeleted
             | RecordKind::RelationDeleted
             | RecordKind::InsightDeleted => note(&mut known.dead, header),
-            RecordKind::Vitals | RecordKind::Traits | RecordKind::Close => {}
+            RecordKind::Vitals
+            | RecordKind::Traits
+            | RecordKind::Embedding
+            | RecordKind::InsightEmbedding
+            | RecordKind::Close => {}
             RecordKind::Activity => {
                 if let Ok(record) = ActivityRecord::decode(payload) {
                     self.agent(header, record.agent_id, false);
@@ -167,7 +174,9 @@ impl Census {
             | RecordKind::Vitals
             | RecordKind::Traits
             | RecordKind::Relation
-            | RecordKind::Insight => {
+            | RecordKind::Insight
+            | RecordKind::Embedding
+            | RecordKind::InsightEmbedding => {
                 if noted(&known.dead, header) {
                     Fate::Deleted
                 } else if noted(&known.made, header) {
@@ -289,6 +298,7 @@ fn made_up(number: u32, id: u128, dimension: u16, time: Timestamp) -> Vec<u8> {
             decay: DecayConfig::default(),
             embedder: None,
             created_at: time,
+            vectors: VectorEpoch::default(),
         },
         unknown: Default::default(),
     };

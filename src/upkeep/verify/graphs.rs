@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use crate::{
     error::{PulseDBError, Result},
     format::{FORMAT_VERSION, FileFault, GRAPH_HEADER_LEN, GraphHeader},
+    model::Lsn,
     state::Table,
     vector::store::GraphFiles,
     vfs::VfsFile,
@@ -101,7 +102,12 @@ impl Pass<'_> {
             .map_err(io)?;
         let (rows, _) = rows.as_chunks::<4>();
         let rows: Vec<u32> = rows.iter().map(|row| u32::from_le_bytes(*row)).collect();
-        fits(table, &header, &rows).map_err(|what| damaged(layout.rows.start, what))?;
+        if is_former(table, view.lsn(), &header, &rows) {
+            // Of vectors from before a re-embedding; its builder, or the next open, removes it.
+            self.report.leftovers.push(path);
+            return Ok(());
+        }
+        fits(table, view.lsn(), &header, &rows).map_err(|what| damaged(layout.rows.start, what))?;
         let named: RoaringBitmap = rows.into_iter().collect();
         let mut missing = visible_rows(table, view.lsn());
         // Rows whose body is damaged have no vector.
@@ -132,8 +138,17 @@ enum Stop {
     Told(PulseDBError),
 }
 
+/// Is it about vectors that the collective went by before it was re-embedded?
+fn is_former(table: &Table, lsn: Lsn, header: &GraphHeader, rows: &[u32]) -> bool {
+    let covered = header.covered;
+    let all = table.rows(lsn);
+    let last = rows.last().and_then(|last| all.filled(*last));
+    covered.last_lsn <= table.since()
+        && last.is_none_or(|row| table.vector_lsn(&row) != covered.last_lsn)
+}
+
 /// Are these rows of this collective?
-fn fits(table: &Table, header: &GraphHeader, rows: &[u32]) -> Result<(), String> {
+fn fits(table: &Table, lsn: Lsn, header: &GraphHeader, rows: &[u32]) -> Result<(), String> {
     let covered = header.covered;
     let within = rows
         .iter()
@@ -144,10 +159,12 @@ fn fits(table: &Table, header: &GraphHeader, rows: &[u32]) -> Result<(), String>
     if header.params.dimension != table.dimension {
         return Err("its vectors have another dimension".to_owned());
     }
-    let last = rows
-        .last()
-        .and_then(|last| table.with_slot(*last, |slot| slot.row().map(|row| row.lsn)))
-        .flatten();
+    let last = rows.last().and_then(|last| {
+        table
+            .rows(lsn)
+            .filled(*last)
+            .map(|row| table.vector_lsn(&row))
+    });
     if last.is_some_and(|lsn| lsn != covered.last_lsn) {
         return Err("its last row is another one".to_owned());
     }

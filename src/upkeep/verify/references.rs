@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     format::{FrameHeader, Record, RecordKind, RowKind, entity_of},
-    model::{EntityId, Lsn, Timestamp},
+    model::{EntityId, Lsn, Timestamp, VectorEpoch},
 };
 
 use super::rows_of;
@@ -53,6 +53,10 @@ struct Rows {
 struct Known {
     /// Components of its vectors; `None` as long as no definition was seen.
     dimension: Option<u16>,
+    /// Which vectors those are.
+    vectors: VectorEpoch,
+    /// Bodies whose vectors are longer or shorter, as far as was known when they were met.
+    odd: Vec<Odd>,
     deleted: bool,
     /// A definition was lost, and with it, perhaps, the rows before the next one.
     undefined: bool,
@@ -70,6 +74,14 @@ struct Known {
     activities: BTreeMap<String, Lsn>,
     /// A record about an unknown agent is damaged.
     lost_activity: bool,
+}
+
+/// A body whose vector does not seem to fit its collective.
+struct Odd {
+    at: At,
+    lsn: Lsn,
+    dimension: u16,
+    entity: Option<EntityId>,
 }
 
 /// What is known of the log so far.
@@ -139,6 +151,8 @@ impl References {
             | RecordKind::InsightDeleted => known.bury(header),
             // The tables do not show it: nobody knows what it stood between.
             RecordKind::Relation | RecordKind::Close => {}
+            // Whose it was, the tables tell.
+            RecordKind::Embedding | RecordKind::InsightEmbedding => {}
             RecordKind::Activity | RecordKind::ActivityEnded => known.lost_activity = true,
         }
     }
@@ -204,14 +218,16 @@ impl References {
                     fault(format!("collective {number} has the id of another one"));
                 }
                 let dimension = record.collective.embedding_dimension;
+                let vectors = &record.collective.vectors;
                 match known.dimension.replace(dimension) {
-                    Some(before) if before != dimension => {
+                    Some(before) if before != dimension && known.vectors.epoch == vectors.epoch => {
                         fault(format!(
                             "the dimension changes from {before} to {dimension}"
                         ));
                     }
                     _ => {}
                 }
+                known.vectors = vectors.clone();
             }
             Record::CollectiveDeleted => {
                 known.delete();
@@ -226,7 +242,12 @@ impl References {
                     .dimension
                     .is_some_and(|dimension| dimension != header.dimension)
                 {
-                    fault(format!("the vector has {} components", header.dimension));
+                    known.odd.push(Odd {
+                        at,
+                        lsn: header.lsn,
+                        dimension: header.dimension,
+                        entity: entity_of(header),
+                    });
                 }
                 if !known.rows(header).made.insert(header.row) {
                     fault(twice(header));
@@ -250,7 +271,7 @@ impl References {
             Record::ExperienceDeleted | Record::RelationDeleted | Record::InsightDeleted => {
                 known.bury(header);
             }
-            Record::Close => {}
+            Record::Embedding { .. } | Record::Close => {}
             Record::Activity(activity) => {
                 if known.dimension.is_none() {
                     known.wanted.get_or_insert(at);
@@ -303,6 +324,18 @@ impl References {
                     offset,
                     what: format!("collective {number} has no definition"),
                     entity: None,
+                });
+            }
+            // What was recorded before a re-embedding ended has a vector elsewhere.
+            let odd = known.odd.iter().filter(|odd| {
+                odd.lsn > known.vectors.since && known.dimension != Some(odd.dimension)
+            });
+            for odd in odd {
+                report(Fault {
+                    segment: odd.at.0,
+                    offset: odd.at.1,
+                    what: format!("the vector has {} components", odd.dimension),
+                    entity: odd.entity.clone(),
                 });
             }
             let mut orphans: Vec<_> = known.orphans.into_iter().collect();

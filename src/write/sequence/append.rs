@@ -54,6 +54,7 @@ impl Step<'_> {
             time: origin.as_ref().map_or(header.time, |it| it.recorded_at),
             place: Place::NOWHERE,
             frame_bytes: header.frame_len() as u32,
+            dimension: header.dimension,
             agent: 0,
             inverse_norm: embedded.inverse_norm,
             importance: embedded.importance,

@@ -57,14 +57,20 @@ pub struct Written {
 }
 
 impl Written {
+    /// What is compared of the experience `id`.
+    pub fn new(id: u128, hash: ContentHash, vector: Vec<f32>, inverse_norm: f32) -> Self {
+        Self {
+            id,
+            hash,
+            vector,
+            inverse_norm,
+        }
+    }
+
     /// What is compared of the body of the experience `id`; `None` where it cannot be read.
     pub fn of(id: u128, body: &BodyView<'_>) -> Option<Self> {
-        Some(Self {
-            id,
-            hash: body.content_hash().ok()?,
-            vector: body.vector_f32(),
-            inverse_norm: body.inverse_norm(),
-        })
+        let hash = body.content_hash().ok()?;
+        Some(Self::new(id, hash, body.vector_f32(), body.inverse_norm()))
     }
 }
 
@@ -182,7 +188,7 @@ impl Step<'_> {
             let row = rows.visible(row)?;
             // Of one that the open could not read nothing is believed.
             row.row.kind?;
-            source.written(&row, table.dimension)
+            source.written(&row, table)
         });
         bodies
     }

@@ -7,7 +7,7 @@ use crate::{
     env::SimEnv,
     format::Traits,
     model::{CollectiveId, DecayConfig, NewExperience, RecordOptions, Timestamp},
-    state::{Applier, Visited},
+    state::{Applier, Table, Visited},
     write::{
         draft::Draft,
         pending::Present,
@@ -34,8 +34,8 @@ impl TraitsSource for Committer {
         Ok(Traits::default())
     }
 
-    fn written(&self, row: &Visited<'_>, dimension: u16) -> Option<Written> {
-        assert_eq!(dimension, 2);
+    fn written(&self, row: &Visited<'_>, table: &Table) -> Option<Written> {
+        assert_eq!(table.dimension, 2);
         self.read.set(self.read.get() + 1);
         self.bodies.get(&row.row.id).cloned()
     }

@@ -7,7 +7,7 @@ use super::Step;
 use crate::{
     error::{PulseDBError, Result},
     format::{RecordKind, Traits},
-    model::{Collective, EventType, Existing, ExperienceId, counters},
+    model::{Collective, EventType, Existing, ExperienceId, VectorEpoch, counters},
     state::Values,
     write::{
         draft::{Embedded, Origin},
@@ -80,6 +80,7 @@ impl Step<'_> {
                     // The first vector says whose they are.
                     embedder: None,
                     created_at,
+                    vectors: VectorEpoch::default(),
                     ..definition
                 },
             );
