@@ -131,18 +131,19 @@ impl PulseDB {
         let timeout = engine.config.write_timeout;
         // Asked of the present table each time: a re-embedding puts another one in its place.
         let hindrance = || {
-            let reader = engine.reader().ok()?;
-            let table = reader.table(collective).ok()?;
-            let grows = table.of_kind(kind).unwrap_or(table);
-            if table.is_ending() {
-                Some(Hindrance::Reembedding)
-            } else if !engine.wording.has_room(grows) {
-                Some(Hindrance::Words)
-            } else if !engine.indexing.has_room(grows) {
-                Some(Hindrance::Vectors)
-            } else {
-                None
-            }
+            engine.published.with(|view| {
+                let table = view?.tables.find(collective.as_u128())?;
+                let grows = table.of_kind(kind).unwrap_or(table);
+                if table.is_ending() {
+                    Some(Hindrance::Reembedding)
+                } else if !engine.wording.has_room(grows) {
+                    Some(Hindrance::Words)
+                } else if !engine.indexing.has_room(grows) {
+                    Some(Hindrance::Vectors)
+                } else {
+                    None
+                }
+            })
         };
         let has_room = || hindrance().is_none();
         if engine.index_room.pass(timeout, has_room).await {

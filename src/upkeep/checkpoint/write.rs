@@ -368,7 +368,7 @@ impl<'a> Writer<'a> {
 
     /// The vectors beside the bodies that are used, or are being made. Those that were committed since are
     /// left out: their records are not durable yet, or are read again.
-    fn embeddings(&mut self, out: &mut Out) {
+    fn embeddings(&mut self, out: &mut Out<'_>) {
         let (segments, lsn) = (&self.source.view.segments, self.source.view.lsn());
         let mut count = 0;
         for part in &self.parts {
