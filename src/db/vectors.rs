@@ -152,8 +152,8 @@ impl PulseDB {
         let (what, limit) = match hindrance() {
             None => return Ok(()),
             Some(Hindrance::Reembedding) => {
-                let what = "the collective, whose re-embedding is about to end";
-                (what, "its last rows".to_owned())
+                let what = "the way into a collective whose re-embedding is about to end";
+                (what, "until its last rows have vectors".to_owned())
             }
             Some(Hindrance::Words) => {
                 let rows = engine.config.text.max_tail_rows;
