@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use pulsedb::sim::{LockError, Map, OpenMode, OsVfs, Vfs, VfsFile, VfsLock};
+use pulsedb::{
+    FileSystemSpace,
+    sim::{LockError, Map, OpenMode, OsVfs, Vfs, VfsFile, VfsLock},
+};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of a clock that all processes share.
@@ -74,6 +77,10 @@ impl Vfs for Noting {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         OsVfs.list(dir)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<FileSystemSpace> {
+        OsVfs.space(dir)
     }
 
     fn tells_of_changes(&self) -> bool {

@@ -82,12 +82,14 @@ impl Counter {
 /// What one set of threads has done.
 struct Shard {
     operations: [Timed; Operation::ALL.len()],
+    counters: [AtomicU64; Counter::NAMES.len()],
 }
 
 impl Default for Shard {
     fn default() -> Self {
         Self {
             operations: std::array::from_fn(|_| Timed::default()),
+            counters: Default::default(),
         }
     }
 }
@@ -106,7 +108,6 @@ pub(crate) struct Telemetry {
     env: Arc<dyn Env>,
     config: TelemetryConfig,
     shards: [Shard; SHARDS],
-    counters: [AtomicU64; Counter::NAMES.len()],
     errors: [AtomicU64; PulseDBError::KINDS.len()],
     /// Of the committer alone, in nanoseconds, in nanoseconds, and in requests.
     commits: Histogram,
@@ -142,7 +143,6 @@ impl Telemetry {
             env,
             config,
             shards: Default::default(),
-            counters: Default::default(),
             errors: Default::default(),
             commits: Histogram::default(),
             syncs: Histogram::default(),
@@ -158,7 +158,9 @@ impl Telemetry {
             return;
         }
         let number = counter as usize;
-        if let (Some(total), Some(name)) = (self.counters.get(number), Counter::NAMES.get(number)) {
+        let shard = self.shards.get(shard_of_this_thread());
+        let total = shard.and_then(|shard| shard.counters.get(number));
+        if let (Some(total), Some(name)) = (total, Counter::NAMES.get(number)) {
             total.fetch_add(more, Ordering::Relaxed);
             facade::count(name, more);
         }
@@ -286,11 +288,15 @@ impl Telemetry {
             }
         }
         metrics.gauges = gauges;
-        for (name, total) in Counter::NAMES.iter().zip(&self.counters) {
+        for (number, name) in Counter::NAMES.iter().enumerate() {
+            let counted = self
+                .shards
+                .iter()
+                .filter_map(|one| one.counters.get(number));
             metrics.counters.push(CounterValue {
                 name: (*name).into(),
                 labels: Labels::new(),
-                value: total.load(Ordering::Relaxed),
+                value: counted.map(|total| total.load(Ordering::Relaxed)).sum(),
             });
         }
         for (kind, total) in PulseDBError::KINDS.iter().zip(&self.errors) {

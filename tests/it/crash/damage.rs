@@ -61,10 +61,10 @@ impl Whole {
         let vfs = if closed {
             run.vfs.reboot(Survival::KeepAll)
         } else {
-            // The close is the last write and the last sync but for TAIL.
+            // The close is the last record of the log, without a payload.
             let trace = run.vfs.trace();
-            let close = trace.len() - 3;
-            assert!(trace[close].contains("write") && trace[close].contains("64 bytes"));
+            let is_close = |op: &String| op.contains(".seg at") && op.ends_with(", 64 bytes");
+            let close = trace.iter().rposition(is_close).unwrap();
             let vfs = SimVfs::new(seed);
             vfs.crash_at(close as u64);
             plan.run(vfs).vfs.reboot(Survival::DropAll)
