@@ -173,6 +173,12 @@ impl PulseDBError {
         }
     }
 
+    /// Whether work in the background that ends with it has nothing to tell: the database is being closed, or
+    /// writing has stopped, and everybody is told of that already.
+    pub(crate) const fn is_told_already(&self) -> bool {
+        matches!(self, Self::Closed | Self::ReadOnly { .. })
+    }
+
     /// A value outside its limit.
     pub(crate) fn validation(
         field: impl Into<String>,

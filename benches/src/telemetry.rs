@@ -27,11 +27,14 @@ const ROWS: usize = 10_000;
 const K: usize = 10;
 const CONTENT: &str = "a word or two about what was learned, and under which circumstances it held";
 
-/// Calls per second of each kind.
+/// How long one of the two calls before it is the other's turn: what slows a machine down for longer slows both.
+const TURN: Duration = Duration::from_millis(10);
+
+/// Calls per second of each kind: with measuring, and without.
 struct Rates {
-    records: f64,
-    searches: f64,
-    gets: f64,
+    records: [f64; 2],
+    searches: [f64; 2],
+    gets: [f64; 2],
 }
 
 /// Runs the bench and leaves its table.
@@ -39,63 +42,49 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     let work = WorkDir::new(&settings.dir)?;
     let mut header = machine::describe(&settings.dir)?;
     header.push(format!(
-        "one thread; records in Fast mode; exact searches and gets among {ROWS} rows of {DIMENSION} components"
+        "one thread; records in Fast mode; exact searches and gets among {ROWS} rows of {DIMENSION} components; both in turns of {TURN:?}"
     ));
     let mut report = Report::new("telemetry", settings, header);
-    let with = |telemetry| work.with(|dir| rates(dir, telemetry, settings));
-    let off = TelemetryConfig {
-        metrics: false,
-        slow_operation: Duration::ZERO,
-        show_queries: false,
-    };
     let measured = interleave(
         "telemetry",
         settings.rounds,
-        vec![
-            Contender::new("on", || with(TelemetryConfig::default())),
-            Contender::new("off", || with(off)),
-        ],
+        vec![Contender::new("both", || {
+            work.with(|dir| rates(&dir.join("on"), &dir.join("off"), settings))
+        })],
     )?;
-    let of = |name, rate: fn(&Rates) -> f64| -> Result<Vec<f64>> {
-        Ok(measured.of(name)?.iter().map(rate).collect())
-    };
-    let cases: [(&str, fn(&Rates) -> f64, Option<Target>); 3] = [
+    let measured = measured.of("both")?;
+    let cases: [(&str, fn(&Rates) -> [f64; 2], Option<Target>); 3] = [
         ("ingest", |one| one.records, Some(Target::AtLeast(0.98))),
         ("search", |one| one.searches, Some(Target::AtLeast(0.98))),
         ("get", |one| one.gets, None),
     ];
-    for (case, rate, target) in cases {
-        let off = of("off", rate)?;
-        report.compare(
-            case,
-            "calls/s",
-            &of("on", rate)?,
-            ("ours, off", &off),
-            target,
-        );
+    for (case, rates, target) in cases {
+        let (on, off): (Vec<f64>, Vec<f64>) = measured
+            .iter()
+            .map(rates)
+            .map(|[on, off]| (on, off))
+            .unzip();
+        report.compare(case, "calls/s", &on, ("ours, off", &off), target);
     }
     report.finish()
 }
 
-fn rates(dir: &Path, telemetry: TelemetryConfig, settings: &Settings) -> Result<Rates> {
-    let config = Config {
-        telemetry,
-        ..ours::config(DIMENSION, ingest::SEGMENT_BYTES, SyncMode::Fast)
+fn rates(on: &Path, off: &Path, settings: &Settings) -> Result<Rates> {
+    let silent = TelemetryConfig {
+        metrics: false,
+        slow_operation: Duration::ZERO,
+        show_queries: false,
     };
-    let db = PulseDB::open(dir, config)?;
-    let team = db.create_collective("team")?;
-    let mut ids = Vec::new();
-    for first in (0..ROWS).step_by(500) {
-        let batch = (first..first + 500).map(|row| ours::experience(team, CONTENT, &vector(row)));
-        ids.extend(db.record_experiences(batch.collect())?);
+    let mut both = [
+        Store::open(on, TelemetryConfig::default())?,
+        Store::open(off, silent)?,
+    ];
+    let searches = in_turns(settings, &mut both, Store::search)?;
+    let gets = in_turns(settings, &mut both, Store::get)?;
+    let records = in_turns(settings, &mut both, Store::record)?;
+    for store in both {
+        store.db.close()?;
     }
-    let searches = timed(settings, |n| search(&db, team, n))?;
-    let gets = timed(settings, |n| get(&db, &ids, n))?;
-    let records = timed(settings, |n| {
-        db.record_experience(ours::experience(team, CONTENT, &vector(n)))?;
-        Ok(())
-    })?;
-    db.close()?;
     Ok(Rates {
         records,
         searches,
@@ -103,32 +92,87 @@ fn rates(dir: &Path, telemetry: TelemetryConfig, settings: &Settings) -> Result<
     })
 }
 
-fn search(db: &PulseDB, team: CollectiveId, n: usize) -> Result<()> {
-    db.search_similar(team, &vector(n), K)?;
-    Ok(())
+struct Store {
+    db: PulseDB,
+    team: CollectiveId,
+    ids: Vec<ExperienceId>,
+    calls: usize,
 }
 
-fn get(db: &PulseDB, ids: &[ExperienceId], n: usize) -> Result<()> {
-    let id = ids.get(n * 7919 % ids.len()).context("no id")?;
-    db.get_experience(*id)?;
-    Ok(())
-}
+impl Store {
+    fn open(dir: &Path, telemetry: TelemetryConfig) -> Result<Self> {
+        let config = Config {
+            telemetry,
+            ..ours::config(DIMENSION, ingest::SEGMENT_BYTES, SyncMode::Fast)
+        };
+        let db = PulseDB::open(dir, config)?;
+        let team = db.create_collective("team")?;
+        let mut ids = Vec::new();
+        for first in (0..ROWS).step_by(500) {
+            let batch =
+                (first..first + 500).map(|row| ours::experience(team, CONTENT, &vector(row)));
+            ids.extend(db.record_experiences(batch.collect())?);
+        }
+        Ok(Self {
+            db,
+            team,
+            ids,
+            calls: 0,
+        })
+    }
 
-/// Calls per second, after a while to warm up.
-fn timed(settings: &Settings, mut call: impl FnMut(usize) -> Result<()>) -> Result<f64> {
-    let mut n = 0;
-    let mut for_a_while = |while_: Duration| -> Result<f64> {
-        let (began, first) = (Instant::now(), n);
-        while began.elapsed() < while_ {
+    fn search(&self, n: usize) -> Result<()> {
+        self.db.search_similar(self.team, &vector(n), K)?;
+        Ok(())
+    }
+
+    fn get(&self, n: usize) -> Result<()> {
+        let id = self.ids.get(n * 7919 % self.ids.len()).context("no id")?;
+        self.db.get_experience(*id)?;
+        Ok(())
+    }
+
+    fn record(&self, n: usize) -> Result<()> {
+        let experience = ours::experience(self.team, CONTENT, &vector(n));
+        self.db.record_experience(experience)?;
+        Ok(())
+    }
+
+    /// Calls for as long as a turn lasts: how many, in how long.
+    fn turn(&mut self, call: fn(&Self, usize) -> Result<()>) -> Result<(usize, Duration)> {
+        let (began, first) = (Instant::now(), self.calls);
+        while began.elapsed() < TURN {
             for _ in 0..16 {
-                call(n)?;
-                n += 1;
+                call(self, self.calls)?;
+                self.calls += 1;
             }
         }
-        Ok((n - first) as f64 / began.elapsed().as_secs_f64())
+        Ok((self.calls - first, began.elapsed()))
+    }
+}
+
+/// Calls per second of both, whose turns alternate; whoever began one pair comes second in the next.
+fn in_turns(
+    settings: &Settings,
+    both: &mut [Store; 2],
+    call: fn(&Store, usize) -> Result<()>,
+) -> Result<[f64; 2]> {
+    let mut rates = |lasts: Duration| -> Result<[f64; 2]> {
+        let mut all = [(0, Duration::ZERO); 2];
+        let began = Instant::now();
+        let mut order = [0, 1];
+        while began.elapsed() < 2 * lasts {
+            for turn in order {
+                let (more, longer) = both[turn].turn(call)?;
+                all[turn].0 += more;
+                all[turn].1 += longer;
+            }
+            order.reverse();
+        }
+        Ok(all.map(|(calls, took)| calls as f64 / took.as_secs_f64()))
     };
-    for_a_while(settings.warm_up())?;
-    for_a_while(settings.measure)
+    rates(settings.warm_up())?;
+    rates(settings.measure)
 }
 
 /// Some direction, another one for each number.

@@ -11,9 +11,15 @@ use crate::{
     model::{Cursor, UpkeepTask},
     sync::Arc,
     telemetry::{Operation, Told},
-    upkeep::{checkpoint::When, task::Asked},
+    upkeep::{
+        checkpoint::When,
+        task::{Asked, warn_of_failure},
+    },
     write::pipeline::View,
 };
+
+/// Nothing is lost, and it is tried again later.
+const COULD_NOT: &str = "a checkpoint could not be written";
 
 /// Checkpoints.
 impl PulseDB {
@@ -63,11 +69,7 @@ impl Engine {
             lsn: outcome.as_ref().ok().map(|cursor| cursor.lsn),
             ..Told::default()
         };
-        let outcome = call.end(outcome, told);
-        let failure = outcome.as_ref().err();
-        self.telemetry
-            .ended_in_background(Operation::Checkpoint, failure);
-        outcome
+        call.end_in_background(outcome, told)
     }
 
     fn make_checkpoint(&self, when: When, asked: Asked) -> Result<Cursor> {
@@ -84,16 +86,15 @@ impl Engine {
         } else {
             when
         };
-        let mut run = self.tasks.begin(UpkeepTask::Checkpoint, asked, 0);
-        let made = self
-            .checkpoints
-            .make(&view, &self.keys, damage, when, &mut |bytes| {
-                run.advance(bytes);
-                // Once begun it is finished: what is written of it would be of no use.
-                let _ = run.pace(bytes);
-            });
-        run.end(&made);
-        let lsn = made?;
+        let run = self.tasks.begin(UpkeepTask::Checkpoint, asked, 0);
+        let lsn = run.during(|run| {
+            self.checkpoints
+                .make(&view, &self.keys, damage, when, &mut |bytes| {
+                    run.advance(bytes);
+                    // Once begun it is finished: what is written of it would be of no use.
+                    let _ = run.pace(bytes);
+                })
+        })?;
         Ok(Cursor { lsn, ..view.cursor })
     }
 
@@ -114,8 +115,8 @@ impl Engine {
             .published
             .load()
             .is_some_and(|view| self.checkpoints.is_due(&view, when) && !self.forgets(&view));
-        if due && let Err(error) = self.checkpoint(when, Asked::ByItself) {
-            warn(&error);
+        if due {
+            warn_of_failure(self.checkpoint(when, Asked::ByItself), COULD_NOT);
         }
     }
 
@@ -131,18 +132,8 @@ impl Engine {
                 self.checkpoints
                     .make(&view, &self.keys, damage, When::Close, &mut |_| ())
             });
-            if let Err(error) = made {
-                warn(&error);
-            }
+            warn_of_failure(made, COULD_NOT);
         }
         self.checkpoints.remove_unnamed();
     }
-}
-
-/// Nothing is lost, and it is tried again later.
-fn warn(error: &PulseDBError) {
-    if matches!(error, PulseDBError::Closed) {
-        return;
-    }
-    tracing::warn!(%error, "a checkpoint could not be written");
 }

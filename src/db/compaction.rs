@@ -66,13 +66,13 @@ impl PulseDB {
         let weak = Arc::downgrade(engine);
         pool::run_once("compact-now", move || {
             let tail = CommitterTail(weak);
-            let mut run = tasks.begin(UpkeepTask::Compaction, Asked::ByCall, 0);
-            let compacted = compactor.compact_in(&mut run, &tail, Scope::All, |progress| {
-                observe(progress);
-                tail.check_open()
-            });
-            run.end(&compacted);
-            compacted
+            let run = tasks.begin(UpkeepTask::Compaction, Asked::ByCall, 0);
+            run.during(|run| {
+                compactor.compact_in(run, &tail, Scope::All, |progress| {
+                    observe(progress);
+                    tail.check_open()
+                })
+            })
         })?
         .await?
     }

@@ -14,7 +14,7 @@ use crate::{
     telemetry::{Operation, Told},
     upkeep::{
         expiry::{Expirer, View},
-        task::{Asked, is_told_already},
+        task::{Asked, warn_of_failure},
     },
     write::request::{Change, Reply, Request},
 };
@@ -59,10 +59,8 @@ impl Engine {
     fn expire(&self, asked: Asked) -> Result<usize> {
         let call = self.telemetry.begin(Operation::Expire);
         let expired = call.span().in_scope(|| {
-            let mut run = self.tasks.begin(UpkeepTask::Expiry, asked, 0);
-            let expired = self.expiry.expire(&mut run, self, self.env.now());
-            run.end(&expired);
-            expired
+            let run = self.tasks.begin(UpkeepTask::Expiry, asked, 0);
+            run.during(|run| self.expiry.expire(run, self, self.env.now()))
         });
         let told = Told {
             rows: expired.as_ref().ok().map(|count| *count as u64),
@@ -114,10 +112,6 @@ pub(super) fn expire_by_itself(engine: &Weak<Engine>) {
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    match engine.expire(Asked::ByItself) {
-        Err(error) if !is_told_already(&error) => {
-            tracing::warn!(%error, "what has expired could not be deleted");
-        }
-        Ok(_) | Err(_) => {}
-    }
+    let expired = engine.expire(Asked::ByItself);
+    warn_of_failure(expired, "what has expired could not be deleted");
 }

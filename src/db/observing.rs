@@ -2,8 +2,6 @@
 //!
 //! What is looked at stands here; what is said of it in `upkeep/health.rs`, and how it is measured in `telemetry/`.
 
-use std::io;
-
 use crate::{
     db::{
         PulseDB,
@@ -13,7 +11,6 @@ use crate::{
     format::RowKind,
     model::{CheckpointDiagnosis, FileSystemSpace, GaugeValue, Health, Labels, Metrics, names},
     protocol::queue::Stopped,
-    state::Table,
     sync::Arc,
     telemetry::{About, Operation},
     upkeep::health::{self, Seen, Writer},
@@ -49,62 +46,7 @@ impl PulseDB {
     /// # Errors
     /// [`PulseDBError::Closed`](crate::PulseDBError::Closed).
     pub async fn health_check(&self) -> Result<Health> {
-        let engine = self.engine();
-        let view = engine.reader()?.view;
-        let found = &engine.report.damaged;
-        let mut damaged = view.segments.damage().list();
-        damaged.retain(|(file, at, _)| {
-            !found
-                .iter()
-                .any(|(known, place, _)| (known, place) == (file, at))
-        });
-        let stopped = engine.committer.as_ref().and_then(|c| c.stopped());
-        let failure = match &stopped {
-            Some(Stopped::Poisoned(failure)) => Some(failure.clone()),
-            _ => None,
-        };
-        let queued_bytes = engine.admission.used_bytes() as u64;
-        let writer = engine.committer.as_ref().map(|_| Writer {
-            stopped: failure,
-            queued: (queued_bytes, engine.config.max_queue_bytes as u64),
-            checkpoint: engine
-                .checkpoints
-                .behind(&view, engine.config.checkpoint_bytes),
-            checkpoint_failure: engine.telemetry.failure_of(Operation::Checkpoint),
-            overdue: engine.compaction_overdue(),
-            compaction_failure: engine.telemetry.failure_of(Operation::Compaction),
-        });
-        let follow = engine.follower.as_ref().map(|one| one.health());
-        let first = found.first().or(damaged.first());
-        let seen = Seen {
-            now: engine.env.now(),
-            writer,
-            space: engine.space(),
-            segment_bytes: engine.config.segment_bytes,
-            torn: engine.report.torn.clone(),
-            damage: (
-                found.len() + damaged.len(),
-                first.map(|(file, at, _)| (file.clone(), *at)),
-            ),
-            vector_tail: (
-                engine.longest_tail(&view),
-                engine.config.hnsw.max_tail_bytes as u64,
-            ),
-            build_failure: engine.telemetry.failure_of(Operation::IndexBuild),
-            text_tail: text_tail(&view),
-            follow: follow.clone(),
-            last_write: view.newest.time,
-        };
-        let checks = health::checks(&seen);
-        Ok(Health {
-            status: health::worst(&checks),
-            checks,
-            poisoned: stopped.map(|stopped| stopped_error(stopped).to_string()),
-            recovery: engine.report.clone(),
-            damaged,
-            queued_bytes,
-            follow,
-        })
+        Ok(self.engine().examine()?.health)
     }
 
     /// What the store has measured since it was opened: how often and how long for each operation, what the committer
@@ -138,9 +80,9 @@ impl PulseDB {
     /// [`PulseDBError::Closed`](crate::PulseDBError::Closed).
     pub async fn metrics(&self) -> Result<Metrics> {
         let engine = self.engine();
-        let health = self.health_check().await?;
-        let view = engine.reader()?.view;
-        let mut gauges = engine.sizes(&view);
+        let examined = engine.examine()?;
+        let mut gauges = engine.sizes(&examined);
+        let health = examined.health;
         let mut say = |name, value| gauges.push(gauge(name, Labels::new(), value));
         let damaged = health.recovery.damaged.len() + health.damaged.len();
         say(names::DAMAGED, damaged as f64);
@@ -157,30 +99,65 @@ impl PulseDB {
         gauges.extend(checks.map(|one| status(one.name.as_str(), one.status)));
         Ok(engine.telemetry.metrics(engine.env.now(), gauges))
     }
-
-    /// The newest checkpoint of a handle that writes; `None` while one is being written.
-    pub(super) fn checkpoint_diagnosis(&self) -> Result<Option<CheckpointDiagnosis>> {
-        let engine = self.engine();
-        if engine.committer.is_none() {
-            return Ok(None);
-        }
-        let view = engine.reader()?.view;
-        let behind = engine
-            .checkpoints
-            .behind(&view, engine.config.checkpoint_bytes);
-        Ok(behind.map(|behind| CheckpointDiagnosis {
-            lsn: behind.newest.map(|newest| newest.lsn),
-            file_bytes: behind.newest.map_or(0, |newest| newest.bytes),
-            behind_bytes: behind.bytes,
-            due_bytes: behind.due,
-        }))
-    }
 }
 
 impl Engine {
-    /// What the file system has left.
-    pub(super) fn space(&self) -> io::Result<FileSystemSpace> {
-        self.vfs.space(&self.path)
+    /// Looks at everything that health depends on.
+    pub(super) fn examine(&self) -> Result<Examined> {
+        let view = self.reader()?.view;
+        let found = &self.report.damaged;
+        let mut damaged = view.segments.damage().list();
+        damaged.retain(|(file, at, _)| {
+            !found
+                .iter()
+                .any(|(known, place, _)| (known, place) == (file, at))
+        });
+        let stopped = self.committer.as_ref().and_then(|c| c.stopped());
+        let failure = match &stopped {
+            Some(Stopped::Poisoned(failure)) => Some(failure.clone()),
+            _ => None,
+        };
+        let queued_bytes = self.admission.used_bytes() as u64;
+        let writer = self.committer.as_ref().map(|_| Writer {
+            stopped: failure,
+            queued: (queued_bytes, self.config.max_queue_bytes as u64),
+            checkpoint: self.checkpoints.behind(&view, self.config.checkpoint_bytes),
+            checkpoint_failure: self.telemetry.failure_of(Operation::Checkpoint),
+            overdue: self.compaction_overdue(),
+            compaction_failure: self.telemetry.failure_of(Operation::Compaction),
+        });
+        let follow = self.follower.as_ref().map(|one| one.health());
+        let first = found.first().or(damaged.first());
+        let seen = Seen {
+            now: self.env.now(),
+            writer,
+            space: self.vfs.space(&self.path),
+            segment_bytes: self.config.segment_bytes,
+            torn: self.report.torn.clone(),
+            damage: (
+                found.len() + damaged.len(),
+                first.map(|(file, at, _)| (file.clone(), *at)),
+            ),
+            vector_tail: (
+                self.longest_tail(&view),
+                self.config.hnsw.max_tail_bytes as u64,
+            ),
+            build_failure: self.telemetry.failure_of(Operation::IndexBuild),
+            text_tail: text_tail(&view),
+            follow: follow.clone(),
+            last_write: view.newest.time,
+        };
+        let checks = health::checks(&seen);
+        let health = Health {
+            status: health::worst(&checks),
+            checks,
+            poisoned: stopped.map(|stopped| stopped_error(stopped).to_string()),
+            recovery: self.report.clone(),
+            damaged,
+            queued_bytes,
+            follow,
+        };
+        Ok(Examined { view, seen, health })
     }
 
     /// How many times over compaction is due; `None` where it is left to calls.
@@ -191,20 +168,20 @@ impl Engine {
 
     /// Bytes of codes of the longest tail that a builder has to take in.
     fn longest_tail(&self, view: &View) -> u64 {
-        let indexed = tables(view).filter(|table| table.dimension > 0);
+        let indexed = view.tables.iter().filter(|table| table.dimension > 0);
         let lengths = indexed.map(|table| self.indexing.tail_bytes(table));
         lengths.max().unwrap_or(0)
     }
 
     /// Present sizes.
-    fn sizes(&self, view: &View) -> Vec<GaugeValue> {
+    fn sizes(&self, examined: &Examined) -> Vec<GaugeValue> {
+        let view = &examined.view;
         let (mut rows, mut graphs, mut tail) = (0, 0, 0);
-        for table in tables(view) {
-            let index = table.vectors.state();
+        for table in view.tables.iter() {
             rows += u64::from(table.row_count());
-            graphs += index.graphs.len() as u64;
+            graphs += table.vectors.state().graphs.len() as u64;
             if table.dimension > 0 {
-                tail += u64::from(table.row_count().saturating_sub(index.indexed));
+                tail += u64::from(table.tail_rows());
             }
         }
         let segments = view.segments.segments();
@@ -220,13 +197,10 @@ impl Engine {
             (names::TEXT_TAIL, text_tail(view) as f64),
             (names::WATCHERS, self.hub.count().1 as f64),
         ];
-        let least = self.config.checkpoint_bytes;
-        if self.committer.is_some()
-            && let Some(behind) = self.checkpoints.behind(view, least)
-        {
-            sizes.push((names::CHECKPOINT_BEHIND, behind.bytes as f64));
+        if let Some(checkpoint) = examined.checkpoint() {
+            sizes.push((names::CHECKPOINT_BEHIND, checkpoint.behind_bytes as f64));
         }
-        if let Ok(space) = self.space() {
+        if let Ok(space) = &examined.seen.space {
             sizes.push((names::DISK_FREE, space.free_bytes as f64));
             sizes.push((names::DISK_TOTAL, space.total_bytes as f64));
             if space.total_inodes > 0 {
@@ -240,6 +214,32 @@ impl Engine {
     }
 }
 
+/// What was looked at, and what health says of it.
+pub(super) struct Examined {
+    view: Arc<View>,
+    seen: Seen,
+    /// What is told of it.
+    pub(super) health: Health,
+}
+
+impl Examined {
+    /// What the file system has left, if it said.
+    pub(super) fn space(&self) -> Option<FileSystemSpace> {
+        self.seen.space.as_ref().ok().cloned()
+    }
+
+    /// The newest checkpoint of a handle that writes; `None` while one is being written.
+    pub(super) fn checkpoint(&self) -> Option<CheckpointDiagnosis> {
+        let behind = self.seen.writer.as_ref()?.checkpoint.as_ref()?;
+        Some(CheckpointDiagnosis {
+            lsn: behind.newest.map(|newest| newest.lsn),
+            file_bytes: behind.newest.map_or(0, |newest| newest.bytes),
+            behind_bytes: behind.bytes,
+            due_bytes: behind.due,
+        })
+    }
+}
+
 fn gauge(name: &'static str, labels: Labels, value: f64) -> GaugeValue {
     GaugeValue {
         name: name.into(),
@@ -248,18 +248,10 @@ fn gauge(name: &'static str, labels: Labels, value: f64) -> GaugeValue {
     }
 }
 
-/// Tables of experiences, relations and insights.
-fn tables(view: &View) -> impl Iterator<Item = &Arc<Table>> {
-    view.tables.iter()
-}
-
 /// Rows whose words are not indexed yet, where somebody searches by words.
 fn text_tail(view: &View) -> u64 {
-    let behind = tables(view).filter_map(|table| {
-        let covered = table.text_index_in_use()?.state().covered;
-        Some(u64::from(table.row_count().saturating_sub(covered)))
-    });
-    behind.sum()
+    let tables = view.tables.iter();
+    tables.map(|table| u64::from(table.text_tail_rows())).sum()
 }
 
 /// What a request does, by its first change.

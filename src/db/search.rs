@@ -219,13 +219,15 @@ impl PulseDB {
             Understood::Words(asked) => {
                 return self
                     .with_words(about, collective, asked, options, move |one, _| {
-                        let WordSearch {
-                            reader,
-                            asked,
-                            options,
-                            limits,
-                        } = one;
-                        account::explain(reader, collective, asked, options, limits, &*clock)
+                        let clock = &*clock;
+                        account::explain(
+                            one.reader,
+                            collective,
+                            one.asked,
+                            one.options,
+                            one.limits,
+                            clock,
+                        )
                     })
                     .await;
             }

@@ -12,7 +12,7 @@ use crate::{
     upkeep::{
         archive::{self, Archivist},
         background::Duties,
-        task::{Asked, is_told_already},
+        task::{Asked, warn_of_failure},
     },
     write::{pipeline::WritePipeline, request::Change},
 };
@@ -126,13 +126,9 @@ impl PulseDB {
         let table = Arc::clone(reader.table(collective)?);
         let engine = Arc::clone(self.engine());
         pool::run_once("archive", move || {
-            let mut run = engine.tasks.begin(UpkeepTask::Archive, Asked::ByCall, 0);
-            let lsn = reader.view.lsn();
-            let now = engine.env.now();
-            let archived =
-                archive::archive_table(&mut run, &*engine, &table, lsn, now, Asked::ByCall);
-            run.end(&archived);
-            archived
+            let run = engine.tasks.begin(UpkeepTask::Archive, Asked::ByCall, 0);
+            let (lsn, now) = (reader.view.lsn(), engine.env.now());
+            run.during(|run| archive::archive_table(run, &*engine, &table, lsn, now, Asked::ByCall))
         })?
         .await?
     }
@@ -199,14 +195,9 @@ impl Duties for BesideCommits {
         let Some(view) = engine.published.load() else {
             return;
         };
-        let mut run = engine.tasks.begin(UpkeepTask::Archive, Asked::ByItself, 0);
-        let archived = archive::archive_wanted(&mut run, &*engine, &view, engine.env.now());
-        run.end(&archived);
-        match archived {
-            Err(error) if !is_told_already(&error) => {
-                tracing::warn!(%error, "what has cooled down could not be archived");
-            }
-            Ok(_) | Err(_) => {}
-        }
+        let run = engine.tasks.begin(UpkeepTask::Archive, Asked::ByItself, 0);
+        let archived =
+            run.during(|run| archive::archive_wanted(run, &*engine, &view, engine.env.now()));
+        warn_of_failure(archived, "what has cooled down could not be archived");
     }
 }

@@ -88,9 +88,10 @@ impl PulseDB {
     /// [`PulseDBError::Closed`]; [`PulseDBError::Io`] where the directory of the index cannot be listed.
     pub async fn diagnose(&self) -> Result<Diagnosis> {
         let database = self.metadata().await?;
-        let health = self.health_check().await?;
         let engine = self.engine();
-        let (space, checkpoint) = (engine.space().ok(), self.checkpoint_diagnosis()?);
+        let examined = engine.examine()?;
+        let (space, checkpoint) = (examined.space(), examined.checkpoint());
+        let health = examined.health;
         let (last_errors, medium_read_ratio) = (
             engine.telemetry.last_errors(),
             engine.telemetry.medium_read_ratio(),

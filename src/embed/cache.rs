@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::embedder::{EmbedFuture, Embedder, Priority};
-use crate::{error::PulseDBError, model::EmbedderIdentity};
+use crate::{error::PulseDBError, model::EmbedderIdentity, simd::squared_norm};
 
 /// What an entry costs beside its vector: the key, the vector's header and count, and the table's
 /// own slack.
@@ -71,9 +71,8 @@ impl Cached {
     /// Whether the store will take it. What it refuses must not be answered again once the embedder has
     /// recovered.
     fn is_sound(&self, vector: &[f32]) -> bool {
-        vector.len() == self.embedder.dimension()
-            && vector.iter().all(|x| x.is_finite())
-            && vector.iter().any(|x| *x != 0.0)
+        let norm = squared_norm(vector);
+        vector.len() == self.embedder.dimension() && norm > 0.0 && norm.is_finite()
     }
 
     /// The vectors of `texts`, as far as they are known, with the keys to put in the others by; no

@@ -128,9 +128,7 @@ pub fn search(
 pub fn searchable(reader: &Reader, collective: CollectiveId) -> Result<&Table> {
     let table = reader.table(collective)?;
     let changed = reader.overlay.as_ref().is_some_and(|overlay| {
-        let hidden = overlay.hidden(table.number);
-        hidden.is_some_and(|rows| !rows.is_empty())
-            || overlay.experiences(collective).next().is_some()
+        overlay.hides_rows(table.number) || overlay.experiences(collective).next().is_some()
     });
     if changed {
         return Err(PulseDBError::validation(
@@ -146,7 +144,7 @@ pub fn searchable(reader: &Reader, collective: CollectiveId) -> Result<&Table> {
 fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
     SearchHit {
         experience,
-        similarity: one.parts.dense.map_or(0.0, |part| part.own),
+        similarity: one.similarity(),
         score: one.score,
         parts: one.parts,
     }

@@ -106,8 +106,8 @@ pub fn with_words(
 ) -> Result<Vec<InsightHit>> {
     let table = reader.table(collective)?.of_kind(RowKind::Insight);
     let changed = reader.overlay.as_ref().is_some_and(|overlay| {
-        let hidden = table.and_then(|table| overlay.hidden(table.number));
-        hidden.is_some_and(|rows| !rows.is_empty()) || overlay.insights(collective).next().is_some()
+        table.is_some_and(|table| overlay.hides_rows(table.number))
+            || overlay.insights(collective).next().is_some()
     });
     if changed {
         let none = || {
@@ -133,7 +133,7 @@ pub fn with_words(
     let found = ground.walk(read, &mut Trace::default())?;
     let hit = |(insight, one): (DerivedInsight, Ranked)| InsightHit {
         insight,
-        similarity: one.parts.dense.map_or(0.0, |part| part.own),
+        similarity: one.similarity(),
         score: one.score,
         parts: one.parts,
     };

@@ -116,6 +116,13 @@ pub struct Ranked {
     pub lent: Vec<Lent>,
 }
 
+impl Ranked {
+    /// Of its own vector to that of the question; 0 where either has none.
+    pub fn similarity(&self) -> f32 {
+        self.parts.dense.map_or(0.0, |part| part.own)
+    }
+}
+
 /// The candidates and what stands around the best of them, best first, ties by id. Candidates name each row once.
 ///
 /// # Errors

@@ -226,6 +226,11 @@ impl Overlay {
         self.hidden.get(&table)
     }
 
+    /// Whether there are any.
+    pub fn hides_rows(&self, table: u32) -> bool {
+        self.hidden(table).is_some_and(|rows| !rows.is_empty())
+    }
+
     /// The experience that the transaction has last recorded with this key.
     pub fn keyed(&self, collective: CollectiveId, key: &Arc<str>) -> Option<ExperienceId> {
         self.keys.get(&(collective, Arc::clone(key))).copied()

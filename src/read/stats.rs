@@ -13,9 +13,8 @@ use crate::{
 pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> {
     let table = reader.table(id)?;
     let index = table.vectors.state();
-    let words = table.text_index_in_use().map(|index| index.state());
-    let text_index_bytes = words.as_ref().map_or(0, |words| words.bytes());
-    let text_tail_rows = words.map_or(0, |words| table.row_count().saturating_sub(words.covered));
+    let words = table.text_index_in_use();
+    let text_index_bytes = words.map_or(0, |words| words.state().bytes());
     let mut stats = CollectiveStats {
         collective_id: id,
         experience_count: 0,
@@ -26,13 +25,13 @@ pub fn collective(reader: &Reader, id: CollectiveId) -> Result<CollectiveStats> 
         relation_count: count(reader, table, RowKind::Relation),
         insight_count: count(reader, table, RowKind::Insight),
         graphs: index.graphs.len() as u64,
-        tail_rows: u64::from(table.row_count().saturating_sub(index.indexed)),
+        tail_rows: table.tail_rows().into(),
         index_bytes: index.bytes()
             + table.index_bytes() as u64
             + table.content_index_bytes() as u64
             + text_index_bytes,
         text_index_bytes,
-        text_tail_rows: text_tail_rows.into(),
+        text_tail_rows: table.text_tail_rows().into(),
     };
     table.for_each_from(0, reader.lsn(), |row| {
         if !reader.expired(&row) {

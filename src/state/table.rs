@@ -153,6 +153,11 @@ impl Table {
         self.vectors.bury(number);
         self.forget_row(number, lsn);
     }
+
+    /// Rows whose vectors are in no graph.
+    pub fn tail_rows(&self) -> u32 {
+        self.row_count().saturating_sub(self.vectors.indexed())
+    }
 }
 
 impl AllRows {
@@ -448,6 +453,14 @@ impl AllRows {
     pub fn text_index(&self, analyser: &Arc<Analyser>) -> Arc<TextIndex> {
         let mut index = self.text_index.lock();
         Arc::clone(index.get_or_insert_with(|| Arc::new(TextIndex::new(Arc::clone(analyser)))))
+    }
+
+    /// Rows whose words are not indexed, where somebody has asked for an index.
+    pub fn text_tail_rows(&self) -> u32 {
+        let index = self.text_index_in_use();
+        index.map_or(0, |index| {
+            self.row_count().saturating_sub(index.state().covered)
+        })
     }
 
     /// The index of words, if somebody has asked for it.

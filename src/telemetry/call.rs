@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{Level, Span, field::Empty};
 
-use super::{Counter, Operation, TIMED_OF, Telemetry, facade, is_timed, micros, nanos};
+use super::{Counter, Operation, TIMED_OF, Telemetry, is_timed, micros};
 use crate::{
     error::{PulseDBError, Result},
     model::{CollectiveId, Lsn},
@@ -132,19 +132,9 @@ impl Telemetry {
         if matches!(outcome, Ok(None)) {
             return outcome;
         }
-        if let Some(timed) = self.timed(operation) {
-            match began {
-                Some(began) => {
-                    let took = self.since(began);
-                    timed.times.get_or_init(Default::default).add(nanos(took));
-                    facade::operation(operation, took.as_secs_f64(), TIMED_OF as usize);
-                }
-                None => {
-                    timed
-                        .untimed
-                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                }
-            }
+        match began.map(|began| self.since(began)) {
+            Some(took) => self.took(operation, took, TIMED_OF as usize),
+            None => self.was_untimed(operation),
         }
         if let Err(error) = &outcome {
             self.failed(operation, error);
@@ -159,6 +149,13 @@ impl Call<'_> {
         &self.span
     }
 
+    /// The work in the background that it is has ended, which health hears of, too.
+    pub(crate) fn end_in_background<T>(self, outcome: Result<T>, told: Told) -> Result<T> {
+        let (telemetry, operation) = (self.telemetry, self.about.operation);
+        telemetry.ended_in_background(operation, outcome.as_ref().err());
+        self.end(outcome, told)
+    }
+
     /// It was answered.
     pub(crate) fn end<T>(self, outcome: Result<T>, told: Told) -> Result<T> {
         let Self {
@@ -169,11 +166,8 @@ impl Call<'_> {
         } = self;
         let operation = told.operation.unwrap_or(about.operation);
         let took = began.map(|began| telemetry.since(began));
-        if let Some(took) = took.filter(|_| telemetry.config.metrics)
-            && let Some(timed) = telemetry.timed(operation)
-        {
-            timed.times.get_or_init(Default::default).add(nanos(took));
-            facade::operation(operation, took.as_secs_f64(), 1);
+        if let Some(took) = took.filter(|_| telemetry.config.metrics) {
+            telemetry.took(operation, took, 1);
         }
         if let Err(error) = &outcome {
             telemetry.failed(operation, error);

@@ -48,6 +48,9 @@ const SHARDS: usize = 8;
 /// tenth of them.
 const TIMED_OF: u32 = 16;
 
+/// Nanoseconds, which times are counted in.
+const SECOND: f64 = 1e9;
+
 /// What only counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counter {
@@ -238,13 +241,9 @@ impl Telemetry {
     }
 
     /// Notes how work in the background ended, for health: `None` where it went well.
-    pub(crate) fn ended_in_background(&self, operation: Operation, error: Option<&PulseDBError>) {
-        // The end of the database ends the work, and so does a writer that has stopped: neither says
-        // anything of the work.
-        if matches!(
-            error,
-            Some(PulseDBError::Closed | PulseDBError::ReadOnly { .. })
-        ) {
+    fn ended_in_background(&self, operation: Operation, error: Option<&PulseDBError>) {
+        // Neither the end of the database nor a writer that has stopped says anything of the work.
+        if error.is_some_and(PulseDBError::is_told_already) {
             return;
         }
         let mut failing = self.failing.lock();
@@ -312,7 +311,6 @@ impl Telemetry {
         metrics
             .distributions
             .extend(Operation::ALL.iter().filter_map(|one| self.operation(*one)));
-        const SECOND: f64 = 1e9;
         for (name, histogram, unit) in [
             (names::COMMIT_SECONDS, &self.commits, SECOND),
             (names::FSYNC_SECONDS, &self.syncs, SECOND),
@@ -359,13 +357,28 @@ impl Telemetry {
         if !operation.plan().is_empty() {
             labels.insert("plan".into(), operation.plan().into());
         }
-        let mut told = distribution(names::OPERATION_SECONDS, labels, &counted, 1e9);
+        let mut told = distribution(names::OPERATION_SECONDS, labels, &counted, SECOND);
         if counted.count > 0 {
             // Those that were not timed took as long as the others, on average.
             told.sum *= count as f64 / counted.count as f64;
         }
         told.count = count;
         Some(told)
+    }
+
+    /// A call of this operation took so long, one of so many.
+    fn took(&self, operation: Operation, took: Duration, of: usize) {
+        if let Some(timed) = self.timed(operation) {
+            timed.times.get_or_init(Default::default).add(nanos(took));
+            facade::operation(operation, took.as_secs_f64(), of);
+        }
+    }
+
+    /// A call of this operation is counted only.
+    fn was_untimed(&self, operation: Operation) {
+        if let Some(timed) = self.timed(operation) {
+            timed.untimed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn timed(&self, operation: Operation) -> Option<&Timed> {

@@ -314,13 +314,9 @@ impl Indexing {
             };
             let rows = task.job.rows.len() as u64;
             let call = self.telemetry.begin(Operation::IndexBuild);
-            let mut run = self.tasks.begin(UpkeepTask::Graphs, asked, rows);
-            let built = self.build(&mut run, view, &task.table, &task.job);
-            run.end(&built);
-            let built = call.end(built, Told::default());
-            let failure = built.as_ref().err();
-            self.telemetry
-                .ended_in_background(Operation::IndexBuild, failure);
+            let run = self.tasks.begin(UpkeepTask::Graphs, asked, rows);
+            let built = run.during(|run| self.build(run, view, &task.table, &task.job));
+            let built = call.end_in_background(built, Told::default());
             if let Err(error) = &built
                 && !matches!(error, PulseDBError::Closed)
             {
@@ -521,8 +517,7 @@ impl Indexing {
 
 /// Bytes of the codes of rows that are in no graph.
 fn tail_bytes(table: &Table) -> u64 {
-    let tail = table.row_count().saturating_sub(table.vectors.indexed());
-    u64::from(tail) * merge::tail_row_bytes(table.dimension)
+    u64::from(table.tail_rows()) * merge::tail_row_bytes(table.dimension)
 }
 
 /// Whether the codes of a graph suit the rows that it is to take in.

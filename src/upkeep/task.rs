@@ -313,6 +313,13 @@ impl Run<'_> {
         }
     }
 
+    /// Does `work`, which is all of it.
+    pub(crate) fn during<T>(mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outcome = work(&mut self);
+        self.end(&outcome);
+        outcome
+    }
+
     /// It has ended, so.
     pub(crate) fn end<T>(mut self, outcome: &Result<T>) {
         self.outcome = match outcome {
@@ -349,9 +356,13 @@ impl Drop for Run<'_> {
     }
 }
 
-/// Whether a failure is nobody's concern: it ends, or writing has stopped, and everybody is told of that already.
-pub(crate) fn is_told_already(error: &PulseDBError) -> bool {
-    matches!(error, PulseDBError::Closed | PulseDBError::ReadOnly { .. })
+/// Warns that something which nobody called for, and is tried again, `could_not` be done.
+pub(crate) fn warn_of_failure<T>(outcome: Result<T>, could_not: &'static str) {
+    if let Err(error) = outcome
+        && !error.is_told_already()
+    {
+        tracing::warn!(%error, "{could_not}");
+    }
 }
 
 /// Opens the latch however a thread ends: nobody may wait for ever for one that panicked.

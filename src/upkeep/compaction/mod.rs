@@ -174,11 +174,7 @@ impl Compactor {
         let _one_at_a_time = self.working.lock();
         let call = self.telemetry.begin(Operation::Compaction);
         let outcome = call.span().in_scope(|| self.rewrite(tail, scope, pace));
-        let outcome = call.end(outcome, Told::default());
-        let failure = outcome.as_ref().err();
-        self.telemetry
-            .ended_in_background(Operation::Compaction, failure);
-        outcome
+        call.end_in_background(outcome, Told::default())
     }
 
     fn rewrite(

@@ -123,11 +123,10 @@ impl Worker {
 
     fn compact(&self, tail: &dyn Tail) -> Result<CompactionReport> {
         let run = self.tasks.begin(UpkeepTask::Compaction, Asked::ByItself, 0);
-        let mut run = run.at_most(self.compactor.config.bytes_per_second);
-        let compacted = self
-            .compactor
-            .compact_in(&mut run, tail, Scope::WorthIt, |_| Ok(()));
-        run.end(&compacted);
-        compacted
+        let run = run.at_most(self.compactor.config.bytes_per_second);
+        run.during(|run| {
+            self.compactor
+                .compact_in(run, tail, Scope::WorthIt, |_| Ok(()))
+        })
     }
 }
