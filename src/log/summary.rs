@@ -3,11 +3,13 @@
 //! One walk over the headers of its frames, and over the few payloads that name agents, made when compaction
 //! or a report first asks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use roaring::RoaringBitmap;
 
 use crate::{
     error::Result,
-    format::{ActivityRecord, RecordKind, key_hash},
+    format::{ActivityRecord, FrameHeader, RecordKind, key_hash},
     model::{Lsn, Timestamp},
 };
 
@@ -26,6 +28,8 @@ pub(crate) struct Summary {
     pub(crate) first_time: Option<Timestamp>,
     /// Least and greatest id of the experiences, relations and insights that were made in it.
     pub(crate) body_ids: Option<(u128, u128)>,
+    /// Rows that were changed in it, by the number of their table.
+    pub(crate) changed_rows: HashMap<u32, RoaringBitmap>,
     /// Collectives that were deleted, by number, and when.
     pub(crate) deleted_collectives: Vec<(u32, Lsn)>,
     /// Whose activities are in it, as [`activity_hash`] names them.
@@ -53,6 +57,10 @@ impl Summary {
                     *least = header.entity.min(*least);
                     *greatest = header.entity.max(*greatest);
                 }
+                RecordKind::Vitals | RecordKind::Traits => {
+                    let rows = summary.changed_rows.entry(header.table()).or_default();
+                    rows.insert(header.row);
+                }
                 RecordKind::CollectiveDeleted => summary
                     .deleted_collectives
                     .push((header.collective, header.lsn)),
@@ -71,13 +79,15 @@ impl Summary {
         summary
     }
 
-    /// May the record that made this experience, relation or insight be in it?
-    pub(crate) fn may_hold_body(&self, id: u128) -> bool {
+    /// May a record be in it that made, or changed, the experience, relation or insight that this one deletes?
+    pub(crate) fn may_hold_victim(&self, tombstone: &FrameHeader) -> bool {
+        let changed = self.changed_rows.get(&tombstone.table());
         // What cannot be read may be anything.
         self.damaged
+            || changed.is_some_and(|rows| rows.contains(tombstone.row))
             || self
                 .body_ids
-                .is_some_and(|(least, greatest)| (least..=greatest).contains(&id))
+                .is_some_and(|(least, greatest)| (least..=greatest).contains(&tombstone.entity))
     }
 
     /// May it say what this agent does?

@@ -238,6 +238,14 @@ fn crash_in_recovery(plan: &Plan, run: &Run, survival: Survival, stride: usize) 
     recoveries
 }
 
+/// Sequences that once went wrong: a tombstone left the log before a change of what it had deleted.
+#[test]
+fn sequences_that_found_something() {
+    for seed in [700_152, 700_657] {
+        sequence::seeded(seed);
+    }
+}
+
 /// Rounds of requests with crashes in between, from one database to the next; as many requests as
 /// `PULSEDB_CRASH_OPERATIONS` says.
 #[test]

@@ -150,7 +150,7 @@ impl<'a> Judge<'a> {
             | RecordKind::InsightDeleted => {
                 header.row.saturating_add(1) >= table.row_count()
                     || self.is_elsewhere(header.lsn, |segment| {
-                        segment.summary().may_hold_body(header.entity)
+                        segment.summary().may_hold_victim(header)
                     })
             }
             RecordKind::Close | RecordKind::CollectiveDeleted => true,
