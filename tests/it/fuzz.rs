@@ -20,6 +20,9 @@ use crate::{
 /// Longer inputs find nothing that shorter ones do not.
 const MAX_BYTES: usize = 1 << 16;
 
+/// The header of a checkpoint, which ends with two checksums.
+const CHECKPOINT_HEADER_BYTES: usize = 184;
+
 /// A sequence of requests takes as long as so many other inputs.
 const RUNS_PER_SEQUENCE: u64 = 200;
 
@@ -31,6 +34,7 @@ const TARGETS: &[Target] = &[
     ("manifest", fuzzing::manifest),
     ("backup_manifest", fuzzing::backup_manifest),
     ("graph_header", fuzzing::graph_header),
+    ("checkpoint", fuzzing::checkpoint),
     ("tail", fuzzing::tail),
     ("segment", fuzzing::segment),
     ("change", fuzzing::change),
@@ -176,6 +180,15 @@ fn make_the_corpus() {
         match name.as_str() {
             "manifest" => keep("manifest", &name, &bytes[12..bytes.len() - 4]),
             "graph-header" => keep("graph_header", &name, &bytes[12..bytes.len() - 4]),
+            "checkpoint" => keep(
+                "checkpoint",
+                &name,
+                &[
+                    &bytes[12..CHECKPOINT_HEADER_BYTES - 8],
+                    &bytes[CHECKPOINT_HEADER_BYTES..],
+                ]
+                .concat(),
+            ),
             "segment-header" => keep("tail", &name, &bytes[12..80]),
             "tail" => keep("tail", &name, &bytes),
             _ if name.starts_with("frame-") => {

@@ -30,14 +30,14 @@ use crate::support::{DIMENSION, World, config, everything, run};
 
 /// A model of so many components; it fails once it was given more than `most` texts.
 #[derive(Debug)]
-struct Toy {
+pub struct Toy {
     identity: EmbedderIdentity,
     dimension: usize,
     texts: AtomicUsize,
     most: AtomicUsize,
 }
 
-fn toy(model: &str, dimension: usize) -> Arc<Toy> {
+pub fn toy(model: &str, dimension: usize) -> Arc<Toy> {
     Arc::new(Toy {
         identity: EmbedderIdentity {
             provider: "toy".into(),
@@ -72,7 +72,12 @@ impl Toy {
         self.texts.swap(0, Ordering::Relaxed)
     }
 
-    fn dynamic(self: &Arc<Self>) -> Option<Arc<dyn Embedder>> {
+    /// From now on it fails once it was given more than so many texts.
+    pub fn fails_behind(&self, texts: usize) {
+        self.most.store(texts, Ordering::Relaxed);
+    }
+
+    pub fn dynamic(self: &Arc<Self>) -> Option<Arc<dyn Embedder>> {
         Some(Arc::clone(self) as _)
     }
 }
@@ -325,7 +330,7 @@ fn what_is_durable_is_not_made_again() {
         let db = world.open().await;
         let team = fill(&db, 900).await;
         let model = toy("new", 6);
-        model.most.store(600, Ordering::Relaxed);
+        model.fails_behind(600);
         let answer = db.reembed(team, model.dynamic()).await;
         assert!(
             matches!(answer, Err(PulseDBError::Embedding(_))),
@@ -354,7 +359,7 @@ fn what_is_durable_is_not_made_again() {
             db.get_collective(team).await.unwrap().unwrap().vectors,
             begun
         );
-        model.most.store(usize::MAX, Ordering::Relaxed);
+        model.fails_behind(usize::MAX);
         let report = db.reembed(team, model.dynamic()).await.unwrap();
         assert_eq!((report.embedded, report.resumed), (901 - 512, 512));
         assert_eq!(model.taken(), 901 - 512);
@@ -370,7 +375,7 @@ fn another_model_or_none_throws_away_what_was_made() {
         let db = world.open().await;
         let team = fill(&db, 600).await;
         let (first, second) = (toy("first", 6), toy("second", 5));
-        first.most.store(256, Ordering::Relaxed);
+        first.fails_behind(256);
         assert!(db.reembed(team, first.dynamic()).await.is_err());
         db.cancel_reembed(team).await.unwrap();
         assert!(
@@ -387,7 +392,7 @@ fn another_model_or_none_throws_away_what_was_made() {
         let report = db.reembed(team, second.dynamic()).await.unwrap();
         assert_eq!((report.embedded, report.resumed), (601, 0));
         goes_by(&db, team, &|text| second.vector(text)).await;
-        first.most.store(usize::MAX, Ordering::Relaxed);
+        first.fails_behind(usize::MAX);
         let report = db.reembed(team, first.dynamic()).await.unwrap();
         assert_eq!((report.embedded, report.resumed), (601, 0));
         db.compact().await.unwrap();
@@ -710,10 +715,10 @@ fn readers_follow() {
         let team = fill(&db, 60).await;
         let reader = world.open_read_only().await;
         let model = toy("new", 6);
-        model.most.store(0, Ordering::Relaxed);
+        model.fails_behind(0);
         assert!(db.reembed(team, model.dynamic()).await.is_err());
         goes_by(&reader, team, &old).await;
-        model.most.store(usize::MAX, Ordering::Relaxed);
+        model.fails_behind(usize::MAX);
         db.reembed(team, model.dynamic()).await.unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while reader
