@@ -198,7 +198,7 @@ pub fn checkpoint(data: &[u8]) {
         let _ = found.embeddings(number, all.clone()).count();
         for (row, record) in collective.runs_in(all).flat_map(|run| found.rows(run)) {
             rows += 1;
-            assert!(found.find_ids(record.id).count() as u64 <= header.counts.rows);
+            assert!(found.find_ids(record.id).count() as u64 <= header.counts.id_slots);
             if let Some(key) = found.key_of(number, row) {
                 let _ = found.find_key(number, key);
             }
