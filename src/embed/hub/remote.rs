@@ -32,7 +32,7 @@ const COMMIT: &str = "x-repo-commit";
 const LINKED_TAG: &str = "x-linked-etag";
 
 /// What somebody without a network can do.
-const OFFLINE: &str = "check the network, or HTTPS_PROXY and NO_PROXY; without a network, download the model elsewhere and copy its directory";
+const OFFLINE: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY) and the system's certificates; without a network, download the model elsewhere and copy its directory";
 
 /// How long is waited; tests have less time.
 #[derive(Clone, Copy, Debug)]

@@ -97,7 +97,7 @@ impl Transfer {
         expected: Option<&str>,
         tell: &mut dyn FnMut(DownloadProgress),
     ) -> Result<Option<DownloadedFile>, Failure> {
-        let tag = self.tag()?;
+        let tag = self.tag();
         // Without a tag nobody knows what the bytes that are there belong to.
         let from = tag.as_ref().map_or(0, |_| self.len().saturating_sub(1));
         let content = match remote.get(self.file.name, from)? {
@@ -191,6 +191,7 @@ impl Transfer {
             }
             len += read.len() as u64;
             if len > self.file.most_bytes {
+                self.forget()?;
                 let most = self.file.most_bytes;
                 let what = format!("it has more than {most} bytes, the limit");
                 return Err(Failure::Lasting(refusal(&content.url, None, what)));
@@ -223,12 +224,9 @@ impl Transfer {
         Ok(file)
     }
 
-    fn tag(&self) -> Result<Option<String>> {
-        match fs::read_to_string(&self.tag) {
-            Ok(tag) => Ok(Some(tag)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(PulseDBError::io("read", &self.tag)(error)),
-        }
+    /// What the bytes that are there belong to, if it can be told.
+    fn tag(&self) -> Option<String> {
+        fs::read_to_string(&self.tag).ok()
     }
 
     /// Bytes of the file that are there.
