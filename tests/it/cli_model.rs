@@ -5,7 +5,14 @@
     reason = "these tests run a program against a server of their own"
 )]
 
-use std::{collections::BTreeSet, env, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::PathBuf,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -71,6 +78,53 @@ fn a_model_is_fetched_once() {
     assert!(
         text(&refused.stderr).contains("sha256[config.json]"),
         "{refused:?}"
+    );
+}
+
+#[test]
+fn a_killed_download_goes_on() {
+    let (commands, hub) = (Commands::new(), Hub::with(files()));
+    hub.moods(
+        "model.safetensors",
+        [Mood::Silent(150_000, Duration::from_secs(25))],
+    );
+    let environment = [("HF_ENDPOINT", hub.endpoint.as_str()), ("HF_TOKEN", "")];
+    let download = [
+        "model",
+        "download",
+        "--to",
+        "here",
+        "--repository",
+        REPOSITORY,
+        "--json",
+    ];
+    let mut child = commands
+        .command(&download)
+        .envs(environment)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let part = commands.path("here.partial/model.safetensors");
+    let begun = Instant::now();
+    while fs::metadata(&part).map_or(0, |part| part.len()) < 100_000 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing comes");
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!commands.path("here").exists());
+    hub.asked();
+    let report: Value = parsed(&commands.run_in(&environment, &download));
+    assert_eq!(report["files"].as_array().unwrap().len(), 3);
+    let asked = hub.asked();
+    let weights = asked
+        .iter()
+        .find(|asked| asked.file == "model.safetensors")
+        .unwrap();
+    assert!(weights.from >= Some(99_999), "{asked:?}");
+    assert_eq!(
+        fs::read(commands.path("here/model.safetensors")).unwrap(),
+        vec![7; 200_000]
     );
 }
 
@@ -142,7 +196,7 @@ fn processes_whose_model_is_missing_fetch_it_once_where_that_is_chosen() {
         "{refused:?}"
     );
     assert_eq!(hub.asked(), []);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for db in ["one", "two"] {
             scope.spawn(move || {
                 let recorded: Value = parsed(&record(db, "when_missing"));
