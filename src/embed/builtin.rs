@@ -127,7 +127,8 @@ impl Builtin {
     /// # Errors
     ///
     /// [`Embedding`](PulseDBError::Embedding) if the model is not found, which lists the
-    /// places and the remedies, or cannot be used.
+    /// places and the remedies, or cannot be used; [`Download`](PulseDBError::Download) if it is to
+    /// be downloaded and cannot be had.
     pub async fn load(&self) -> Result<()> {
         // Any text will do: what makes vectors of texts is what has to work.
         self.embed(vec![String::new()], Priority::Query)
@@ -167,8 +168,10 @@ impl Model {
             return Ok(loaded);
         }
         let (path, around) = (self.path.as_deref(), Surroundings::of_process());
+        // What would be downloaded has vectors of one dimension.
         #[cfg(feature = "hub")]
         if self.options.download == ModelDownload::WhenMissing
+            && self.dimension == DIMENSION
             && let Some(dir) = model_files::lacking(path, &around)
         {
             hub::download_default(&dir)?;
