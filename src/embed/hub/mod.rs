@@ -17,6 +17,7 @@
 )]
 
 mod digest;
+mod directory;
 mod remote;
 mod transfer;
 
@@ -25,8 +26,7 @@ pub(super) mod tests;
 
 use std::{
     collections::BTreeMap,
-    env, fmt,
-    fs::{self, File, TryLockError},
+    env, fmt, fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -34,6 +34,7 @@ use std::{
 use serde::Serialize;
 
 use self::{
+    directory::{locked, settle, with_added},
     remote::{Patience, Remote},
     transfer::Transfer,
 };
@@ -401,70 +402,4 @@ pub(super) fn download_default(dir: &Path) -> Result<()> {
     })?;
     tracing::info!(to = %dir.display(), bytes = report.downloaded_bytes, "the model is there");
     Ok(())
-}
-
-/// What stands beside `path`, called as it is but for what is added.
-fn with_added(path: &Path, added: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(added);
-    path.with_file_name(name)
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Waits for whoever downloads the same. The lock goes with the file that is answered, or with the process.
-fn locked(path: &Path) -> Result<File> {
-    let dir = parent(path);
-    fs::create_dir_all(dir).map_err(PulseDBError::io("create", dir))?;
-    let options = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
-    let file = options.map_err(PulseDBError::io("open", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            tracing::info!(lock = %path.display(), "somebody else downloads the model; waiting");
-            file.lock().map_err(PulseDBError::io("lock", path))?;
-        }
-        Err(TryLockError::Error(error)) => return Err(PulseDBError::io("lock", path)(error)),
-    }
-    Ok(file)
-}
-
-/// Gives the directory of arrived and synced files its name.
-fn settle(part: &Path, dir: &Path) -> Result<()> {
-    for file in FILES {
-        let tag = transfer::tag_of(&part.join(file.name));
-        absent(fs::remove_file(&tag)).map_err(PulseDBError::io("remove", &tag))?;
-        let holder = part.join(file.name);
-        let holder = parent(&holder);
-        absent(sync_dir(holder)).map_err(PulseDBError::io("sync", holder))?;
-    }
-    // Not every system renames onto an empty directory.
-    absent(fs::remove_dir(dir)).map_err(PulseDBError::io("remove", dir))?;
-    fs::rename(part, dir).map_err(PulseDBError::io("rename", part))?;
-    sync_dir(parent(dir)).map_err(PulseDBError::io("sync", parent(dir)))
-}
-
-/// Makes the names in a directory durable, where directories can be opened.
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(dir)?.sync_all(),
-        false => Ok(()),
-    }
-}
-
-/// Nothing is as good as something that was removed.
-fn absent(done: std::io::Result<()>) -> std::io::Result<()> {
-    match done {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

@@ -15,11 +15,10 @@ use std::{
 };
 
 use super::{
-    DownloadProgress, DownloadedFile, ModelFile, absent,
+    DownloadProgress, DownloadedFile, ModelFile,
     digest::{self, Checksum},
-    parent,
+    directory::{absent, parent, tag_of},
     remote::{Content, Failure, Remote, Reply, refusal},
-    with_added,
 };
 use crate::error::{PulseDBError, Result};
 
@@ -34,11 +33,6 @@ pub(super) struct Transfer {
     path: PathBuf,
     tag: PathBuf,
     received_bytes: u64,
-}
-
-/// Where the tag of a file stands while it comes.
-pub(super) fn tag_of(path: &Path) -> PathBuf {
-    with_added(path, ".etag")
 }
 
 impl Transfer {
