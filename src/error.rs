@@ -80,6 +80,17 @@ pub enum PulseDBError {
     /// A text could not be embedded, or the vectors would mix two models.
     #[error("embedding: {0}")]
     Embedding(String),
+    /// A model's file could not be had from a hub. What came is kept, unless it was wrong: the next try goes on
+    /// there.
+    #[error("{url}: {}{what}", status.map(|status| format!("{status}, ")).unwrap_or_default())]
+    Download {
+        /// The file's address, without credentials and query.
+        url: String,
+        /// HTTP's status code, where there was an answer that refuses.
+        status: Option<u16>,
+        /// What is wrong, and what to do.
+        what: String,
+    },
     /// The vector engine failed.
     #[error("vector index: {0}")]
     Vector(String),
@@ -140,6 +151,7 @@ impl PulseDBError {
         "corrupted",
         "version",
         "embedding",
+        "download",
         "vector",
         "config",
         "closed",
@@ -164,6 +176,7 @@ impl PulseDBError {
             Self::Corrupted { .. } => "corrupted",
             Self::Version { .. } => "version",
             Self::Embedding(_) => "embedding",
+            Self::Download { .. } => "download",
             Self::Vector(_) => "vector",
             Self::Config { .. } => "config",
             Self::Closed => "closed",

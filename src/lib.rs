@@ -66,12 +66,14 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    LongTexts, ModelConfig, RetentionConfig, TelemetryConfig, TextConfig, TextIndexing,
-    TextLanguage, UpkeepConfig, VectorElement, WatchConfig,
+    LongTexts, ModelConfig, ModelDownload, RetentionConfig, TelemetryConfig, TextConfig,
+    TextIndexing, TextLanguage, UpkeepConfig, VectorElement, WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};
 #[cfg(feature = "embed")]
 pub use embed::Builtin;
+#[cfg(feature = "hub")]
+pub use embed::{DownloadProgress, DownloadReport, DownloadedFile, HubModel};
 pub use embed::{EmbedFuture, Embedder, Priority};
 pub use error::{PulseDBError, Result};
 pub use memory_store::{MemoryStore, StoreFuture};

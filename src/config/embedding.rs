@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{PulseDBError, Result};
 
-/// How the built-in embedder uses its model. All of it is part of the embedder's identity: vectors made
-/// in another way are never mixed with these.
+/// How the built-in embedder uses its model. What it says of texts is part of the embedder's identity: vectors
+/// made in another way are never mixed with these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelConfig {
@@ -16,6 +16,21 @@ pub struct ModelConfig {
     pub passage_prefix: Option<String>,
     /// What counts of a text that is longer than the model takes.
     pub long_texts: LongTexts,
+    /// What to do if no model is there.
+    pub download: ModelDownload,
+}
+
+/// What to do if the built-in embedder finds no model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelDownload {
+    /// The first text is answered with an error that says how to get it. Nothing is ever asked for.
+    #[default]
+    Never,
+    /// all-MiniLM-L6-v2 is fetched from the Hugging Face hub (or from where `HF_ENDPOINT` says) into the user's
+    /// cache directory, and the first text waits for it. A `model_path` or `PULSEDB_MODEL_DIR` that is named and
+    /// has no model stays an error. Needs the feature `hub`.
+    WhenMissing,
 }
 
 /// What counts of a text that is longer than the model takes.
@@ -46,6 +61,10 @@ impl ModelConfig {
                     format!("{bytes} bytes, the limit is {}", Self::MAX_PREFIX_BYTES),
                 ));
             }
+        }
+        if self.download == ModelDownload::WhenMissing && !cfg!(feature = "hub") {
+            let what = "when_missing cannot be had: this build lacks the feature `hub`";
+            return Err(PulseDBError::config("model.download", what));
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 //! Joins lookup, model and threads to an [`Embedder`]. Making one costs nothing and cannot fail:
 //! the model is looked for, read and hashed on the embedder's own threads when the first text
 //! arrives, so that an open stays short, and a store whose model is missing can still be read. A
-//! load that failed is tried again by the next text, since the remedy is to put files in place.
+//! load that failed is tried again by the next text, since the remedy is to put files in place. Where
+//! the configuration asks for it, a model that the cache lacks is downloaded by the load, whoever
+//! still waits for it.
 
 use std::{
     fmt,
@@ -15,13 +17,21 @@ use std::{
 
 use parking_lot::Mutex;
 
+#[cfg(feature = "hub")]
+use super::hub;
 use super::{
     embedder::{EmbedFuture, Embedder, Priority},
     encoder::Encoder,
     model_files::{self, Surroundings},
     pool::{Encode, Pool},
 };
-use crate::{config::ModelConfig, error::Result, model::EmbedderIdentity};
+#[cfg(feature = "hub")]
+use crate::config::ModelDownload;
+use crate::{
+    config::ModelConfig,
+    error::{PulseDBError, Result},
+    model::EmbedderIdentity,
+};
 
 /// Components of vectors of all-MiniLM-L6-v2.
 const DIMENSION: usize = 384;
@@ -101,13 +111,24 @@ impl Builtin {
         }
     }
 
+    /// Where the user's cache directory has the model, there or not: the last place where it is looked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Embedding`](PulseDBError::Embedding) if the environment names neither a cache nor a home directory.
+    pub fn cache_dir() -> Result<PathBuf> {
+        let entry = Surroundings::of_process().cache_entry();
+        entry.ok_or_else(|| PulseDBError::Embedding(model_files::NO_CACHE.into()))
+    }
+
     /// Loads the model now, so that the first text does not wait for it. Afterwards the identity
     /// is known.
     ///
     /// # Errors
     ///
-    /// [`Embedding`](crate::PulseDBError::Embedding) if the model is not found, which lists the
-    /// places and the remedies, or cannot be used.
+    /// [`Embedding`](PulseDBError::Embedding) if the model is not found, which lists the
+    /// places and the remedies, or cannot be used; [`Download`](PulseDBError::Download) if it is to
+    /// be downloaded and cannot be had.
     pub async fn load(&self) -> Result<()> {
         // Any text will do: what makes vectors of texts is what has to work.
         self.embed(vec![String::new()], Priority::Query)
@@ -146,7 +167,16 @@ impl Model {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let files = model_files::find(self.path.as_deref(), &Surroundings::of_process())?;
+        let (path, around) = (self.path.as_deref(), Surroundings::of_process());
+        // What would be downloaded has vectors of one dimension.
+        #[cfg(feature = "hub")]
+        if self.options.download == ModelDownload::WhenMissing
+            && self.dimension == DIMENSION
+            && let Some(dir) = model_files::lacking(path, &around)
+        {
+            hub::download_default(&dir)?;
+        }
+        let files = model_files::find(path, &around)?;
         let encoder = Encoder::load(&files, self.dimension, &self.options)?;
         let identity = EmbedderIdentity {
             provider: "builtin".into(),

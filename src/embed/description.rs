@@ -17,9 +17,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::encoder::{read, unusable};
 use crate::error::Result;
 
-const MODULES: &str = "modules.json";
-const LENGTH: &str = "sentence_bert_config.json";
-const PROMPTS: &str = "config_sentence_transformers.json";
+pub(super) const MODULES: &str = "modules.json";
+pub(super) const LENGTH: &str = "sentence_bert_config.json";
+pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
+/// Where sentence-transformers has the pooling; `modules.json` may name another place.
+#[cfg(feature = "hub")]
+pub(super) const POOLING: &str = "1_Pooling/config.json";
 
 /// Most tokens of a text with its two markers, where nothing is said about it.
 pub(super) const MAX_TOKENS: usize = 256;

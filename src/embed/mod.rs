@@ -15,6 +15,8 @@ mod description;
 mod embedder;
 #[cfg(feature = "embed")]
 mod encoder;
+#[cfg(feature = "hub")]
+mod hub;
 #[cfg(feature = "embed")]
 mod kernels;
 #[cfg(feature = "embed")]
@@ -34,3 +36,5 @@ mod weights;
 pub use builtin::Builtin;
 pub(crate) use cache::Cached;
 pub use embedder::{EmbedFuture, Embedder, Priority};
+#[cfg(feature = "hub")]
+pub use hub::{DownloadProgress, DownloadReport, DownloadedFile, HubModel};

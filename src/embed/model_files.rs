@@ -17,9 +17,11 @@ use crate::error::{PulseDBError, Result};
 pub(crate) const MODEL_DIR_VARIABLE: &str = "PULSEDB_MODEL_DIR";
 /// What a model directory must hold.
 const FILES: [&str; 3] = [CONFIG, TOKENIZER, WEIGHTS];
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const WEIGHTS: &str = "model.safetensors";
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// Why there is no such directory.
+pub(super) const NO_CACHE: &str = "neither XDG_CACHE_HOME nor HOME is an absolute path";
 /// The directory below the user's cache directory.
 const CACHE: &str = "pulsedb/all-MiniLM-L6-v2";
 
@@ -50,38 +52,56 @@ impl Surroundings {
     }
 
     /// The cache directory's entry for the model; an empty or relative variable counts as unset.
-    fn cache_entry(&self) -> Option<PathBuf> {
+    pub(super) fn cache_entry(&self) -> Option<PathBuf> {
         let absolute = |value: &OsString| Some(PathBuf::from(value)).filter(|p| p.is_absolute());
         let cache = self.cache_home.as_ref().and_then(absolute);
         let home = || Some(self.home.as_ref().and_then(absolute)?.join(".cache"));
         Some(cache.or_else(home)?.join(CACHE))
     }
+
+    /// The directory that the environment names.
+    fn named(&self) -> Option<&Path> {
+        let dir = self.model_dir.as_ref().filter(|dir| !dir.is_empty());
+        dir.map(Path::new)
+    }
 }
 
 /// Finds the model, or says where it was looked for and how to get it.
 pub(super) fn find(explicit: Option<&Path>, around: &Surroundings) -> Result<ModelFiles> {
-    let variable = around.model_dir.as_ref().filter(|dir| !dir.is_empty());
     let mut report = String::new();
     if let Some(dir) = explicit {
         return look_into(dir, "the configured model_path", &mut report)
             .ok_or_else(|| error(&report));
     }
     note(&mut report, "the configured model_path", "not set");
-    if let Some(dir) = variable {
-        return look_into(Path::new(dir), MODEL_DIR_VARIABLE, &mut report)
-            .ok_or_else(|| error(&report));
+    if let Some(dir) = around.named() {
+        return look_into(dir, MODEL_DIR_VARIABLE, &mut report).ok_or_else(|| error(&report));
     }
     note(&mut report, MODEL_DIR_VARIABLE, "not set");
     let place = "the user's cache directory";
     let Some(dir) = around.cache_entry() else {
-        note(
-            &mut report,
-            place,
-            "neither XDG_CACHE_HOME nor HOME is an absolute path",
-        );
+        note(&mut report, place, NO_CACHE);
         return Err(error(&report));
     };
     look_into(&dir, place, &mut report).ok_or_else(|| error(&report))
+}
+
+/// The cache directory's entry, if that is where [`find`] looks and there is no model.
+#[cfg(feature = "hub")]
+pub(super) fn lacking(explicit: Option<&Path>, around: &Surroundings) -> Option<PathBuf> {
+    let is_named = explicit.is_some() || around.named().is_some();
+    let dir = around.cache_entry().filter(|_| !is_named)?;
+    (!missing(&dir).is_empty()).then_some(dir)
+}
+
+/// What `dir` lacks of a model.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "model files are not the database's"
+)]
+pub(super) fn missing(dir: &Path) -> Vec<&'static str> {
+    let absent = |name: &&str| !dir.join(name).is_file();
+    FILES.into_iter().filter(absent).collect()
 }
 
 #[allow(
@@ -89,10 +109,7 @@ pub(super) fn find(explicit: Option<&Path>, around: &Surroundings) -> Result<Mod
     reason = "model files are not the database's"
 )]
 fn look_into(dir: &Path, place: &str, report: &mut String) -> Option<ModelFiles> {
-    let missing: Vec<&str> = FILES
-        .into_iter()
-        .filter(|name| !dir.join(name).is_file())
-        .collect();
+    let missing = missing(dir);
     if missing.is_empty() {
         return Some(ModelFiles {
             config: dir.join(CONFIG),
@@ -118,6 +135,7 @@ fn error(report: &str) -> PulseDBError {
     PulseDBError::Embedding(format!(
         "the model all-MiniLM-L6-v2 was not found. Looked at:{report}\nDo one of these:\n  \
          - in a checkout of PulseDB, run `cargo xtask model`, which puts it into the user's cache directory\n  \
+         - in a build with the feature `hub`, run `pulsedb model download`, or set model.download = \"when_missing\"\n  \
          - download {} of sentence-transformers/all-MiniLM-L6-v2 from the Hugging Face hub into one of these places\n  \
          - open the database with an embedder of your own (open_with_embedder)\n  \
          - bring your own vectors (EmbeddingProvider::External)",
@@ -197,6 +215,25 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "hub")]
+    #[test]
+    fn only_a_cache_that_counts_can_lack_the_model() {
+        let root = tempfile::tempdir().unwrap();
+        let cached = root.path().join(".cache").join(CACHE);
+        let home = around(None, None, Some(root.path()));
+        assert_eq!(lacking(None, &home), Some(cached.clone()));
+        assert_eq!(lacking(Some(root.path()), &home), None);
+        assert_eq!(
+            lacking(None, &around(Some(root.path()), None, Some(root.path()))),
+            None
+        );
+        assert_eq!(lacking(None, &Surroundings::default()), None);
+        model_in(&cached);
+        assert_eq!(lacking(None, &home), None);
+        fs::remove_file(cached.join(TOKENIZER)).unwrap();
+        assert_eq!(lacking(None, &home), Some(cached));
+    }
+
     #[test]
     fn error_lists_the_places_and_the_ways() {
         let root = tempfile::tempdir().unwrap();
@@ -208,6 +245,7 @@ mod tests {
             "PULSEDB_MODEL_DIR: not set",
             ".cache/pulsedb/all-MiniLM-L6-v2 is not a directory",
             "cargo xtask model",
+            "pulsedb model download",
             "sentence-transformers/all-MiniLM-L6-v2",
             "open_with_embedder",
             "External",

@@ -411,3 +411,40 @@ fn fingerprint_of_the_default_is_made_of_what_it_always_was() {
         "BERT, gelu, mean of the last layer over all tokens, L2, 256 tokens"
     );
 }
+
+/// All the way: files on a hub, a directory, vectors.
+#[cfg(feature = "hub")]
+#[tokio::test]
+async fn model_from_a_hub_embeds_as_the_one_that_is_there() {
+    use crate::embed::{
+        Builtin, Embedder, HubModel,
+        hub::tests::server::{Hub, REPOSITORY},
+    };
+
+    let small = Small::new(32, 2, 48, "gelu");
+    small.describe("pooling_mode_cls_token", true);
+    let files = [
+        "config.json",
+        "tokenizer.json",
+        "modules.json",
+        "1_Pooling/config.json",
+        "sentence_bert_config.json",
+        "model.safetensors",
+    ];
+    let hub = Hub::with(files.map(|name| (name, fs::read(small.path(name)).unwrap())));
+    let model = HubModel {
+        endpoint: hub.endpoint.clone(),
+        ..HubModel::named(REPOSITORY, "main")
+    };
+    let dir = small.path("downloaded");
+    let download = dir.clone();
+    let report = tokio::task::spawn_blocking(move || model.download(&download, |_| ()));
+    assert_eq!(report.await.unwrap().unwrap().files.len(), files.len());
+    let builtin = Builtin::with_model(Some(dir), 1, 32, ModelConfig::default());
+    let text = words(4, 7);
+    let vectors = builtin.embed(vec![text.clone()], Priority::Query);
+    let here = small.load();
+    assert_eq!(vectors.await.unwrap(), [one(&here, &text, Priority::Query)]);
+    let identity = builtin.identity().unwrap();
+    assert_eq!(identity.fingerprint, here.fingerprint());
+}

@@ -42,7 +42,8 @@ impl Commands {
             .unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// What is to be run, in its directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pulsedb"));
         command.args(arguments).current_dir(self.0.path());
         command

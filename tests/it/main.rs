@@ -20,6 +20,8 @@ mod cli_backup;
 mod cli_care;
 #[cfg(feature = "cli")]
 mod cli_data;
+#[cfg(all(feature = "cli", feature = "hub"))]
+mod cli_model;
 #[cfg(feature = "cli")]
 mod command;
 mod compaction;
@@ -37,6 +39,9 @@ mod following;
 mod fuzz;
 mod health;
 mod history;
+#[cfg(all(feature = "cli", feature = "hub"))]
+#[path = "../../src/embed/hub/tests/server.rs"]
+mod hub_server;
 mod index;
 mod isolation;
 mod matrix;

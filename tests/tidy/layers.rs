@@ -120,6 +120,7 @@ const RESERVED: &[(&str, &str)] = &[
     ("usearch", "vector"),
     ("cxx", "vector"),
     ("metrics", "telemetry"),
+    ("ureq", "embed"),
 ];
 /// The flows may not name tokio either, except for `watch/`.
 const FLOWS_WITH_TOKIO: &[&str] = &["watch"];

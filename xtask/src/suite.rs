@@ -54,16 +54,18 @@ const STEPS: &[Step] = &[
         &["test", "--package", "pulsedb", "--no-default-features", "--features", "sim,cli", "--test", "tidy"]),
     step("clippy, small build", true, Where::Root,
         &["clippy", "--workspace", "--all-targets", "--no-default-features", "--features", "sim,cli", "--", "-D", "warnings"]),
-    step("clippy", false, Where::Root,
+    step("clippy, without the hub", false, Where::Root,
         &["clippy", "--workspace", "--all-targets", "--features", "sim,cli", "--", "-D", "warnings"]),
+    step("clippy", false, Where::Root,
+        &["clippy", "--workspace", "--all-targets", "--features", "sim,cli,hub", "--", "-D", "warnings"]),
 
     step("tests of xtask", false, Where::Root, &["test", "--package", "xtask"]),
     step("unit, integration and doc tests, small build", true, Where::Root,
         &["test", "--package", "pulsedb", "--no-default-features", "--features", "sim,cli"]),
     step("unit, integration and doc tests", false, Where::Root,
-        &["test", "--package", "pulsedb", "--features", "sim,cli"]),
+        &["test", "--package", "pulsedb", "--features", "sim,cli,hub"]),
     step("documentation", false, Where::Root,
-        &["doc", "--package", "pulsedb", "--no-deps", "--features", "sim,cli"]),
+        &["doc", "--package", "pulsedb", "--no-deps", "--features", "sim,cli,hub"]),
 
     // Not captured: a deadlock aborts the process, and what was captured goes with it.
     step("loom", false, Where::Loom("loom-tests"), &["test", "--release", "--", "--nocapture"]),

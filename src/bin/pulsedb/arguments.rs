@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+#[cfg(feature = "hub")]
+use crate::models::Model;
 use crate::{
     asking::{Context, Search},
     backups::Backup,
@@ -102,6 +104,10 @@ pub(crate) enum Command {
     /// Make, look at, remove and restore backups.
     #[command(subcommand)]
     Backup(Backup),
+    /// Get the model that embeds texts.
+    #[cfg(feature = "hub")]
+    #[command(subcommand)]
+    Model(Model),
     /// Write a collective as lines of JSON, for `import`.
     Export(Export),
     /// Take the lines of an export into a database.

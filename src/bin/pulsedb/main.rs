@@ -19,6 +19,8 @@ mod exit;
 mod load;
 mod looking;
 mod maintaining;
+#[cfg(feature = "hub")]
+mod models;
 mod output;
 mod recording;
 mod session;
@@ -59,6 +61,8 @@ fn run(command: &Command, session: &Session) -> Result<Exit, Failure> {
         Command::Checkpoint { db } => maintaining::checkpoint(db, session),
         Command::RebuildIndex(rebuild) => maintaining::rebuild_index(rebuild, session),
         Command::Backup(backup) => backups::run(backup, session),
+        #[cfg(feature = "hub")]
+        Command::Model(model) => models::run(model, session),
         Command::Export(export) => transfer::export(export, session),
         Command::Import(import) => transfer::import(import, session),
         Command::Dump(dump) => checking::dump(dump, session),

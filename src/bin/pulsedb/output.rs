@@ -85,6 +85,12 @@ impl Output {
 pub(crate) struct Progress(Arc<ProgressBar>);
 
 impl Progress {
+    /// Says what it is about now.
+    #[cfg(feature = "hub")]
+    pub(crate) fn about(&self, what: &'static str) {
+        self.0.set_message(what);
+    }
+
     /// Shows so many of all.
     pub(crate) fn show(&self, done: u64, total: u64) {
         self.0.set_length(total);
