@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{PulseDBError, Result};
 
-/// How the built-in embedder uses its model. All of it is part of the embedder's identity: vectors made
-/// in another way are never mixed with these.
+/// How the built-in embedder uses its model. All of it but the precision is part of the embedder's identity: vectors
+/// made in another way are never mixed with these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelConfig {
@@ -16,6 +16,24 @@ pub struct ModelConfig {
     pub passage_prefix: Option<String>,
     /// What counts of a text that is longer than the model takes.
     pub long_texts: LongTexts,
+    /// How exact the numbers are that the model multiplies.
+    pub precision: Precision,
+}
+
+/// How exact the numbers are that the model multiplies. It is no part of the embedder's identity: vectors of one model
+/// in f32 and in bf16 may stand side by side, since the cosine between the two of a text is above 0.9999.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 where the CPU multiplies such numbers (AMX, of which Linux is asked once for the process, or
+    /// AVX512-BF16), else f32.
+    #[default]
+    Auto,
+    /// 24 bits, on any CPU.
+    F32,
+    /// Weights, and what is multiplied with them, rounded to 8 bits; sums, and all else, stay f32. An error of the first
+    /// text where the CPU has no such instructions, and for models of shapes that only candle runs.
+    Bf16,
 }
 
 /// What counts of a text that is longer than the model takes.

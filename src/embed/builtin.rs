@@ -21,7 +21,11 @@ use super::{
     model_files::{self, Surroundings},
     pool::{Encode, Pool},
 };
-use crate::{config::ModelConfig, error::Result, model::EmbedderIdentity};
+use crate::{
+    config::{ModelConfig, Precision},
+    error::Result,
+    model::EmbedderIdentity,
+};
 
 /// Components of vectors of all-MiniLM-L6-v2.
 const DIMENSION: usize = 384;
@@ -113,6 +117,12 @@ impl Builtin {
         self.embed(vec![String::new()], Priority::Query)
             .await
             .map(drop)
+    }
+
+    /// What its products with weights are computed in: [`Precision::F32`] or [`Precision::Bf16`], once it is loaded.
+    #[must_use]
+    pub fn precision(&self) -> Option<Precision> {
+        Some(self.model.loaded.get()?.encoder.precision())
     }
 }
 
