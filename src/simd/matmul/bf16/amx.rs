@@ -46,10 +46,13 @@ fn has_instructions() -> bool {
     const INSTRUCTIONS: u32 = 1 << 22 | 1 << 24;
     /// Bits of XCR0: configuration and contents of tiles.
     const STATE: u64 = 1 << 17 | 1 << 18;
-    // A CPU with AVX-512 told so in this leaf. Detection said, too, that the system saves registers by XSAVE.
-    let leaf = __cpuid_count(7, 0);
-    // SAFETY: whoever has AVX-512 turned on has XGETBV.
-    let enabled = unsafe { _xgetbv(0) };
+    // SAFETY: a CPU with AVX-512, which was asked for before, told so in this leaf; and since the system has turned that on,
+    // there is XGETBV.
+    #[allow(
+        unused_unsafe,
+        reason = "asking the CPU is safe since some release of Rust"
+    )]
+    let (leaf, enabled) = unsafe { (__cpuid_count(7, 0), _xgetbv(0)) };
     leaf.edx & INSTRUCTIONS == INSTRUCTIONS && enabled & STATE == STATE
 }
 

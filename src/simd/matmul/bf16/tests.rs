@@ -259,6 +259,7 @@ fn panels_of_another_depth_are_refused() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "all end within the test")]
 fn threads_multiply_side_by_side() {
     // Tiles are the thread's own, and the system keeps them apart.
     for kernels in all() {
