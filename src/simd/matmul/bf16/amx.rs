@@ -46,12 +46,12 @@ fn has_instructions() -> bool {
     const INSTRUCTIONS: u32 = 1 << 22 | 1 << 24;
     /// Bits of XCR0: configuration and contents of tiles.
     const STATE: u64 = 1 << 17 | 1 << 18;
-    // SAFETY: a CPU with AVX-512, which was asked for before, told so in this leaf; and since the system has turned that on,
-    // there is XGETBV.
     #[allow(
         unused_unsafe,
         reason = "asking the CPU is safe since some release of Rust"
     )]
+    // SAFETY: a CPU with AVX-512, which was asked for before, told so in this leaf; and since the system has turned that on,
+    // there is XGETBV.
     let (leaf, enabled) = unsafe { (__cpuid_count(7, 0), _xgetbv(0)) };
     leaf.edx & INSTRUCTIONS == INSTRUCTIONS && enabled & STATE == STATE
 }
