@@ -20,7 +20,7 @@ mod telemetry;
 mod text;
 mod upkeep;
 
-pub use embedding::{LongTexts, ModelConfig, ModelDownload};
+pub use embedding::{LongTexts, ModelConfig, ModelDownload, Precision};
 pub use telemetry::TelemetryConfig;
 pub use text::{TextConfig, TextIndexing, TextLanguage};
 pub use upkeep::UpkeepConfig;

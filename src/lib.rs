@@ -66,7 +66,7 @@ pub mod state;
 
 pub use config::{
     ActivityConfig, CompactionConfig, Config, EmbeddingDimension, EmbeddingProvider, HnswConfig,
-    LongTexts, ModelConfig, ModelDownload, RetentionConfig, TelemetryConfig, TextConfig,
+    LongTexts, ModelConfig, ModelDownload, Precision, RetentionConfig, TelemetryConfig, TextConfig,
     TextIndexing, TextLanguage, UpkeepConfig, VectorElement, WatchConfig,
 };
 pub use db::{ExperienceStream, ExportStream, PulseDB, Reranker, Snapshot, Transaction};

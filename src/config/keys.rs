@@ -84,6 +84,7 @@ keys! {
     "model.passage_prefix" model.passage_prefix: Name, "the same before a text that is stored";
     "model.long_texts" model.long_texts: Choice, "what counts of a text that is longer than the model takes: `first_window` or `mean_of_windows`";
     "model.download" model.download: Choice, "what to do if the user's cache lacks the model: `never` or `when_missing` to fetch it from a hub, which needs the feature `hub`";
+    "model.precision" model.precision: Choice, "what the model multiplies: `f32`, `bf16`, or `auto`: bf16 where the CPU has it";
     "watch_config.in_process" watch_config.in_process: Switch, "whether commits tell the watchers; else they follow the files";
     "watch_config.buffer_size" watch_config.buffer_size: Number, "events that a channel holds for its slowest subscriber, 1–1048576";
     "watch_config.max_lag_bytes" watch_config.max_lag_bytes: Size, "bytes of the log that compaction spares for a subscriber that lags";

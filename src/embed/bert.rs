@@ -7,6 +7,9 @@
 //! the next, and what lies between the products (`kernels`) runs over them while they are there.
 //! Sums go straight onto the rows that they are added to.
 //!
+//! Products with weights are of f32 or of bf16, as the weights were packed. All else is f32 in either case: attention, whose
+//! products are small ones, and whatever adds up over the layers.
+//!
 //! A [`Bert`] is immutable and shared by all threads; a forward uses one thread and the
 //! [`Scratch`] that it is given, which the next one uses again.
 
@@ -16,7 +19,7 @@ use super::{
     kernels::{self, Norm},
     weights::{Linear, Parts},
 };
-use crate::simd::matmul::{self, COLUMNS, Onto, Panels, Rows};
+use crate::simd::matmul::{self, COLUMNS, Onto, Panels, Rows, bf16::Pairs};
 
 /// Rows that go through a layer together. Less fits better into caches but reads the weights more
 /// often; 96 is a multiple of every tile's height.
@@ -52,6 +55,7 @@ pub(super) struct Scratch {
     input: Vec<f32>,
     context: Vec<f32>,
     wide: Vec<f32>,
+    pairs: Pairs,
     scores: Vec<f32>,
     /// What scores begin with: minus infinity where a panel of keys is only padding.
     mask: Vec<f32>,
@@ -213,7 +217,9 @@ impl Layer {
         let inputs = scratch.input.chunks_mut(BLOCK_ROWS * 3 * hidden);
         for (rows, input) in blocks.zip(inputs) {
             let bias = Onto::Bias(&self.input.bias);
-            self.input.product(rows, hidden, bias, input, 3 * hidden);
+            let pairs = &mut scratch.pairs;
+            self.input
+                .product(rows, hidden, bias, input, 3 * hidden, pairs);
             pause();
         }
     }
@@ -223,14 +229,16 @@ impl Layer {
         let blocks = scratch.rows.chunks_mut(BLOCK_ROWS * hidden);
         let contexts = scratch.context.chunks(BLOCK_ROWS * hidden);
         for (rows, context) in blocks.zip(contexts) {
+            let pairs = &mut scratch.pairs;
             self.attended
-                .product(context, hidden, Onto::Itself, rows, hidden);
+                .product(context, hidden, Onto::Itself, rows, hidden, pairs);
             kernels::bias_norm(rows, &self.attended.bias, &self.attended_norm);
             let (wide, _) = scratch.wide.split_at_mut(rows.len() / hidden * width);
             let bias = Onto::Bias(&self.wide.bias);
-            self.wide.product(rows, hidden, bias, wide, width);
+            self.wide.product(rows, hidden, bias, wide, width, pairs);
             kernels::gelu(wide);
-            self.narrow.product(wide, width, Onto::Itself, rows, hidden);
+            self.narrow
+                .product(wide, width, Onto::Itself, rows, hidden, pairs);
             kernels::bias_norm(rows, &self.narrow.bias, &self.output_norm);
             pause();
         }

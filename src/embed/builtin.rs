@@ -28,7 +28,7 @@ use super::{
 #[cfg(feature = "hub")]
 use crate::config::ModelDownload;
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, Precision},
     error::{PulseDBError, Result},
     model::EmbedderIdentity,
 };
@@ -134,6 +134,12 @@ impl Builtin {
         self.embed(vec![String::new()], Priority::Query)
             .await
             .map(drop)
+    }
+
+    /// What its products with weights are computed in: [`Precision::F32`] or [`Precision::Bf16`], once it is loaded.
+    #[must_use]
+    pub fn precision(&self) -> Option<Precision> {
+        Some(self.model.loaded.get()?.encoder.precision())
     }
 }
 

@@ -27,8 +27,9 @@ use super::{
     weights::Parts,
 };
 use crate::{
-    config::{LongTexts, ModelConfig},
+    config::{LongTexts, ModelConfig, Precision},
     error::{PulseDBError, Result},
+    simd::matmul::bf16,
 };
 
 /// Most tokens of one forward, unless one window has more. Weights are read from memory once per
@@ -41,6 +42,8 @@ pub(super) struct Encoder {
     forward: Forward,
     description: Description,
     long_texts: LongTexts,
+    /// Never `Auto`.
+    precision: Precision,
     hidden: usize,
     fingerprint: String,
     /// Of forwards that have ended; as many as ever ran at once.
@@ -113,8 +116,9 @@ impl Encoder {
             let weights = Arc::new(read(&files.weights)?);
             let hashed = Arc::clone(&weights);
             let digest = beside(scope, move || Ok(Sha256::digest(hashed.as_slice())))?;
-            let forward =
-                Forward::load(&config, &weights).map_err(|e| unusable(&files.weights, &e))?;
+            let rounding = rounding(options.precision, Bert::can_run(&config))?;
+            let forward = Forward::load(&config, &weights, rounding)
+                .map_err(|e| unusable(&files.weights, &e))?;
             let (tokens, tokenizer_digest) = joined(tokens)?;
             let windows = options.long_texts == LongTexts::MeanOfWindows;
             let mut all = Sha256::new();
@@ -130,6 +134,10 @@ impl Encoder {
                 forward,
                 description,
                 long_texts: options.long_texts,
+                precision: match rounding {
+                    None => Precision::F32,
+                    Some(_) => Precision::Bf16,
+                },
                 hidden: config.hidden_size,
                 fingerprint: format!("{:x}", all.finalize()),
                 scratch: Mutex::default(),
@@ -145,6 +153,11 @@ impl Encoder {
     /// Hex SHA-256 over weights, tokenizer and method.
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// What its products with weights are computed in.
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// How many tokens a text has, all of it.
@@ -282,13 +295,36 @@ impl Encoder {
 }
 
 impl Forward {
-    fn load(config: &Config, weights: &[u8]) -> candle_core::Result<Self> {
+    fn load(
+        config: &Config,
+        weights: &[u8],
+        rounding: Option<&'static bf16::Kernels>,
+    ) -> candle_core::Result<Self> {
         if Bert::can_run(config) {
-            Ok(Self::Packed(Bert::assemble(config, &Parts::of(weights)?)?))
+            let parts = Parts::of(weights, rounding)?;
+            Ok(Self::Packed(Bert::assemble(config, &parts)?))
         } else {
             Ok(Self::Reference(Reference::load(config, weights)?))
         }
     }
+}
+
+/// What multiplies with weights that are rounded, if they are to be; `packed` says whether the model is one
+/// whose products are our own.
+fn rounding(precision: Precision, packed: bool) -> Result<Option<&'static bf16::Kernels>> {
+    let why = match precision {
+        Precision::F32 => return Ok(None),
+        Precision::Auto if !packed => return Ok(None),
+        Precision::Auto => return Ok(bf16::kernels()),
+        Precision::Bf16 if !packed => "this model runs in f32 alone",
+        Precision::Bf16 => match bf16::kernels() {
+            Some(kernels) => return Ok(Some(kernels)),
+            None => "this CPU, or this system, has neither AMX-BF16 nor AVX512-BF16",
+        },
+    };
+    Err(PulseDBError::Embedding(format!(
+        "model.precision is bf16, and {why}; auto takes what there is"
+    )))
 }
 
 /// How many of these windows go through a forward together, at least one.

@@ -2,7 +2,12 @@
 //!
 //! Where the model is missing these tests fail
 //! and say how to get it, as those of `tests/it/embedding.rs` do.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::path::PathBuf;
 
@@ -48,10 +53,18 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
+fn loaded(precision: Precision) -> Result<Encoder> {
+    let options = ModelConfig {
+        precision,
+        ..ModelConfig::default()
+    };
+    Encoder::load(&files(), 384, &options)
+}
+
 #[test]
 fn packed_forward_is_that_of_candles_bert() {
     let files = files();
-    let encoder = Encoder::load(&files, 384, &ModelConfig::default()).unwrap();
+    let encoder = loaded(Precision::F32).unwrap();
     let texts = texts();
     let ids: Vec<Vec<u32>> = texts
         .iter()
@@ -81,6 +94,66 @@ fn packed_forward_is_that_of_candles_bert() {
     encoder.forward(&all, &pause, &mut compare).unwrap();
     assert!(each.next().is_none());
     assert!(pauses.get() > 6 * texts.len());
+}
+
+/// Compares vectors in bf16 with those in f32, and those of a batch with those of each text alone.
+fn assert_rounding_changes_little(rounded: &Encoder, texts: &[&str]) {
+    let exact = loaded(Precision::F32).unwrap();
+    assert_eq!(exact.precision(), Precision::F32);
+    assert_eq!(exact.fingerprint(), rounded.fingerprint());
+    let encode = |encoder: &Encoder, texts: &[&str]| {
+        encoder.encode(texts, Priority::Ingest, &|| ()).unwrap()
+    };
+    let (expected, found) = (encode(&exact, texts), encode(rounded, texts));
+    let mut least = 1.0_f64;
+    for ((text, expected), found) in texts.iter().zip(&expected).zip(&found) {
+        least = least.min(cosine(expected, found));
+        assert_ne!(expected, found, "{text} was not rounded");
+        let alone = encode(rounded, &[*text]);
+        assert_eq!(alone, std::slice::from_ref(found), "{text}");
+    }
+    println!("least cosine of {} texts: {least}", texts.len());
+    assert!(least >= 0.999_9, "cosine {least}");
+}
+
+#[test]
+fn vectors_in_bf16_are_close_to_those_in_f32() {
+    let rounded = match (loaded(Precision::Bf16), bf16::kernels()) {
+        (Ok(encoder), Some(kernels)) => {
+            println!("{kernels:?}");
+            encoder
+        }
+        (Err(error), None) => {
+            println!("not tested: {error}");
+            assert!(error.to_string().contains("model.precision is bf16"));
+            assert_eq!(loaded(Precision::Auto).unwrap().precision(), Precision::F32);
+            return;
+        }
+        (_, kernels) => panic!("kernels {kernels:?} do not fit what was loaded"),
+    };
+    assert_eq!(rounded.precision(), Precision::Bf16);
+    assert_eq!(
+        loaded(Precision::Auto).unwrap().precision(),
+        Precision::Bf16
+    );
+    let texts = texts();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    assert_rounding_changes_little(&rounded, &texts);
+}
+
+#[test]
+fn rounding_to_bf16_changes_little_on_any_cpu() {
+    let mut rounded = loaded(Precision::F32).unwrap();
+    let files = files();
+    let config = serde_json::from_slice(&read(&files.config).unwrap()).unwrap();
+    let weights = read(&files.weights).unwrap();
+    rounded.forward = Forward::load(&config, &weights, Some(bf16::portable())).unwrap();
+    let texts = texts();
+    let short = texts
+        .iter()
+        .map(String::as_str)
+        .filter(|text| text.len() < 100);
+    assert_rounding_changes_little(&rounded, &short.collect::<Vec<_>>());
 }
 
 #[test]

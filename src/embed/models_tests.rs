@@ -114,14 +114,19 @@ impl Small {
         );
     }
 
+    /// In f32, where nothing else is asked for: what these compare with is not rounded.
     fn load_with(&self, options: &ModelConfig) -> Result<Encoder> {
+        let mut options = options.clone();
+        if options.precision == Precision::Auto {
+            options.precision = Precision::F32;
+        }
         let files = ModelFiles {
             config: self.path("config.json"),
             tokenizer: self.path("tokenizer.json"),
             weights: self.path("model.safetensors"),
         };
         let hidden = self.config["hidden_size"].as_u64().unwrap() as usize;
-        Encoder::load(&files, hidden, options)
+        Encoder::load(&files, hidden, &options)
     }
 
     fn load(&self) -> Encoder {
@@ -226,6 +231,17 @@ fn forward_of_every_shape_is_that_of_candles_bert() {
         };
         encoder.forward(&ids, &|| (), compare).unwrap();
         assert!(each.next().is_none());
+        let options = ModelConfig {
+            precision: Precision::Bf16,
+            ..ModelConfig::default()
+        };
+        match small.load_with(&options) {
+            Ok(_) => assert!(packed && bf16::kernels().is_some(), "{what}"),
+            Err(error) => {
+                let why = if packed { "neither AMX" } else { "f32 alone" };
+                assert!(error.to_string().contains(why), "{what}: {error}");
+            }
+        }
     }
 }
 

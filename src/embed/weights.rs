@@ -6,16 +6,24 @@
 use candle_core::{DType, Device, Result, safetensors::SliceSafetensors};
 
 use super::kernels::Norm;
-use crate::simd::matmul::{self, Onto, Panels, Rows};
+use crate::simd::matmul::{
+    self, Onto, Panels, Rows,
+    bf16::{self, Pair, Pairs},
+};
 
 /// A product with a matrix of weights, and what is added to it.
 pub(super) struct Linear {
-    panels: Panels,
+    weights: Weights,
     pub(super) bias: Vec<f32>,
 }
 
+enum Weights {
+    F32(Panels),
+    Bf16(&'static bf16::Kernels, Panels<Pair>),
+}
+
 impl Linear {
-    /// Of all of `rows`, `width` wide, into rows of `out_width`.
+    /// Of all of `rows`, `width` wide, into rows of `out_width`. `pairs` is room for rounded rows.
     pub(super) fn product(
         &self,
         rows: &[f32],
@@ -23,30 +31,43 @@ impl Linear {
         onto: Onto<'_>,
         out: &mut [f32],
         out_width: usize,
+        pairs: &mut Pairs,
     ) {
         let count = rows.len() / width;
         let rows = Rows {
             values: rows,
             stride: width,
         };
-        matmul::product(rows, count, &self.panels, onto, out, out_width);
+        match &self.weights {
+            Weights::F32(panels) => matmul::product(rows, count, panels, onto, out, out_width),
+            Weights::Bf16(kernels, panels) => {
+                kernels.round(rows, count, width, pairs);
+                kernels.product(pairs, panels, onto, out, out_width);
+            }
+        }
     }
 }
 
 /// The tensors of a weight file by name.
 pub(super) struct Parts<'a> {
     file: SliceSafetensors<'a>,
+    /// What multiplies with the matrices, if they are rounded.
+    rounding: Option<&'static bf16::Kernels>,
     /// What the names of a model that was saved with its head begin with.
     prefix: &'static str,
 }
 
 impl<'a> Parts<'a> {
-    /// Those of a safetensors file.
-    pub(super) fn of(file: &'a [u8]) -> Result<Self> {
+    /// Those of a safetensors file, whose matrices are packed in f32 or for these kernels.
+    pub(super) fn of(file: &'a [u8], rounding: Option<&'static bf16::Kernels>) -> Result<Self> {
         let file = SliceSafetensors::new(file)?;
         let with_head = file.get("bert.embeddings.word_embeddings.weight").is_ok();
         let prefix = if with_head { "bert." } else { "" };
-        Ok(Self { file, prefix })
+        Ok(Self {
+            file,
+            rounding,
+            prefix,
+        })
     }
 
     /// The numbers of a tensor of this shape.
@@ -75,7 +96,7 @@ impl<'a> Parts<'a> {
     pub(super) fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let weight = self.values(&format!("{name}.weight"), &[outputs, inputs])?;
         Ok(Linear {
-            panels: Panels::of_columns(&weight, inputs),
+            weights: self.packed(&weight, inputs),
             bias: self.values(&format!("{name}.bias"), &[outputs])?,
         })
     }
@@ -90,8 +111,15 @@ impl<'a> Parts<'a> {
             biases.extend(bias.iter().map(|x| x * scale));
         }
         Ok(Linear {
-            panels: Panels::of_columns(&weights, width),
+            weights: self.packed(&weights, width),
             bias: biases,
         })
+    }
+
+    fn packed(&self, columns: &[f32], depth: usize) -> Weights {
+        match self.rounding {
+            None => Weights::F32(Panels::of_columns(columns, depth)),
+            Some(kernels) => Weights::Bf16(kernels, kernels.panels_of_columns(columns, depth)),
+        }
     }
 }

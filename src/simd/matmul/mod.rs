@@ -8,11 +8,15 @@
 //! Sums of a row are taken in the same order whatever rows stand beside it, so a row's result does
 //! not depend on them. Tiles only ever see slices whose lengths they check: what they are unsafe
 //! about is whether the CPU has their instructions.
+//!
+//! What a step is made of is a type's parameter: one f32 here, and two numbers of half the bits in [`bf16`],
+//! whose panels, rows and loops are these.
 #![allow(
     clippy::indexing_slicing,
     reason = "lengths are what callers of this crate promise; a broken promise must stop here"
 )]
 
+pub mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod panels;
@@ -35,13 +39,13 @@ pub const COLUMNS: usize = 16;
 const STEPS: usize = 256;
 
 /// One step of a panel.
-type Line = [f32; COLUMNS];
+type Line<T = f32> = [T; COLUMNS];
 
 /// Rows of numbers, the first of each `stride` behind that of the one before.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
+pub struct Rows<'a, T = f32> {
     /// From the first number of the first row on.
-    pub values: &'a [f32],
+    pub values: &'a [T],
     /// Numbers from one row to the next.
     pub stride: usize,
 }
@@ -76,11 +80,11 @@ pub fn product(
     product_with(chosen(), rows, count, panels, onto, out, out_stride);
 }
 
-fn product_with(
-    tiles: &Tiles,
-    rows: Rows<'_>,
+fn product_with<T: Copy + Default>(
+    tiles: &Tiles<T>,
+    rows: Rows<'_, T>,
     count: usize,
-    panels: &Panels,
+    panels: &Panels<T>,
     onto: Onto<'_>,
     out: &mut [f32],
     out_stride: usize,
@@ -140,30 +144,30 @@ fn product_with(
 }
 
 /// The tiles of one instruction set: at index n those of n + 1 rows.
-struct Tiles {
+struct Tiles<T: 'static = f32> {
     /// For the tests' notes.
     #[cfg_attr(not(test), allow(dead_code, reason = "said by the tests alone"))]
     name: &'static str,
-    narrow: &'static [unsafe fn(Tile<'_>)],
+    narrow: &'static [unsafe fn(Tile<'_, T>)],
     /// Of two panels; empty where there are not the registers for it.
-    wide: &'static [unsafe fn(Tile<'_>)],
+    wide: &'static [unsafe fn(Tile<'_, T>)],
 }
 
 /// What one tile computes. Each is unsafe to call on a CPU without the instructions that it was
 /// compiled for, and for no other reason.
-struct Tile<'a> {
+struct Tile<'a, T = f32> {
     /// From the first row's first step on.
-    a: &'a [f32],
+    a: &'a [T],
     a_stride: usize,
-    b: &'a [Line],
+    b: &'a [Line<T>],
     /// The panel beside it, as long; looked at by wide tiles only.
-    second: &'a [Line],
+    second: &'a [Line<T>],
     /// What is needed soon: asked for meanwhile, so that weights arrive while others are multiplied.
     #[cfg_attr(
         not(target_arch = "x86_64"),
         allow(dead_code, reason = "there is no stable hint elsewhere")
     )]
-    ahead: &'a [Line],
+    ahead: &'a [Line<T>],
     start: Start<'a>,
     out: &'a mut [f32],
     out_stride: usize,
@@ -176,7 +180,7 @@ enum Start<'a> {
     Sums,
 }
 
-impl Tile<'_> {
+impl<T> Tile<'_, T> {
     /// Stops a tile of `rows` rows and `columns` columns that would leave its slices.
     #[inline(always)]
     fn check(&self, rows: usize, columns: usize) {
@@ -193,7 +197,7 @@ impl Tile<'_> {
 /// Asks the CPU to fetch a line of weights.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn ask_for(line: *const Line) {
+fn ask_for<T>(line: *const Line<T>) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: a hint that reads nothing and cannot fault, whatever the address; SSE, which has it, is
     // part of x86-64.

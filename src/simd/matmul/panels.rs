@@ -7,22 +7,22 @@ use super::{COLUMNS, Line};
 /// A matrix of `depth` rows and some columns: sixteen columns after sixteen, each of these panels
 /// row by row, the last one filled up with zeros.
 #[derive(Debug, Default)]
-pub struct Panels {
-    lines: Vec<Aligned>,
+pub struct Panels<T = f32> {
+    lines: Vec<Aligned<T>>,
     depth: usize,
     count: usize,
 }
 
 /// A line of the cache.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
-struct Aligned(Line);
+pub(super) struct Aligned<T>(pub(super) Line<T>);
 
-impl Panels {
+impl<T: Copy + Default> Panels<T> {
     /// Packs the matrix whose *columns* are these rows: how layers keep their weights, and keys are
     /// found.
     #[must_use]
-    pub fn of_columns(columns: &[f32], depth: usize) -> Self {
+    pub fn of_columns(columns: &[T], depth: usize) -> Self {
         let mut panels = Self::default();
         let count = columns.len().checked_div(depth).unwrap_or(0);
         panels.set_columns(columns, depth, count, depth);
@@ -34,7 +34,7 @@ impl Panels {
     /// # Panics
     ///
     /// If `columns` is too short.
-    pub fn set_columns(&mut self, columns: &[f32], stride: usize, count: usize, depth: usize) {
+    pub fn set_columns(&mut self, columns: &[T], stride: usize, count: usize, depth: usize) {
         self.resize(count, depth);
         for (panel, lines) in self.lines.chunks_exact_mut(depth.max(1)).enumerate() {
             let first = panel * COLUMNS;
@@ -46,7 +46,9 @@ impl Panels {
                         line.0[place] = *value;
                     }
                 } else {
-                    lines.iter_mut().for_each(|line| line.0[place] = 0.0);
+                    lines
+                        .iter_mut()
+                        .for_each(|line| line.0[place] = T::default());
                 }
             }
         }
@@ -57,7 +59,7 @@ impl Panels {
     /// # Panics
     ///
     /// If `rows` is too short.
-    pub fn set_rows(&mut self, rows: &[f32], stride: usize, count: usize, depth: usize) {
+    pub fn set_rows(&mut self, rows: &[T], stride: usize, count: usize, depth: usize) {
         self.resize(count, depth);
         for (panel, lines) in self.lines.chunks_exact_mut(depth.max(1)).enumerate() {
             let first = panel * COLUMNS;
@@ -65,7 +67,7 @@ impl Panels {
             for (row, line) in lines.iter_mut().enumerate() {
                 let (values, padding) = line.0.split_at_mut(width);
                 values.copy_from_slice(&rows[row * stride + first..][..width]);
-                padding.fill(0.0);
+                padding.fill(T::default());
             }
         }
     }
@@ -83,7 +85,7 @@ impl Panels {
     }
 
     /// These steps of a panel; none behind the last panel.
-    pub(super) fn steps(&self, panel: usize, steps: Range<usize>) -> &[Line] {
+    pub(super) fn steps(&self, panel: usize, steps: Range<usize>) -> &[Line<T>] {
         let start = panel * self.depth;
         let lines = self.lines.get(start + steps.start..start + steps.end);
         Aligned::lines(lines.unwrap_or(&[]))
@@ -92,15 +94,23 @@ impl Panels {
     fn resize(&mut self, count: usize, depth: usize) {
         self.depth = depth;
         self.count = count.div_ceil(COLUMNS);
-        self.lines
-            .resize(self.count * depth, Aligned([0.0; COLUMNS]));
+        self.lines.resize(self.count * depth, Aligned::default());
     }
 }
 
-impl Aligned {
-    fn lines(aligned: &[Self]) -> &[Line] {
-        // SAFETY: an `Aligned` is exactly one `Line` (`repr(C)`, whose size is the alignment, so
-        // without padding), and the result borrows it.
+impl<T> Aligned<T> {
+    /// The lines, without saying where they stand.
+    pub(super) fn lines(aligned: &[Self]) -> &[Line<T>] {
+        const { assert!(size_of::<Self>() == size_of::<Line<T>>()) };
+        // SAFETY: an `Aligned` is exactly one `Line` (`repr(C)`, and of the same size, so without
+        // padding), and the result borrows it.
         unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), aligned.len()) }
+    }
+
+    /// The same, to be written.
+    pub(super) fn lines_mut(aligned: &mut [Self]) -> &mut [Line<T>] {
+        const { assert!(size_of::<Self>() == size_of::<Line<T>>()) };
+        // SAFETY: as in `lines`; the result borrows it mutably, and any line may stand in an `Aligned`.
+        unsafe { std::slice::from_raw_parts_mut(aligned.as_mut_ptr().cast(), aligned.len()) }
     }
 }

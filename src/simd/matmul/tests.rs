@@ -19,7 +19,7 @@ fn all() -> Vec<&'static Tiles> {
 }
 
 /// Numbers in -1..1 that a seed names.
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
