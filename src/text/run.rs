@@ -6,14 +6,14 @@
 
 use std::ops::Range;
 
-use super::postings::{self, List, Posting};
+use super::postings::{List, Lists, ListsWriter, Posting, STRETCH_ROWS};
 
 /// The index of some rows.
 #[derive(Debug, Default)]
 pub struct Run {
     /// The rows.
     pub(super) rows: Range<u32>,
-    /// Those in front of the first that has words.
+    /// Those in front of the stretch that has the first with words.
     lead: u32,
     /// Words of each behind the lead, up to the last that has words; 0 where there is nothing to find.
     lengths: Box<[u16]>,
@@ -24,9 +24,8 @@ pub struct Run {
     /// Words of all rows.
     pub(super) words: u64,
     pub(super) terms: Keys,
-    /// Where the postings of each term begin.
-    lists: Box<[u32]>,
-    postings: Box<[u8]>,
+    /// Those of the terms.
+    lists: Lists,
     pub(super) forms: Keys,
     /// The term of each form.
     pub(super) targets: Box<[u32]>,
@@ -49,9 +48,9 @@ impl Run {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let rows = size_of_val(&*self.lengths) + size_of_val(&*self.marks);
-        let fixed = size_of::<Self>() + rows + self.postings.len();
-        let numbers = size_of::<u32>() * (self.lists.len() + self.targets.len());
-        (fixed + numbers + self.terms.bytes() + self.forms.bytes()) as u64
+        let fixed = size_of::<Self>() + rows + self.lists.bytes();
+        let forms = size_of_val(&*self.targets) + self.forms.bytes();
+        (fixed + self.terms.bytes() + forms) as u64
     }
 
     /// The postings of a term.
@@ -60,8 +59,20 @@ impl Run {
     }
 
     pub(super) fn list_at(&self, number: usize) -> Option<List<'_>> {
-        let start = *self.lists.get(number)? as usize;
-        Some(List::new(self.postings.get(start..)?))
+        self.lists.get(number)
+    }
+
+    /// Stretches of its rows.
+    pub(super) fn stretches(&self) -> usize {
+        self.rows.len().div_ceil(STRETCH_ROWS as usize)
+    }
+
+    /// Words of the rows of a stretch, up to the last that has words.
+    pub(super) fn lengths_in(&self, stretch: usize) -> &[u16] {
+        let first = (stretch * STRETCH_ROWS as usize).checked_sub(self.lead as usize);
+        let from = first.and_then(|first| self.lengths.get(first..));
+        let from = from.unwrap_or_default();
+        from.get(..STRETCH_ROWS as usize).unwrap_or(from)
     }
 
     /// Words of a row, counted from the first.
@@ -155,8 +166,7 @@ pub(super) struct RunWriter {
     lengths: Vec<u16>,
     marks: Vec<u64>,
     terms: KeysWriter,
-    lists: Vec<u32>,
-    postings: Vec<u8>,
+    lists: ListsWriter,
     forms: KeysWriter,
     targets: Vec<u32>,
 }
@@ -167,6 +177,7 @@ impl RunWriter {
         Self {
             first,
             marks: vec![0; lengths.len()],
+            lists: ListsWriter::new(lengths.len()),
             lengths,
             ..Self::default()
         }
@@ -175,17 +186,15 @@ impl RunWriter {
     /// Adds the next term, which stands behind those before it, and answers its number.
     pub(super) fn push_term(&mut self, term: &str, postings: &[Posting]) -> u32 {
         self.terms.push(term);
-        self.lists.push(self.postings.len() as u32);
-        let lengths = &self.lengths;
-        let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
-        postings::write(postings, length, &mut self.postings);
         let mark = mark(term);
         for posting in postings {
             if let Some(marks) = self.marks.get_mut(posting.row as usize) {
                 *marks |= mark;
             }
         }
-        (self.lists.len() - 1) as u32
+        let lengths = &self.lengths;
+        let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
+        self.lists.push(postings, length)
     }
 
     /// Words of a row, counted from the first.
@@ -203,7 +212,8 @@ impl RunWriter {
         let rows = self.first..self.first.saturating_add(self.lengths.len() as u32);
         let has_words = |length: &u16| *length > 0;
         let last = self.lengths.iter().rposition(has_words);
-        let lead = self.lengths.iter().position(has_words).unwrap_or(0);
+        let first = self.lengths.iter().position(has_words).unwrap_or(0);
+        let lead = first - first % STRETCH_ROWS as usize;
         let told = lead..last.map_or(lead, |last| last + 1);
         let lengths = self.lengths.get(told.clone()).unwrap_or_default();
         let marks = self.marks.get(told).unwrap_or_default();
@@ -215,8 +225,7 @@ impl RunWriter {
             lengths: lengths.into(),
             marks: marks.into(),
             terms: self.terms.finish(),
-            lists: self.lists.into(),
-            postings: self.postings.into(),
+            lists: self.lists.finish(),
             forms: self.forms.finish(),
             targets: self.targets.into(),
         }

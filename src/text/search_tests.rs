@@ -138,15 +138,15 @@ proptest! {
             let best = found(&state, &question, k, accepted);
             prop_assert_eq!(&best[..], &expected[..k.min(expected.len())]);
             // The parts of each row are its score, in whatever order rows are asked for.
-            let mut rater = Scorer::new(&state.runs, &question, PARAMETERS).rater();
+            let scorer = Scorer::new(&state.runs, &question, PARAMETERS);
             let mut parts = vec![0; question.terms.len()];
             for one in &expected {
                 parts.fill(0);
-                rater.rate(one.row, |number, part| parts[number] = part);
+                scorer.rate(one.row, |number, part| parts[number] = part);
                 prop_assert_eq!(parts.iter().sum::<u32>(), one.score);
             }
             let mut any = false;
-            rater.rate(texts.len() as u32, |_, _| any = true);
+            scorer.rate(texts.len() as u32, |_, _| any = true);
             prop_assert!(!any);
         }
     }
