@@ -92,22 +92,21 @@ impl<'a> Around<'a> {
         let Some(query) = &self.query else {
             return Ok(vec![None; rows.len()]);
         };
-        let vector = |row: u32| match self.ground.rows.visible(row) {
+        let vector = |row: &u32| match self.ground.rows.visible(*row) {
             Some(row) => Ok(reader
                 .vector(table, &row)?
                 .map(|vector| (vector, row.row.inverse_norm))),
             None => Ok(None),
         };
-        let mut ahead = rows.iter().skip(FETCHED_AHEAD);
-        let similarity = |row: &u32| {
-            if let Some(row) = ahead.next()
-                && let Some((vector, _)) = vector(*row)?
-            {
+        let vectors: Vec<_> = rows.iter().map(vector).collect::<Result<_>>()?;
+        let mut ahead = vectors.iter().skip(FETCHED_AHEAD);
+        let similarity = |one: &Option<(&[f32], f32)>| {
+            if let Some(Some((vector, _))) = ahead.next() {
                 simd::prefetch(vector);
             }
-            Ok(vector(*row)?.map(|(vector, norm)| query.similarity(vector, norm)))
+            one.map(|(vector, norm)| query.similarity(vector, norm))
         };
-        rows.iter().map(similarity).collect()
+        Ok(vectors.iter().map(similarity).collect())
     }
 }
 

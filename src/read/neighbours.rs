@@ -16,8 +16,9 @@ use crate::{
     read::fuse::{Channels, Fused, fuse},
 };
 
-/// Candidates that each index is asked for, at least. From 50 to all rows little changes.
-pub const POOL: usize = 100;
+/// Candidates that each index is asked for, at least: as many as a graph's search finds by default. From 40 to all rows little
+/// changes.
+pub const POOL: usize = 64;
 /// Candidates that look around, at least. From 10 to 100 little changes; the cost is theirs.
 const FOCUS: usize = 20;
 

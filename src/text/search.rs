@@ -17,8 +17,6 @@ use crate::sync::Arc;
 
 pub use super::score::as_f32;
 
-/// Rows that are passed over at once where none of them is near the best.
-const CHUNK_ROWS: usize = 32;
 /// The part of the worst of the best that the terms which are only looked up can add together. With more, too many
 /// rows are near; with less, too much is summed up.
 const LOOKED_UP_PART: u32 = 2;
@@ -282,12 +280,15 @@ impl Best {
 /// The scores of the rows of a stretch, as far as they are summed up.
 struct Sums {
     scores: Box<[u32; STRETCH_ROWS as usize]>,
+    /// The rows whose sum has come near the best.
+    near: Vec<u16>,
 }
 
 impl Default for Sums {
     fn default() -> Self {
         Self {
             scores: Box::new([0; STRETCH_ROWS as usize]),
+            near: Vec::with_capacity(STRETCH_ROWS as usize),
         }
     }
 }
@@ -316,41 +317,50 @@ impl Sums {
             if most(&parts) <= best.floor() {
                 continue;
             }
-            let allowed = best.floor() / LOOKED_UP_PART;
-            let little = |count: &usize| parts.get(..*count).map_or(0, most) <= allowed;
-            let little = (1..=parts.len()).take_while(little).count();
+            let mut together = 0_u32;
+            let is_little = |part: &&Part<'_>| {
+                together = together.saturating_add(part.most);
+                together <= best.floor() / LOOKED_UP_PART
+            };
+            let little = parts.iter().take_while(is_little).count();
             let (little, much) = parts.split_at(little);
-            let lengths = run.lengths_in(number);
-            for part in much {
-                self.add(&part.rows, lengths);
-            }
             let rest = Rest {
                 parts: little,
                 most: most(little),
                 first: number as u32 * STRETCH_ROWS,
-                lengths,
+                lengths: run.lengths_in(number),
             };
+            let enough = best.floor().saturating_sub(rest.most);
+            for part in much {
+                self.add(&part.rows, rest.lengths, enough);
+            }
             self.drain(run.rows().start, &rest, best, accepted);
         }
     }
 
-    /// Adds what a term has to all rows.
-    fn add(&mut self, rows: &Inside<'_>, lengths: &[u16]) {
+    /// Adds what a term has to all rows. Those of which the sum exceeds `enough` now are near.
+    fn add(&mut self, rows: &Inside<'_>, lengths: &[u16], enough: u32) {
+        let Self { scores, near } = self;
+        let mut add = |row: u16, score: u32| {
+            if let Some(sum) = scores.get_mut(usize::from(row)) {
+                let before = *sum;
+                *sum = before.saturating_add(score);
+                if before <= enough && *sum > enough {
+                    near.push(row);
+                }
+            }
+        };
         match rows {
             Inside::Few(rows) => {
                 for one in *rows {
-                    if let Some(sum) = self.scores.get_mut((one.row % STRETCH_ROWS) as usize) {
-                        *sum = sum.saturating_add(one.score);
-                    }
+                    add((one.row % STRETCH_ROWS) as u16, one.score);
                 }
             }
             Inside::Many(rows, scores) => {
                 for one in *rows {
-                    let at = usize::from(one.row());
-                    let length = lengths.get(at).copied().unwrap_or(0);
-                    if let Some(sum) = self.scores.get_mut(at) {
-                        *sum = sum.saturating_add(scores.of(one.again(), length));
-                    }
+                    let length = lengths.get(usize::from(one.row()));
+                    let score = scores.of(one.again(), length.copied().unwrap_or(0));
+                    add(one.row(), score);
                 }
             }
         }
@@ -364,21 +374,16 @@ impl Sums {
         best: &mut Best,
         accepted: &mut impl FnMut(u32) -> bool,
     ) {
-        let (chunks, _) = self.scores.as_chunks_mut::<CHUNK_ROWS>();
-        for (first, chunk) in (rest.first..).step_by(CHUNK_ROWS).zip(chunks) {
-            let near = best.floor().saturating_sub(rest.most);
-            // Without a branch for each.
-            if chunk.iter().fold(false, |any, sum| any | (*sum > near)) {
-                for (row, sum) in (first..).zip(chunk.iter().copied()) {
-                    let score = rest.completed(row, sum, best.floor());
-                    let row = start + row;
-                    if score > best.floor() && accepted(row) {
-                        best.push(Scored { row, score });
-                    }
-                }
+        self.near.sort_unstable();
+        for at in self.near.drain(..) {
+            let sum = self.scores.get(usize::from(at)).copied().unwrap_or(0);
+            let score = rest.completed(at, sum, best.floor());
+            let row = start + rest.first + u32::from(at);
+            if score > best.floor() && accepted(row) {
+                best.push(Scored { row, score });
             }
-            chunk.fill(0);
         }
+        self.scores.fill(0);
     }
 }
 
@@ -394,18 +399,16 @@ struct Rest<'s> {
 }
 
 impl Rest<'_> {
-    /// The score of a row that has this sum, or, where that cannot exceed `floor`, something that does not.
-    fn completed(&self, row: u32, sum: u32, floor: u32) -> u32 {
+    /// The score of a row of the stretch that has this sum, or, where that cannot exceed `floor`, something that does not.
+    fn completed(&self, at: u16, sum: u32, floor: u32) -> u32 {
         let (mut score, mut left) = (sum, self.most);
-        let length = || {
-            let at = (row - self.first) as usize;
-            self.lengths.get(at).copied().unwrap_or(0)
-        };
+        let length = self.lengths.get(usize::from(at)).copied().unwrap_or(0);
+        let row = self.first + u32::from(at);
         for part in self.parts.iter().rev() {
             if score.saturating_add(left) <= floor {
                 break;
             }
-            score = score.saturating_add(part.rows.score(row, length()));
+            score = score.saturating_add(part.rows.score(row, length));
             left = left.saturating_sub(part.most);
         }
         score
