@@ -13,7 +13,7 @@ use super::postings::{List, Lists, ListsWriter, Posting, STRETCH_ROWS};
 pub struct Run {
     /// The rows.
     pub(super) rows: Range<u32>,
-    /// Those in front of the stretch that has the first with words.
+    /// Those in front of the first that has words.
     lead: u32,
     /// Words of each behind the lead, up to the last that has words; 0 where there is nothing to find.
     lengths: Box<[u16]>,
@@ -67,20 +67,20 @@ impl Run {
         self.rows.len().div_ceil(STRETCH_ROWS as usize)
     }
 
-    /// Words of the rows of a stretch, up to the last that has words.
-    pub(super) fn lengths_in(&self, stretch: usize) -> &[u16] {
-        let first = (stretch * STRETCH_ROWS as usize).checked_sub(self.lead as usize);
-        let from = first.and_then(|first| self.lengths.get(first..));
-        let from = from.unwrap_or_default();
-        from.get(..STRETCH_ROWS as usize).unwrap_or(from)
+    /// Words of the rows from one on, counted from the first.
+    #[inline]
+    pub(super) fn lengths_from(&self, row: u32) -> Lengths<'_> {
+        Lengths {
+            all: &self.lengths,
+            // In front of the lead the difference is beyond all lengths.
+            from: row.wrapping_sub(self.lead),
+        }
     }
 
     /// Words of a row, counted from the first.
     #[inline]
     pub(super) fn length(&self, row: u32) -> u16 {
-        // In front of the lead the difference is beyond all lengths.
-        let at = row.wrapping_sub(self.lead) as usize;
-        self.lengths.get(at).copied().unwrap_or(0)
+        self.lengths_from(row).of(0)
     }
 
     /// The marks of all terms of a row, counted from the first.
@@ -99,6 +99,22 @@ impl Run {
         numbers.dedup();
         let lists = numbers.iter().filter_map(|at| self.list_at(*at as usize));
         lists.for_each(&mut see);
+    }
+}
+
+/// How many words rows behind each other have.
+#[derive(Clone, Copy)]
+pub(super) struct Lengths<'a> {
+    all: &'a [u16],
+    from: u32,
+}
+
+impl Lengths<'_> {
+    /// Words of the row so many behind the first of these.
+    #[inline]
+    pub(super) fn of(self, at: u16) -> u16 {
+        let at = self.from.wrapping_add(at.into()) as usize;
+        self.all.get(at).copied().unwrap_or(0)
     }
 }
 
@@ -212,8 +228,7 @@ impl RunWriter {
         let rows = self.first..self.first.saturating_add(self.lengths.len() as u32);
         let has_words = |length: &u16| *length > 0;
         let last = self.lengths.iter().rposition(has_words);
-        let first = self.lengths.iter().position(has_words).unwrap_or(0);
-        let lead = first - first % STRETCH_ROWS as usize;
+        let lead = self.lengths.iter().position(has_words).unwrap_or(0);
         let told = lead..last.map_or(lead, |last| last + 1);
         let lengths = self.lengths.get(told.clone()).unwrap_or_default();
         let marks = self.marks.get(told).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use super::{
     postings::{Dense, List, Packed, STRETCH_ROWS},
     question::Question,
-    run::{self, Run},
+    run::{self, Lengths, Run},
     score::{Bm25, Scores, Weight},
 };
 use crate::sync::Arc;
@@ -328,7 +328,7 @@ impl Sums {
                 parts: little,
                 most: most(little),
                 first: number as u32 * STRETCH_ROWS,
-                lengths: run.lengths_in(number),
+                lengths: run.lengths_from(number as u32 * STRETCH_ROWS),
             };
             let enough = best.floor().saturating_sub(rest.most);
             for part in much {
@@ -339,7 +339,7 @@ impl Sums {
     }
 
     /// Adds what a term has to all rows. Those of which the sum exceeds `enough` now are near.
-    fn add(&mut self, rows: &Inside<'_>, lengths: &[u16], enough: u32) {
+    fn add(&mut self, rows: &Inside<'_>, lengths: Lengths<'_>, enough: u32) {
         let Self { scores, near } = self;
         let mut add = |row: u16, score: u32| {
             if let Some(sum) = scores.get_mut(usize::from(row)) {
@@ -358,9 +358,8 @@ impl Sums {
             }
             Inside::Many(rows, scores) => {
                 for one in *rows {
-                    let length = lengths.get(usize::from(one.row()));
-                    let score = scores.of(one.again(), length.copied().unwrap_or(0));
-                    add(one.row(), score);
+                    let length = lengths.of(one.row());
+                    add(one.row(), scores.of(one.again(), length));
                 }
             }
         }
@@ -395,14 +394,14 @@ struct Rest<'s> {
     most: u32,
     /// Its first row, counted from the first of the run.
     first: u32,
-    lengths: &'s [u16],
+    lengths: Lengths<'s>,
 }
 
 impl Rest<'_> {
     /// The score of a row of the stretch that has this sum, or, where that cannot exceed `floor`, something that does not.
     fn completed(&self, at: u16, sum: u32, floor: u32) -> u32 {
         let (mut score, mut left) = (sum, self.most);
-        let length = self.lengths.get(usize::from(at)).copied().unwrap_or(0);
+        let length = self.lengths.of(at);
         let row = self.first + u32::from(at);
         for part in self.parts.iter().rev() {
             if score.saturating_add(left) <= floor {
