@@ -35,7 +35,7 @@ pub struct Packed(u16);
 impl Packed {
     fn new(posting: &Posting) -> Self {
         let tf = posting.tf.clamp(1, MAX_TF) - 1;
-        Self((posting.row % STRETCH_ROWS << TF_BITS | tf) as u16)
+        Self(((posting.row % STRETCH_ROWS) << TF_BITS | tf) as u16)
     }
 
     /// The row, counted from the first of the stretch.
