@@ -10,7 +10,8 @@ use crate::error::{PulseDBError, Result};
 pub struct TextConfig {
     /// The language that stop words and stems are taken from.
     pub language: TextLanguage,
-    /// How much more a word counts that comes often in a text, 0–100: 0 counts it once. 0.9 suits short texts.
+    /// How much more a word counts that comes often in a text, 0–100: 0 counts it once. From the 16th time on it counts
+    /// no more. 0.9 suits short texts.
     pub k1: f32,
     /// How much longer texts are held to say less with a word, 0–1. 0.2 suits short texts; long ones of very
     /// different lengths want 0.4.

@@ -82,11 +82,11 @@ pub fn explain(
 fn results(ground: &Ground<'_>, found: &[(Experience, Ranked)]) -> Result<Vec<HitExplanation>> {
     let terms = &ground.asked.question.terms;
     let weighting = ground.weighting();
-    let mut rater = ground.scorer().rater();
+    let scorer = ground.scorer();
     let mut told = Vec::with_capacity(found.len());
     for (place, (experience, one)) in found.iter().enumerate() {
         let mut parts = Vec::new();
-        rater.rate(one.row, |number, part| {
+        scorer.rate(one.row, |number, part| {
             let term = terms.get(number).map(|(term, _)| term.to_string());
             parts.extend(term.map(|term| (term, as_f32(part))));
         });

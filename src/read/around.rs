@@ -3,8 +3,6 @@
 //! What the ranking asks of the collective ([`Surroundings`]), answered from the index of words, from the vectors in the mapped log, and
 //! from the tasks that rows name. Only rows that may be results are told of. For [`hybrid`](super::hybrid).
 
-use std::collections::BTreeMap;
-
 use crate::{
     error::Result,
     read::{
@@ -13,7 +11,8 @@ use crate::{
         texts::Tasks,
     },
     simd,
-    text::search::{Rater, Scorer, as_f32},
+    state::body::Stored,
+    text::search::{Scorer, as_f32},
     vector::similarity,
 };
 
@@ -26,17 +25,17 @@ const REACH_ROWS: u32 = 16;
 /// What stands around the candidates.
 pub struct Around<'a> {
     ground: &'a Ground<'a>,
-    rater: Rater<'a>,
+    scorer: &'a Scorer<'a>,
     query: Option<similarity::Query<'a>>,
     tasks: Tasks<'a>,
 }
 
 impl<'a> Around<'a> {
     /// Nothing looked at yet.
-    pub fn new(ground: &'a Ground<'a>, scorer: &Scorer<'a>) -> Self {
+    pub fn new(ground: &'a Ground<'a>, scorer: &'a Scorer<'a>) -> Self {
         Self {
             ground,
-            rater: scorer.rater(),
+            scorer,
             query: ground.asked.vector.map(similarity::Query::new),
             tasks: Tasks::new(ground.reader, ground.table),
         }
@@ -63,20 +62,24 @@ impl<'a> Around<'a> {
     }
 
     /// What was found, each with both scores.
-    pub fn candidates(&mut self, found: &BTreeMap<u32, Found>) -> Result<Vec<Candidate>> {
-        let unknown = found.iter().filter(|(_, one)| one.similarity.is_none());
-        let unknown: Vec<u32> = unknown.map(|(row, _)| *row).collect();
+    pub fn candidates(&self, found: &[Found]) -> Result<Vec<Candidate>> {
+        let unknown = found.iter().filter(|one| one.similarity.is_none());
+        let unknown: Vec<u32> = unknown.map(|one| one.row).collect();
         let mut seen = self.similarities(&unknown)?.into_iter();
-        let candidate = |(row, one): (&u32, &Found)| {
+        let candidate = |one: &Found| {
             let score = one.score.unwrap_or_else(|| {
                 let mut sum = 0_u32;
-                self.rater
-                    .rate(*row, |_, part| sum = sum.saturating_add(part));
+                self.scorer
+                    .rate(one.row, |_, part| sum = sum.saturating_add(part));
                 sum
             });
             Candidate {
-                row: *row,
-                id: self.ground.rows.visible(*row).map_or(0, |row| row.row.id),
+                row: one.row,
+                id: self
+                    .ground
+                    .rows
+                    .visible(one.row)
+                    .map_or(0, |row| row.row.id),
                 dense: one.similarity.or_else(|| seen.next().flatten()),
                 lexical: Some(as_f32(score)).filter(|score| *score > 0.0),
             }
@@ -90,21 +93,19 @@ impl<'a> Around<'a> {
         let Some(query) = &self.query else {
             return Ok(vec![None; rows.len()]);
         };
-        let vector = |row: u32| match self.ground.rows.visible(row) {
+        let vector = |row: &u32| match self.ground.rows.visible(*row) {
             Some(row) => reader.vector(table, &row),
             None => Ok(None),
         };
-        let mut ahead = rows.iter().skip(FETCHED_AHEAD);
-        let similarity = |row: &u32| {
-            if let Some(row) = ahead.next()
-                && let Some(stored) = vector(*row)?
-            {
+        let vectors: Vec<_> = rows.iter().map(vector).collect::<Result<_>>()?;
+        let mut ahead = vectors.iter().skip(FETCHED_AHEAD);
+        let similarity = |one: &Option<Stored<'_>>| {
+            if let Some(Some(stored)) = ahead.next() {
                 simd::prefetch(stored.vector);
             }
-            let stored = vector(*row)?;
-            Ok(stored.map(|stored| query.similarity(stored.vector, stored.inverse_norm)))
+            one.map(|stored| query.similarity(stored.vector, stored.inverse_norm))
         };
-        rows.iter().map(similarity).collect()
+        Ok(vectors.iter().map(similarity).collect())
     }
 }
 
@@ -124,7 +125,7 @@ impl Surroundings for Around<'_> {
         let similarities = self.similarities(rows)?;
         let sight = |(row, dense): (&u32, Option<f32>)| {
             let mut words = Vec::new();
-            self.rater
+            self.scorer
                 .rate(*row, |term, part| words.push((term as u32, as_f32(part))));
             Sight {
                 id: self.ground.rows.visible(*row).map_or(0, |row| row.row.id),

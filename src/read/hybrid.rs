@@ -7,8 +7,6 @@
 //! of the question (or, with a vector, none at all).
 //! The same walk answers, explains ([`Trace`]) and finds insights.
 
-use std::collections::BTreeMap;
-
 use roaring::RoaringBitmap;
 
 use crate::{
@@ -40,6 +38,9 @@ use crate::{
     },
     vector::similarity,
 };
+
+/// One in so many of the best by words that may be dead, archived or expired before all that come near are asked one by one.
+const REFUSED_PART: usize = 8;
 
 /// What is asked.
 #[derive(Clone, Copy)]
@@ -153,6 +154,8 @@ fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
 /// What is known of a row that was proposed, so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Found {
+    /// The row.
+    pub row: u32,
     /// Its similarity to the vector.
     pub similarity: Option<f32>,
     /// Its score by words, in the parts of the index.
@@ -242,10 +245,21 @@ impl<'a> Ground<'a> {
         if let Some((by_vector, work)) = self.by_vector(pool)? {
             trace.proposed_by_vector = by_vector.len() as u64;
             trace.work = Some(work);
-            for (row, similarity) in by_vector {
-                found.entry(row).or_default().similarity = Some(similarity);
-            }
+            found.extend(by_vector.into_iter().map(|(row, similarity)| Found {
+                row,
+                similarity: Some(similarity),
+                score: None,
+            }));
         }
+        found.sort_unstable_by_key(|one| one.row);
+        found.dedup_by(|other, one| {
+            let same = one.row == other.row;
+            if same {
+                one.similarity = one.similarity.or(other.similarity);
+                one.score = one.score.or(other.score);
+            }
+            same
+        });
         trace.lap(|trace| &mut trace.vector);
         let candidates = around.candidates(&found)?;
         trace.lap(|trace| &mut trace.comparing);
@@ -269,7 +283,7 @@ impl<'a> Ground<'a> {
     }
 
     /// The best by their words and, if these are too few, the first that fulfil what the question asks for.
-    fn by_words(&self, scorer: &Scorer<'_>, pool: usize) -> Result<BTreeMap<u32, Found>> {
+    fn by_words(&self, scorer: &Scorer<'_>, pool: usize) -> Result<Vec<Found>> {
         let mut failed = Ok(());
         let mut accepted = |row| match self.is_candidate(row) {
             Ok(accepted) => accepted,
@@ -279,24 +293,30 @@ impl<'a> Ground<'a> {
             }
         };
         let question = self.asked.question;
-        let best = scorer.best(pool, &mut accepted);
-        let scored = |one: Scored| {
-            let found = Found {
-                score: Some(one.score),
-                ..Found::default()
-            };
-            (one.row, found)
+        let best = match self.within {
+            Some(_) => None,
+            None => few_refused(scorer, pool, |one| accepted(one.row)),
         };
-        let mut found: BTreeMap<u32, Found> = best.into_iter().map(scored).collect();
+        let best = best.unwrap_or_else(|| scorer.best(pool, &mut accepted));
+        let scored = |one: Scored| Found {
+            row: one.row,
+            similarity: None,
+            score: Some(one.score),
+        };
+        let mut found: Vec<Found> = best.into_iter().map(scored).collect();
         // What must be there may be all that a row has of the question.
         if let Some(within) = &self.within
             && question.asks_for_something()
         {
-            let left = pool.saturating_sub(found.len());
+            let mut known: Vec<u32> = found.iter().map(|one| one.row).collect();
+            known.sort_unstable();
             let others = within.iter();
-            let others = others.filter(|row| !found.contains_key(row) && accepted(*row));
-            let others: Vec<u32> = others.take(left).collect();
-            found.extend(others.into_iter().map(|row| (row, Found::default())));
+            let others = others.filter(|row| known.binary_search(row).is_err() && accepted(*row));
+            let left = pool.saturating_sub(found.len());
+            found.extend(others.take(left).map(|row| Found {
+                row,
+                ..Found::default()
+            }));
         }
         failed.map(|()| found)
     }
@@ -414,6 +434,21 @@ impl<'a> Ground<'a> {
             None => Ok(None),
         }
     }
+}
+
+/// The best `k` of those that are accepted, each asked for once it is among the best of all; `None` where too many of these are
+/// refused. A search meets many more that are the best for a while only.
+fn few_refused(
+    scorer: &Scorer<'_>,
+    k: usize,
+    accepted: impl FnMut(&Scored) -> bool,
+) -> Option<Vec<Scored>> {
+    let asked = k.saturating_add(k / REFUSED_PART);
+    let mut best = scorer.best(asked, |_| true);
+    let all = best.len() < asked;
+    best.retain(accepted);
+    best.truncate(k);
+    (all || best.len() == k).then_some(best)
 }
 
 /// How similar two results are; 0 where that is not known.

@@ -8,7 +8,7 @@
 //! A neighbour lends `κ` of what it has: of similarity, what is above the mean of the candidates; of words, what it has of each
 //! query word, as far as that is more than the row has itself. The best neighbour counts, so that a long quiet passage lifts nobody.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
+use std::mem;
 
 use crate::{
     error::Result,
@@ -16,15 +16,15 @@ use crate::{
     read::fuse::{Channels, Fused, fuse},
 };
 
-/// Candidates that each index is asked for, at least. From 50 to all rows little changes.
-pub const POOL: usize = 100;
+/// Candidates that each index is asked for, at least: as many as a graph's search finds by default. From 40 to all rows little
+/// changes.
+pub const POOL: usize = 64;
 /// Candidates that look around, at least. From 10 to 100 little changes; the cost is theirs.
 const FOCUS: usize = 20;
 
 /// How many candidates look around, when `k` results are wanted.
 pub const fn focus(k: usize) -> usize {
-    let wanted = k.saturating_mul(2);
-    if wanted > FOCUS { wanted } else { FOCUS }
+    if k > FOCUS { k } else { FOCUS }
 }
 
 /// A row that an index proposed, with its score of each kind.
@@ -135,67 +135,123 @@ pub fn rank(
     let channels: Vec<Channels> = candidates.iter().map(own).collect();
     let first = fuse(&channels, how.fusion, &how.weights);
     if how.evidence == NeighbourEvidence::NONE {
-        return Ok(ranked(&candidates, &channels, &first, &mut HashMap::new()));
+        return Ok(ranked(
+            &candidates,
+            &channels,
+            &first,
+            &mut ByRow::default(),
+        ));
     }
     let usual = mean(&candidates);
     let best = first.iter().take(how.focus);
     let best = best.filter_map(|fused| Some(candidates.get(fused.index)?.row));
     let around = look_around(best.collect(), surroundings)?;
-    let rows: BTreeSet<u32> = around
-        .iter()
-        .flat_map(|(row, near)| near.iter().map(|near| near.row).chain([*row]))
-        .collect();
-    let rows: Vec<u32> = rows.into_iter().collect();
-    let sights = surroundings.sights(&rows)?;
-    let sights: HashMap<u32, Sight> = rows.into_iter().zip(sights).collect();
-    let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.row).collect();
-    let joining = around.keys().filter(|row| !known.contains(row));
-    candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(row)?))));
+    let beside = around.of.iter().flatten().map(|near| near.row);
+    let rows = ascending(around.rows.iter().copied().chain(beside).collect());
+    let sights = ByRow {
+        of: surroundings.sights(&rows)?,
+        rows,
+    };
+    let known = ascending(candidates.iter().map(|candidate| candidate.row).collect());
+    let joining = around.rows.iter();
+    let joining = joining.filter(|row| known.binary_search(row).is_err());
+    candidates.extend(joining.filter_map(|row| Some(seen(*row, sights.get(*row)?))));
+    let mut words = Words::of(&sights.of);
+    let lent = around.rows.iter().zip(&around.of);
     let lent =
-        |(row, near): (&u32, &Vec<Near>)| (*row, lent(*row, near, &sights, usual, &how.evidence));
-    let mut lent: HashMap<u32, Vec<Lent>> = around.iter().map(lent).collect();
-    let lift = |candidate: &Candidate| lifted(candidate, lent.get(&candidate.row));
+        lent.map(|(row, near)| lent_by(*row, near, &sights, usual, &how.evidence, &mut words));
+    let mut lent = ByRow {
+        of: lent.collect(),
+        rows: around.rows.clone(),
+    };
+    let lift = |candidate: &Candidate| lifted(candidate, lent.get(candidate.row));
     let channels: Vec<Channels> = candidates.iter().map(lift).collect();
     let second = fuse(&channels, how.fusion, &how.weights);
     Ok(ranked(&candidates, &channels, &second, &mut lent))
 }
 
-/// The neighbours of the best rows and of their neighbours, where there are any.
-fn look_around(
-    best: Vec<u32>,
-    surroundings: &mut impl Surroundings,
-) -> Result<BTreeMap<u32, Vec<Near>>> {
-    let mut around = BTreeMap::new();
-    for row in best {
-        around.insert(row, surroundings.near(row)?);
-    }
-    let beside: BTreeSet<u32> = around.values().flatten().map(|near| near.row).collect();
-    for row in beside {
-        if let Entry::Vacant(new) = around.entry(row) {
-            new.insert(surroundings.near(row)?);
-        }
-    }
-    around.retain(|_, near| !near.is_empty());
-    Ok(around)
+/// Something of some rows, which ascend.
+#[derive(Default)]
+struct ByRow<T> {
+    rows: Vec<u32>,
+    of: Vec<T>,
 }
 
-/// What the neighbours of a row lend it, those of them that do; `usual` is the candidates' mean similarity.
-fn lent(
+impl<T> ByRow<T> {
+    fn get(&self, row: u32) -> Option<&T> {
+        self.of.get(self.rows.binary_search(&row).ok()?)
+    }
+
+    fn get_mut(&mut self, row: u32) -> Option<&mut T> {
+        self.of.get_mut(self.rows.binary_search(&row).ok()?)
+    }
+}
+
+/// Each of these rows once, by number.
+fn ascending(mut rows: Vec<u32>) -> Vec<u32> {
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// The neighbours of the best rows and of their neighbours, where there are any.
+fn look_around(best: Vec<u32>, surroundings: &mut impl Surroundings) -> Result<ByRow<Vec<Near>>> {
+    let mut around = Vec::with_capacity(best.len());
+    let best = ascending(best);
+    for row in &best {
+        around.push((*row, surroundings.near(*row)?));
+    }
+    let beside = around.iter().flat_map(|(_, near)| near);
+    let beside = beside.map(|near| near.row);
+    for row in ascending(beside.collect()) {
+        if best.binary_search(&row).is_err() {
+            around.push((row, surroundings.near(row)?));
+        }
+    }
+    around.retain(|(_, near)| !near.is_empty());
+    around.sort_unstable_by_key(|(row, _)| *row);
+    let (rows, of) = around.into_iter().unzip();
+    Ok(ByRow { rows, of })
+}
+
+/// Of each word of the query, while the neighbours of one row are heard: the most that there is of it, what of that the row has
+/// itself, and who has the most, if others do.
+struct Words(Vec<(f32, f32, Option<usize>)>);
+
+impl Words {
+    /// As many as are seen.
+    fn of(sights: &[Sight]) -> Self {
+        let last = sights.iter().filter_map(|sight| sight.words.last());
+        let count = last.map(|(word, _)| *word as usize + 1).max();
+        Self(vec![(0.0, 0.0, None); count.unwrap_or(0)])
+    }
+
+    fn get(&mut self, word: u32) -> Option<&mut (f32, f32, Option<usize>)> {
+        self.0.get_mut(word as usize)
+    }
+}
+
+/// What the neighbours of a row lend it, those of them that do; `usual` is the candidates' mean similarity. `words` are for its
+/// use alone.
+fn lent_by(
     row: u32,
     near: &[Near],
-    sights: &HashMap<u32, Sight>,
+    sights: &ByRow<Sight>,
     usual: f32,
     evidence: &NeighbourEvidence,
+    words: &mut Words,
 ) -> Vec<Lent> {
     let mut lent = Vec::with_capacity(near.len());
-    let own = sights.get(&row).map_or(&[][..], |sight| &sight.words);
-    // Of each word the most that there is of it, what of that the row has itself, and who has the most, if others do.
-    let own = own.iter().map(|(word, part)| (*word, *part, *part, None));
-    let mut words: Vec<(u32, f32, f32, Option<usize>)> = own.collect();
+    words.0.fill((0.0, 0.0, None));
+    for (word, part) in sights.get(row).map_or(&[][..], |sight| &sight.words) {
+        if let Some(own) = words.get(*word) {
+            *own = (*part, *part, None);
+        }
+    }
     let mut nearest: Option<(usize, f32)> = None;
     for (near, sight) in near
         .iter()
-        .filter_map(|near| Some((near, sights.get(&near.row)?)))
+        .filter_map(|near| Some((near, sights.get(near.row)?)))
     {
         let part = if near.second {
             evidence.second
@@ -215,13 +271,8 @@ fn lent(
         }
         for (word, theirs) in &sight.words {
             let offer = part * theirs;
-            let place = words.binary_search_by_key(word, |(word, ..)| *word);
-            match place.map(|at| words.get_mut(at)) {
-                Ok(Some((_, most, _, owner))) if offer > *most => {
-                    (*most, *owner) = (offer, Some(who));
-                }
-                Ok(_) => {}
-                Err(at) => words.insert(at, (*word, offer, 0.0, Some(who))),
+            if let Some((most, _, owner)) = words.get(*word).filter(|(most, ..)| offer > *most) {
+                (*most, *owner) = (offer, Some(who));
             }
         }
     }
@@ -230,7 +281,7 @@ fn lent(
     {
         lender.dense = dense;
     }
-    for (_, most, own, who) in words {
+    for (most, own, who) in &words.0 {
         if let Some(lender) = who.and_then(|who| lent.get_mut(who)) {
             lender.lexical += most - own;
         }
@@ -280,7 +331,7 @@ fn ranked(
     candidates: &[Candidate],
     channels: &[Channels],
     fused: &[Fused],
-    lent: &mut HashMap<u32, Vec<Lent>>,
+    lent: &mut ByRow<Vec<Lent>>,
 ) -> Vec<Ranked> {
     let part = |own: Option<f32>, lifted: Option<f32>, share: f32| {
         lifted.map(|lifted| ScorePart {
@@ -302,7 +353,10 @@ fn ranked(
                     dense: part(candidate.dense, lifted.dense, place.dense),
                     lexical: part(candidate.lexical, lifted.lexical, place.lexical),
                 },
-                lent: lent.remove(&candidate.row).unwrap_or_default(),
+                lent: lent
+                    .get_mut(candidate.row)
+                    .map(mem::take)
+                    .unwrap_or_default(),
             })
         })
         .collect()

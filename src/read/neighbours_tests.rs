@@ -205,7 +205,7 @@ fn each_row_is_asked_once_and_only_around_the_best() {
     );
     assert_eq!(
         (focus(3), focus(50), focus(usize::MAX)),
-        (20, 100, usize::MAX)
+        (20, 50, usize::MAX)
     );
     assert!(focus(10) <= POOL, "an index proposes enough to look around");
 }

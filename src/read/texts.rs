@@ -2,8 +2,6 @@
 //!
 //! The bridge from a table to its [`TextIndex`]: searches cover the rows that they may see before they ask it.
 
-use std::collections::HashMap;
-
 use roaring::RoaringBitmap;
 
 use crate::{
@@ -86,11 +84,14 @@ pub fn allowed(
     allowed
 }
 
-/// The tasks of rows, each read once.
+/// Rows of which the tasks are remembered, each in the place of its number: those about a few rows are asked for again and again.
+const REMEMBERED_ROWS: usize = 256;
+
+/// The tasks of rows, each read once, or a few times where rows are far apart.
 pub struct Tasks<'a> {
     reader: &'a Reader,
     rows: Rows,
-    known: HashMap<u32, Option<&'a str>>,
+    known: Vec<Option<(u32, Option<&'a str>)>>,
 }
 
 impl<'a> Tasks<'a> {
@@ -100,7 +101,7 @@ impl<'a> Tasks<'a> {
         Self {
             reader,
             rows: table.rows(reader.lsn()),
-            known: HashMap::new(),
+            known: vec![None; REMEMBERED_ROWS],
         }
     }
 
@@ -109,8 +110,11 @@ impl<'a> Tasks<'a> {
     /// # Errors
     /// What kept it from being read.
     pub fn of(&mut self, row: u32) -> Result<Option<&'a str>> {
-        if let Some(known) = self.known.get(&row) {
-            return Ok(*known);
+        let place = row as usize % REMEMBERED_ROWS;
+        if let Some(Some((known, task))) = self.known.get(place)
+            && *known == row
+        {
+            return Ok(*task);
         }
         let task = match self.rows.visible(row) {
             Some(row) => {
@@ -119,7 +123,9 @@ impl<'a> Tasks<'a> {
             }
             None => None,
         };
-        self.known.insert(row, task);
+        if let Some(known) = self.known.get_mut(place) {
+            *known = Some((row, task));
+        }
         Ok(task)
     }
 }

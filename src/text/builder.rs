@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::{
     analyser::{Analyser, fold},
-    postings::Posting,
+    postings::{MAX_TF, Posting},
     run::{Run, RunWriter},
 };
 
@@ -74,7 +74,7 @@ impl<'a> RunBuilder<'a> {
         self.of_row.sort_unstable();
         let same = self.of_row.chunk_by(|a, b| a == b);
         self.postings.extend(same.filter_map(|same| {
-            let tf = same.len() as u32;
+            let tf = (same.len() as u32).min(MAX_TF);
             Some((*same.first()?, Posting { row, tf }))
         }));
         self.of_row.clear();

@@ -13,7 +13,6 @@
 
 pub mod analyser;
 mod builder;
-mod cursor;
 pub mod index;
 pub mod matching;
 mod merge;

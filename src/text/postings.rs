@@ -1,301 +1,294 @@
 //! In which rows is a term, and how often?
 //!
-//! A list of (row, times), by row, as a run keeps it, in blocks of [`BLOCK`]. In a list of one block, gaps and counts
-//! have as few bytes as they need; where there are several, as few bits as the largest of their block needs, for these are
-//! read all the time. Such a list begins with a table that says of each block how far it goes and what
-//! bounds its scores, so that a search passes over blocks that cannot win. Reading is total: bytes that are no list
-//! are a short one.
+//! The lists of (row, times) of all terms of a run, each by row, kept in one of two ways. A *scattered* list has gaps and
+//! counts of as few bytes as they need, and is read from its beginning. A *dense* one, of a term that many rows have, has
+//! two bytes for each and is read in place, from any stretch of [`STRETCH_ROWS`] rows on; of each stretch it
+//! is known what bounds its scores, so that a search passes over what cannot win. Reading is total: what is no list
+//! is a short one.
 
-use std::ops::Range;
+/// Rows of a stretch: their scores and lengths stay in the first-level cache while one list after the other is added up.
+pub const STRETCH_ROWS: u32 = 1 << (u16::BITS - TF_BITS);
 
-/// Postings of a block: enough to make up for its entry in the table, few enough to be passed over.
-pub const BLOCK: usize = 128;
+/// Times that count: once more would add nearly nothing to a score.
+pub const MAX_TF: u32 = 1 << TF_BITS;
+const TF_BITS: u32 = 4;
 
-/// Bytes of a block's entry in the table.
-const ENTRY_BYTES: usize = 12;
+/// Rows in a stretch, on average, from which on a list is dense: they take twice as many bytes as what is known of it.
+const DENSE_ROWS: usize = 8;
+
+/// The bit in the place of a list that says that it is dense.
+const DENSE: u32 = 1 << (u32::BITS - 1);
 
 /// A row that has the term, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Posting {
     /// The row, counted from the first of its run.
     pub row: u32,
-    /// How often the term is in it.
+    /// How often the term is in it; 1–[`MAX_TF`].
     pub tf: u32,
 }
 
-/// Postings of a block once they are read, by row.
-#[derive(Clone, Debug, Default)]
-pub struct Block {
-    /// The rows, counted from the first of the run.
-    pub rows: Vec<u32>,
-    /// How often the term is in each.
-    pub tfs: Vec<u32>,
-}
+/// A row that has the term, and how often, within a stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed(u16);
 
-impl Block {
-    fn clear(&mut self) {
-        self.rows.clear();
-        self.tfs.clear();
+impl Packed {
+    fn new(posting: &Posting) -> Self {
+        let tf = posting.tf.clamp(1, MAX_TF) - 1;
+        Self(((posting.row % STRETCH_ROWS) << TF_BITS | tf) as u16)
+    }
+
+    /// The row, counted from the first of the stretch.
+    #[inline]
+    #[must_use]
+    pub const fn row(self) -> u16 {
+        self.0 >> TF_BITS
+    }
+
+    /// How often the term is in it, beyond once.
+    #[inline]
+    #[must_use]
+    pub const fn again(self) -> u16 {
+        self.0 % MAX_TF as u16
     }
 }
 
-/// What is known of a block without reading it.
+/// What is known of a stretch of a dense list.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    /// Where its postings end; they begin where those before them end.
+    end: u32,
+    max_tf: u16,
+    min_length: u16,
+}
+
+/// The rows of a stretch that have a term.
 #[derive(Clone, Copy, Debug)]
-pub struct Head {
-    /// Its last row.
-    pub last: u32,
-    /// No row of it has the term more often.
+pub struct Stretch<'a> {
+    /// By row.
+    pub postings: &'a [Packed],
+    /// No row has the term more often.
     pub max_tf: u32,
-    /// No row of it is shorter.
+    /// No row is shorter.
     pub min_length: u16,
-    start: usize,
-    end: usize,
 }
 
-/// Writes a list behind `out`; `length` says how long a row is.
-pub fn write(postings: &[Posting], length: impl Fn(u32) -> u16, out: &mut Vec<u8>) {
-    write_varint(postings.len() as u64, out);
-    let table = out.len();
-    let blocks = postings.len().div_ceil(BLOCK);
-    if blocks > 1 {
-        out.resize(table + blocks * ENTRY_BYTES, 0);
+/// The list of a term.
+#[derive(Clone, Copy, Debug)]
+pub enum List<'a> {
+    /// Of a term that few rows have.
+    Scattered(Scattered<'a>),
+    /// Of a term that many have.
+    Dense(Dense<'a>),
+}
+
+impl List<'_> {
+    /// Rows that have the term.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Scattered(list) => list.count,
+            Self::Dense(list) => list.count(),
+        }
     }
-    let payload = out.len();
-    let mut before = u32::MAX;
-    for (number, block) in postings.chunks(BLOCK).enumerate() {
-        let gaps = block.iter().map(|posting| {
-            let gap = posting.row.wrapping_sub(before).wrapping_sub(1);
-            before = posting.row;
-            gap
-        });
-        if blocks == 1 {
-            for (gap, posting) in gaps.zip(block) {
-                write_varint(u64::from(gap) << 1 | u64::from(posting.tf == 1), out);
-                if posting.tf != 1 {
-                    write_varint(posting.tf.into(), out);
+
+    /// Shows all of it.
+    pub fn each(&self, mut see: impl FnMut(Posting)) {
+        match self {
+            Self::Scattered(list) => list.each(see),
+            Self::Dense(list) => {
+                for number in 0..list.heads.len().saturating_sub(1) {
+                    let first = number as u32 * STRETCH_ROWS;
+                    for posting in list.stretch(number).postings {
+                        see(Posting {
+                            row: first + u32::from(posting.row()),
+                            tf: u32::from(posting.again()) + 1,
+                        });
+                    }
                 }
             }
-        } else {
-            let gaps: Vec<u32> = gaps.collect();
-            let more: Vec<u32> = block
-                .iter()
-                .map(|posting| posting.tf.wrapping_sub(1))
-                .collect();
-            let (of_gaps, of_more) = (bits(&gaps), bits(&more));
-            out.extend([of_gaps, of_more]);
-            pack(&gaps, of_gaps, out);
-            pack(&more, of_more, out);
-            let max_tf = block.iter().map(|posting| posting.tf).max().unwrap_or(0);
-            let min_length = block.iter().map(|posting| length(posting.row)).min();
-            let end = (out.len() - payload) as u32;
-            let mut entry = [0; ENTRY_BYTES];
-            let fields = before
-                .to_le_bytes()
-                .into_iter()
-                .chain(end.to_le_bytes())
-                .chain((max_tf.min(u16::MAX.into()) as u16).to_le_bytes())
-                .chain(min_length.unwrap_or(0).to_le_bytes());
-            entry
-                .iter_mut()
-                .zip(fields)
-                .for_each(|(to, from)| *to = from);
-            let at = table + number * ENTRY_BYTES;
-            if let Some(place) = out.get_mut(at..at + ENTRY_BYTES) {
-                place.copy_from_slice(&entry);
-            }
         }
     }
 }
 
-/// A list as it stands in a run.
+/// A list that is read from its beginning.
 #[derive(Clone, Copy, Debug)]
-pub struct List<'a> {
+pub struct Scattered<'a> {
     count: usize,
-    table: &'a [u8],
-    payload: &'a [u8],
+    bytes: &'a [u8],
 }
 
-impl<'a> List<'a> {
-    /// The list that `bytes` begin with.
-    #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        let mut rest = bytes;
-        let count = read_varint(&mut rest) as usize;
-        let blocks = count.div_ceil(BLOCK);
-        let table = if blocks > 1 { blocks * ENTRY_BYTES } else { 0 };
-        let (table, payload) = rest.split_at_checked(table).unwrap_or((&[], &[]));
-        Self {
-            count,
-            table,
-            payload,
-        }
-    }
-
+impl Scattered<'_> {
     /// Rows that have the term.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Blocks of it.
-    #[must_use]
-    pub fn blocks(&self) -> usize {
-        self.count.div_ceil(BLOCK)
-    }
-
-    /// What is known of a block; `None` behind the last one, and of a single one.
-    #[must_use]
-    pub fn head(&self, block: usize) -> Option<Head> {
-        let entry = |block: usize| {
-            let (entries, _) = self.table.as_chunks::<ENTRY_BYTES>();
-            entries.get(block)
-        };
-        let [l0, l1, l2, l3, e0, e1, e2, e3, t0, t1, m0, m1] = *entry(block)?;
-        let start = match block.checked_sub(1) {
-            None => 0,
-            Some(before) => {
-                let [_, _, _, _, e0, e1, e2, e3, ..] = *entry(before)?;
-                u32::from_le_bytes([e0, e1, e2, e3]) as usize
-            }
-        };
-        let max_tf = u16::from_le_bytes([t0, t1]);
-        Some(Head {
-            last: u32::from_le_bytes([l0, l1, l2, l3]),
-            // What did not fit may be anything.
-            max_tf: if max_tf == u16::MAX {
-                u32::MAX
-            } else {
-                max_tf.into()
-            },
-            min_length: u16::from_le_bytes([m0, m1]),
-            start,
-            end: u32::from_le_bytes([e0, e1, e2, e3]) as usize,
-        })
-    }
-
-    /// The block where a row stands, if it is in the list; the number of blocks behind the last one.
-    #[must_use]
-    pub fn block_of(&self, row: u32) -> usize {
-        let (entries, _) = self.table.as_chunks::<ENTRY_BYTES>();
-        entries
-            .partition_point(|[l0, l1, l2, l3, ..]| u32::from_le_bytes([*l0, *l1, *l2, *l3]) < row)
-    }
-
-    /// The rows of which a block tells all: those behind the block before it, up to its own last.
-    #[must_use]
-    pub fn rows_of(&self, block: usize) -> Range<u32> {
-        let end = |block: usize| self.head(block).map(|head| head.last.saturating_add(1));
-        let before = block.checked_sub(1).and_then(end);
-        before.unwrap_or(0)..end(block).unwrap_or(u32::MAX)
-    }
-
-    /// Reads a block.
-    pub fn read(&self, block: usize, into: &mut Block) {
-        into.clear();
-        let count = self.count.saturating_sub(block * BLOCK).min(BLOCK);
-        match self.head(block) {
-            Some(head) => {
-                let before = block.checked_sub(1).and_then(|before| self.head(before));
-                let row = before.map_or(u32::MAX, |head| head.last);
-                let bytes = self.payload.get(head.start..head.end);
-                read_packed(bytes.unwrap_or_default(), (row, count), into);
-            }
-            None if block == 0 => read_varints(self.payload, count, into),
-            None => {}
-        }
-    }
-
     /// Shows all of it.
     pub fn each(&self, mut see: impl FnMut(Posting)) {
-        let mut block = Block::default();
-        for number in 0..self.blocks() {
-            self.read(number, &mut block);
-            let postings = block.rows.iter().zip(&block.tfs);
-            postings.for_each(|(row, tf)| see(Posting { row: *row, tf: *tf }));
+        let (mut bytes, mut row) = (self.bytes, u32::MAX);
+        for _ in 0..self.count {
+            let value = read_varint(&mut bytes);
+            row = row.wrapping_add((value >> 1) as u32).wrapping_add(1);
+            let tf = match value & 1 {
+                1 => 1,
+                _ => read_varint(&mut bytes) as u32,
+            };
+            see(Posting { row, tf });
         }
     }
 }
 
-/// The postings of a list of one block.
-fn read_varints(mut bytes: &[u8], count: usize, into: &mut Block) {
-    let mut row = u32::MAX;
-    for _ in 0..count {
-        let value = read_varint(&mut bytes);
-        row = row.wrapping_add((value >> 1) as u32).wrapping_add(1);
-        let tf = if value & 1 == 1 {
-            1
-        } else {
-            read_varint(&mut bytes) as u32
+/// A list that is read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense<'a> {
+    /// The end of what is in front of it, and those of its stretches.
+    heads: &'a [Head],
+    /// Of all lists.
+    postings: &'a [Packed],
+}
+
+impl<'a> Dense<'a> {
+    /// Rows that have the term.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let ends = self.heads.first().zip(self.heads.last());
+        ends.map_or(0, |(first, last)| (last.end - first.end) as usize)
+    }
+
+    /// The part of it in the stretch of this number.
+    #[inline]
+    #[must_use]
+    pub fn stretch(&self, number: usize) -> Stretch<'a> {
+        let heads = self.heads.get(number..).unwrap_or_default();
+        let (start, head) = match heads {
+            [before, head, ..] => (before.end, *head),
+            _ => (0, Head::default()),
         };
-        into.rows.push(row);
-        into.tfs.push(tf);
-    }
-}
-
-/// The postings of a block behind `row`.
-fn read_packed(bytes: &[u8], (mut row, count): (u32, usize), into: &mut Block) {
-    let Some(([of_gaps, of_more], bytes)) = bytes.split_first_chunk() else {
-        return;
-    };
-    let (gaps, more) = bytes
-        .split_at_checked(packed_bytes(count, *of_gaps))
-        .unwrap_or((bytes, &[]));
-    let gaps = unpack(gaps, *of_gaps);
-    into.rows.extend(gaps.iter().take(count).map(|gap| {
-        row = row.wrapping_add(*gap).wrapping_add(1);
-        row
-    }));
-    if *of_more == 0 {
-        into.tfs.resize(count, 1);
-    } else {
-        let more = unpack(more, *of_more);
-        let times = more.iter().map(|more| more.wrapping_add(1));
-        into.tfs.extend(times.take(count));
-    }
-}
-
-/// Bits that the largest of some values needs.
-fn bits(values: &[u32]) -> u8 {
-    let largest = values.iter().max().copied().unwrap_or(0);
-    (u32::BITS - largest.leading_zeros()) as u8
-}
-
-fn packed_bytes(count: usize, bits: u8) -> usize {
-    (count * usize::from(bits)).div_ceil(8)
-}
-
-/// Writes values of so many bits each, lowest first.
-fn pack(values: &[u32], bits: u8, out: &mut Vec<u8>) {
-    let (mut held, mut count) = (0_u64, 0);
-    for value in values {
-        held |= u64::from(*value) << count;
-        count += u32::from(bits);
-        while count >= 8 {
-            out.push(held as u8);
-            held >>= 8;
-            count -= 8;
+        let postings = self.postings.get(start as usize..head.end as usize);
+        Stretch {
+            postings: postings.unwrap_or_default(),
+            max_tf: head.max_tf.into(),
+            min_length: head.min_length,
         }
     }
-    if count > 0 {
-        out.push(held as u8);
+}
+
+/// The lists of a run, by number.
+#[derive(Debug, Default)]
+pub struct Lists {
+    /// Stretches of the run.
+    stretches: usize,
+    /// Where each list begins: among the bytes of scattered ones, or which of the dense ones it is.
+    places: Box<[u32]>,
+    scattered: Box<[u8]>,
+    /// An end of nothing, then those of each dense list.
+    heads: Box<[Head]>,
+    dense: Box<[Packed]>,
+}
+
+impl Lists {
+    /// The list of this number.
+    #[must_use]
+    pub fn get(&self, number: usize) -> Option<List<'_>> {
+        let place = *self.places.get(number)?;
+        if place & DENSE == 0 {
+            let mut bytes = self.scattered.get(place as usize..)?;
+            let count = read_varint(&mut bytes) as usize;
+            return Some(List::Scattered(Scattered { count, bytes }));
+        }
+        let first = (place & !DENSE) as usize * self.stretches;
+        Some(List::Dense(Dense {
+            heads: self.heads.get(first..=first + self.stretches)?,
+            postings: &self.dense,
+        }))
+    }
+
+    /// Bytes of memory that they take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let dense = size_of_val(&*self.heads) + size_of_val(&*self.dense);
+        size_of_val(&*self.places) + self.scattered.len() + dense
     }
 }
 
-/// The values of a block, and zeros behind them.
-fn unpack(packed: &[u8], bits: u8) -> [u32; BLOCK] {
-    let bits = u32::from(bits).min(u32::BITS) as usize;
-    // Behind the last value there is as much as one read takes.
-    let mut padded = [0; BLOCK * size_of::<u32>() + size_of::<u64>()];
-    for (to, from) in padded.iter_mut().zip(packed) {
-        *to = *from;
+/// Lists in the making.
+#[derive(Debug, Default)]
+pub struct ListsWriter {
+    stretches: usize,
+    places: Vec<u32>,
+    scattered: Vec<u8>,
+    heads: Vec<Head>,
+    dense: Vec<Packed>,
+}
+
+impl ListsWriter {
+    /// None yet, of a run of so many rows.
+    #[must_use]
+    pub fn new(rows: usize) -> Self {
+        Self {
+            stretches: rows.div_ceil(STRETCH_ROWS as usize),
+            heads: vec![Head::default()],
+            ..Self::default()
+        }
     }
-    let mask = (1_u64 << bits) - 1;
-    std::array::from_fn(|number| {
-        let at = number * bits;
-        let word = padded.get(at / 8..).and_then(<[u8]>::first_chunk);
-        let word = word.map_or(0, |word| u64::from_le_bytes(*word));
-        (word >> (at % 8) & mask) as u32
-    })
+
+    /// Adds a list and answers its number; `length` says how long a row is.
+    pub fn push(&mut self, postings: &[Posting], length: impl Fn(u32) -> u16) -> u32 {
+        if postings.len() < DENSE_ROWS * self.stretches {
+            self.places.push(self.scattered.len() as u32);
+            self.push_scattered(postings);
+        } else {
+            let dense = (self.heads.len() - 1) / self.stretches.max(1);
+            self.places.push(DENSE | dense as u32);
+            self.push_dense(postings, length);
+        }
+        (self.places.len() - 1) as u32
+    }
+
+    fn push_scattered(&mut self, postings: &[Posting]) {
+        let out = &mut self.scattered;
+        write_varint(postings.len() as u64, out);
+        let mut before = u32::MAX;
+        for posting in postings {
+            let gap = posting.row.wrapping_sub(before).wrapping_sub(1);
+            before = posting.row;
+            write_varint(u64::from(gap) << 1 | u64::from(posting.tf == 1), out);
+            if posting.tf != 1 {
+                write_varint(posting.tf.into(), out);
+            }
+        }
+    }
+
+    fn push_dense(&mut self, mut postings: &[Posting], length: impl Fn(u32) -> u16) {
+        for number in 1..=self.stretches as u32 {
+            let end = number.saturating_mul(STRETCH_ROWS);
+            let inside = postings.partition_point(|posting| posting.row < end);
+            let (inside, behind) = postings.split_at(inside);
+            postings = behind;
+            self.dense.extend(inside.iter().map(Packed::new));
+            let max_tf = inside.iter().map(|posting| posting.tf).max();
+            let min_length = inside.iter().map(|posting| length(posting.row)).min();
+            self.heads.push(Head {
+                end: self.dense.len() as u32,
+                max_tf: max_tf.unwrap_or(0) as u16,
+                min_length: min_length.unwrap_or(0),
+            });
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn finish(self) -> Lists {
+        Lists {
+            stretches: self.stretches,
+            places: self.places.into(),
+            scattered: self.scattered.into(),
+            heads: self.heads.into(),
+            dense: self.dense.into(),
+        }
+    }
 }
 
 fn write_varint(mut value: u64, out: &mut Vec<u8>) {
@@ -328,44 +321,70 @@ mod tests {
 
     use super::*;
 
+    /// Postings of rows with these gaps between them.
+    fn postings(gaps: &[(u32, u32)]) -> Vec<Posting> {
+        let mut row = 0;
+        let next = |(gap, tf): &(u32, u32)| {
+            row += gap + 1;
+            Posting {
+                row: row - 1,
+                tf: *tf,
+            }
+        };
+        gaps.iter().map(next).collect()
+    }
+
     proptest! {
         #[test]
-        fn a_list_is_read_as_it_was_written(
-            gaps in prop::collection::vec((prop_oneof![0..4u32, 0..300_000u32], prop_oneof![Just(1u32), 1..100_000u32]), 0..600),
+        fn lists_are_read_as_they_were_written(
+            lists in prop::collection::vec(
+                prop::collection::vec((prop_oneof![20 => 0..40u32, 1 => 0..9000u32], 1..=MAX_TF), 0..300),
+                0..4,
+            ),
         ) {
-            let mut row = 0;
-            let postings: Vec<Posting> = gaps
-                .iter()
-                .map(|(gap, tf)| {
-                    row += gap + 1;
-                    Posting { row: row - 1, tf: *tf }
-                })
-                .collect();
-            let mut bytes = vec![7];
-            write(&postings, |row| (row % 1000) as u16, &mut bytes);
-            let end = bytes.len();
-            bytes.extend([9, 9, 9]);
-            let list = List::new(&bytes[1..]);
-            let mut found = Vec::new();
-            list.each(|posting| found.push(posting));
-            prop_assert_eq!(&found, &postings);
-            prop_assert_eq!(list.count(), postings.len());
-            for (number, block) in postings.chunks(BLOCK).enumerate().filter(|_| postings.len() > BLOCK) {
-                let head = list.head(number).unwrap();
-                prop_assert_eq!(head.last, block.last().unwrap().row);
-                prop_assert!(block.iter().all(|posting| posting.tf <= head.max_tf));
-                prop_assert!(block.iter().all(|posting| (posting.row % 1000) as u16 >= head.min_length));
+            let lists: Vec<Vec<Posting>> = lists.iter().map(|gaps| postings(gaps)).collect();
+            let last = |list: &Vec<Posting>| list.last().map_or(0, |last| last.row + 1);
+            let rows = lists.iter().map(last).max().unwrap_or(0);
+            let length = |row| (row % 1000) as u16;
+            let mut writer = ListsWriter::new(rows as usize);
+            for (number, list) in (0..).zip(&lists) {
+                prop_assert_eq!(writer.push(list, length), number);
             }
-            prop_assert!(end > 1);
+            let written = writer.finish();
+            for (number, list) in lists.iter().enumerate() {
+                let read = written.get(number).unwrap();
+                let mut found = Vec::new();
+                read.each(|posting| found.push(posting));
+                prop_assert_eq!(&found, list);
+                prop_assert_eq!(read.count(), list.len());
+                let List::Dense(dense) = read else { continue };
+                for posting in list {
+                    let stretch = dense.stretch((posting.row / STRETCH_ROWS) as usize);
+                    prop_assert!(posting.tf <= stretch.max_tf);
+                    prop_assert!(length(posting.row) >= stretch.min_length);
+                }
+            }
+            prop_assert!(written.get(lists.len()).is_none());
         }
+    }
 
-        #[test]
-        fn bytes_of_any_kind_are_some_list(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let list = List::new(&bytes);
-            let mut block = Block::default();
-            for number in 0..list.blocks().min(10) {
-                list.read(number, &mut block);
-            }
-        }
+    #[test]
+    fn a_list_is_dense_where_many_rows_have_its_term() {
+        let mut writer = ListsWriter::new(3 * STRETCH_ROWS as usize);
+        let every = |step: usize| -> Vec<Posting> {
+            let rows = (0..3 * STRETCH_ROWS).step_by(step);
+            rows.map(|row| Posting { row, tf: 1 }).collect()
+        };
+        writer.push(&every(600), |_| 1);
+        writer.push(&every(500), |_| 1);
+        writer.push(&every(1), |_| 1);
+        let lists = writer.finish();
+        let dense = |number| matches!(lists.get(number), Some(List::Dense(_)));
+        assert_eq!([dense(0), dense(1), dense(2)], [false, true, true]);
+        let Some(List::Dense(all)) = lists.get(2) else {
+            panic!("it is dense");
+        };
+        assert_eq!(all.stretch(2).postings.len(), STRETCH_ROWS as usize);
+        assert_eq!(all.stretch(3).postings.len(), 0);
     }
 }

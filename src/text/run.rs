@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::postings::{self, List, Posting};
+use super::postings::{List, Lists, ListsWriter, Posting, STRETCH_ROWS};
 
 /// The index of some rows.
 #[derive(Debug, Default)]
@@ -24,9 +24,8 @@ pub struct Run {
     /// Words of all rows.
     pub(super) words: u64,
     pub(super) terms: Keys,
-    /// Where the postings of each term begin.
-    lists: Box<[u32]>,
-    postings: Box<[u8]>,
+    /// Those of the terms.
+    lists: Lists,
     pub(super) forms: Keys,
     /// The term of each form.
     pub(super) targets: Box<[u32]>,
@@ -49,9 +48,9 @@ impl Run {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let rows = size_of_val(&*self.lengths) + size_of_val(&*self.marks);
-        let fixed = size_of::<Self>() + rows + self.postings.len();
-        let numbers = size_of::<u32>() * (self.lists.len() + self.targets.len());
-        (fixed + numbers + self.terms.bytes() + self.forms.bytes()) as u64
+        let fixed = size_of::<Self>() + rows + self.lists.bytes();
+        let forms = size_of_val(&*self.targets) + self.forms.bytes();
+        (fixed + self.terms.bytes() + forms) as u64
     }
 
     /// The postings of a term.
@@ -60,16 +59,28 @@ impl Run {
     }
 
     pub(super) fn list_at(&self, number: usize) -> Option<List<'_>> {
-        let start = *self.lists.get(number)? as usize;
-        Some(List::new(self.postings.get(start..)?))
+        self.lists.get(number)
+    }
+
+    /// Stretches of its rows.
+    pub(super) fn stretches(&self) -> usize {
+        self.rows.len().div_ceil(STRETCH_ROWS as usize)
+    }
+
+    /// Words of the rows from one on, counted from the first.
+    #[inline]
+    pub(super) fn lengths_from(&self, row: u32) -> Lengths<'_> {
+        Lengths {
+            all: &self.lengths,
+            // In front of the lead the difference is beyond all lengths.
+            from: row.wrapping_sub(self.lead),
+        }
     }
 
     /// Words of a row, counted from the first.
     #[inline]
     pub(super) fn length(&self, row: u32) -> u16 {
-        // In front of the lead the difference is beyond all lengths.
-        let at = row.wrapping_sub(self.lead) as usize;
-        self.lengths.get(at).copied().unwrap_or(0)
+        self.lengths_from(row).of(0)
     }
 
     /// The marks of all terms of a row, counted from the first.
@@ -88,6 +99,22 @@ impl Run {
         numbers.dedup();
         let lists = numbers.iter().filter_map(|at| self.list_at(*at as usize));
         lists.for_each(&mut see);
+    }
+}
+
+/// How many words rows behind each other have.
+#[derive(Clone, Copy)]
+pub(super) struct Lengths<'a> {
+    all: &'a [u16],
+    from: u32,
+}
+
+impl Lengths<'_> {
+    /// Words of the row so many behind the first of these.
+    #[inline]
+    pub(super) fn of(self, at: u16) -> u16 {
+        let at = self.from.wrapping_add(at.into()) as usize;
+        self.all.get(at).copied().unwrap_or(0)
     }
 }
 
@@ -155,8 +182,7 @@ pub(super) struct RunWriter {
     lengths: Vec<u16>,
     marks: Vec<u64>,
     terms: KeysWriter,
-    lists: Vec<u32>,
-    postings: Vec<u8>,
+    lists: ListsWriter,
     forms: KeysWriter,
     targets: Vec<u32>,
 }
@@ -167,6 +193,7 @@ impl RunWriter {
         Self {
             first,
             marks: vec![0; lengths.len()],
+            lists: ListsWriter::new(lengths.len()),
             lengths,
             ..Self::default()
         }
@@ -175,17 +202,15 @@ impl RunWriter {
     /// Adds the next term, which stands behind those before it, and answers its number.
     pub(super) fn push_term(&mut self, term: &str, postings: &[Posting]) -> u32 {
         self.terms.push(term);
-        self.lists.push(self.postings.len() as u32);
-        let lengths = &self.lengths;
-        let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
-        postings::write(postings, length, &mut self.postings);
         let mark = mark(term);
         for posting in postings {
             if let Some(marks) = self.marks.get_mut(posting.row as usize) {
                 *marks |= mark;
             }
         }
-        (self.lists.len() - 1) as u32
+        let lengths = &self.lengths;
+        let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
+        self.lists.push(postings, length)
     }
 
     /// Words of a row, counted from the first.
@@ -215,8 +240,7 @@ impl RunWriter {
             lengths: lengths.into(),
             marks: marks.into(),
             terms: self.terms.finish(),
-            lists: self.lists.into(),
-            postings: self.postings.into(),
+            lists: self.lists.finish(),
             forms: self.forms.finish(),
             targets: self.targets.into(),
         }

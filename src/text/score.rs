@@ -55,12 +55,45 @@ impl Weight {
         let norm = self.fixed + self.per_word * f32::from(length);
         ((self.most / (1.0 + norm / tf as f32)) as u32).max(1)
     }
+}
 
-    /// The scores of rows with these counts and lengths.
-    pub fn scores(&self, tfs: &[u32], lengths: &[u16], into: &mut Vec<u32>) {
-        into.clear();
-        let rows = tfs.iter().zip(lengths);
-        into.extend(rows.map(|(tf, length)| self.score(*tf, *length)));
+/// Counts and lengths whose scores are worked out in advance: those of nearly all rows with short texts.
+const KNOWN_TFS: u16 = 4;
+const KNOWN_LENGTHS: u16 = 128;
+
+/// How much one term counts, for whoever asks for thousands of rows.
+#[derive(Clone, Debug)]
+pub struct Scores {
+    weight: Weight,
+    /// By count, then by length.
+    known: Box<[u32]>,
+}
+
+impl Scores {
+    /// By this weight, of a term that `df` rows have: of few, none is worked out in advance.
+    #[must_use]
+    pub fn new(weight: Weight, df: u64) -> Self {
+        let many = df > u64::from(KNOWN_TFS * KNOWN_LENGTHS);
+        let tfs = 1..=if many { u32::from(KNOWN_TFS) } else { 0 };
+        let known =
+            tfs.flat_map(|tf| (0..KNOWN_LENGTHS).map(move |length| weight.score(tf, length)));
+        Self {
+            weight,
+            known: known.collect(),
+        }
+    }
+
+    /// The score of a row of `length` words that has the term once, and so many times `again`.
+    #[inline]
+    #[must_use]
+    pub fn of(&self, again: u16, length: u16) -> u32 {
+        if length < KNOWN_LENGTHS {
+            let at = usize::from(again) * usize::from(KNOWN_LENGTHS) + usize::from(length);
+            if let Some(score) = self.known.get(at) {
+                return *score;
+            }
+        }
+        self.weight.score(u32::from(again) + 1, length)
     }
 }
 
@@ -100,6 +133,19 @@ mod tests {
                 for length in (tf as u16..2000).step_by(7) {
                     assert!(weight.score(tf + 1, length) >= weight.score(tf, length));
                     assert!(weight.score(tf, length) >= weight.score(tf, length + 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_worked_out_in_advance_is_the_same() {
+        let weight = BM25.weight(10, 2);
+        for scores in [Scores::new(weight, 9), Scores::new(weight, 9000)] {
+            for again in 0..16 {
+                for length in 0..300 {
+                    let expected = weight.score(u32::from(again) + 1, length);
+                    assert_eq!(scores.of(again, length), expected);
                 }
             }
         }

@@ -13,6 +13,7 @@ use super::{
     Analyser, Question, TextIndex,
     index::{IndexState, Texts},
     matching,
+    postings::MAX_TF,
     score::Bm25,
     search::{Scored, Scorer},
 };
@@ -75,7 +76,7 @@ fn naive(texts: &[String], question: &Question, accepted: impl Fn(u32) -> bool) 
         for ((counts, length), score) in counted.iter().zip(&mut scores) {
             *score += counts
                 .get(&**term)
-                .map_or(0, |tf| weight.score(*tf, *length));
+                .map_or(0, |tf| weight.score((*tf).min(MAX_TF), *length));
         }
     }
     let rows = (0..)
@@ -138,15 +139,15 @@ proptest! {
             let best = found(&state, &question, k, accepted);
             prop_assert_eq!(&best[..], &expected[..k.min(expected.len())]);
             // The parts of each row are its score, in whatever order rows are asked for.
-            let mut rater = Scorer::new(&state.runs, &question, PARAMETERS).rater();
+            let scorer = Scorer::new(&state.runs, &question, PARAMETERS);
             let mut parts = vec![0; question.terms.len()];
             for one in &expected {
                 parts.fill(0);
-                rater.rate(one.row, |number, part| parts[number] = part);
+                scorer.rate(one.row, |number, part| parts[number] = part);
                 prop_assert_eq!(parts.iter().sum::<u32>(), one.score);
             }
             let mut any = false;
-            rater.rate(texts.len() as u32, |_, _| any = true);
+            scorer.rate(texts.len() as u32, |_, _| any = true);
             prop_assert!(!any);
         }
     }
@@ -177,6 +178,46 @@ proptest! {
                     prop_assert_eq!(is_candidate, holds);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn rows_of_many_stretches_are_ranked_as_one() {
+    let mut seed = 1972_u64;
+    let mut below = |bound: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % bound
+    };
+    // Words that nearly all rows have, and words of a few; some come more often than counts.
+    let texts: Vec<String> = (0..10_000)
+        .map(|_| {
+            let words = 1 + below(12);
+            let word = |_| {
+                let bound = 1 + below(400);
+                let again = if below(50) == 0 { 20 } else { 1 };
+                format!("word{} ", below(bound)).repeat(again)
+            };
+            (0..words).map(word).collect()
+        })
+        .collect();
+    let kept = Kept {
+        texts: &texts,
+        gone: &[],
+    };
+    let state = TextIndex::new(analyser()).cover(10_000, &kept);
+    assert_eq!(state.runs.len(), 1);
+    for words in [
+        "word0",
+        "word0 word1 word2",
+        "word399 word0",
+        "word390 word7 word30 word100 word0 word1 word2 word3",
+    ] {
+        let question = Question::plain(words, &analyser());
+        let expected = naive(&texts, &question, |row| row % 3 > 0);
+        for k in [1, 10, 64] {
+            let best = found(&state, &question, k, |row| row % 3 > 0);
+            assert_eq!(best, expected[..k], "{words}");
         }
     }
 }
