@@ -86,7 +86,7 @@ fn rates(dir: &Path, first: usize, settings: &Settings) -> Result<Rates> {
     let open_both = |mode: SyncMode| -> Result<[Store; 2]> {
         let open = |which: usize| {
             let dir = dir.join(format!("{mode:?}-{which}"));
-            Store::open(&dir, mode, configs[which].clone())
+            Store::open(&dir, mode, configs[which])
         };
         let mut both = [open(first)?, open(1 - first)?];
         if first == 1 {

@@ -538,7 +538,7 @@ fn said(telemetry: TelemetryConfig) -> Vec<String> {
     let listener = Listener::default();
     let tell = || {
         let dir = tempfile::tempdir().unwrap();
-        let db = open(&dir, telemetry.clone());
+        let db = open(&dir, telemetry);
         drop(work(&db));
         db.close().unwrap();
     };
