@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    iter,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -135,17 +136,37 @@ fn write(
 
 pub(crate) fn import(import: &Import, session: &Session) -> Result<Exit, Failure> {
     let from_file = import.file.as_os_str() != "-";
-    let texts = Texts::Embedded;
+    let mut piped = (!from_file).then(|| BufReader::new(io::stdin()).lines());
+    let first = match &mut piped {
+        Some(lines) => lines.next(),
+        None => {
+            let file = open(&import.file).map_err(|error| unread(import, error))?;
+            BufReader::new(file).lines().next()
+        }
+    };
+    let first = first
+        .transpose()
+        .map_err(|error| unread(import, error))?
+        .unwrap_or_default();
+    // Vectors go in as they are, whoever made them; what comes without is embedded.
+    let texts = match has_vectors(&first) {
+        true => Texts::Plain,
+        false => Texts::Embedded,
+    };
     let db = if import.check {
         session.reader(&import.db, texts)?
     } else {
         session.writer(&import.db, texts)?
     };
     let work = || {
-        if from_file && !import.check {
-            take(import, true, "check", &db, session)?;
+        if let Some(lines) = piped {
+            let lines = iter::once(Ok(first)).chain(lines);
+            return take(import, import.check, &db, lines);
         }
-        take(import, import.check, "import", &db, session)
+        if !import.check {
+            take_file(import, true, "check", &db, session)?;
+        }
+        take_file(import, import.check, "import", &db, session)
     };
     let report = finish(&db, work())?;
     session.output.print(&report, |out| {
@@ -169,13 +190,44 @@ pub(crate) fn import(import: &Import, session: &Session) -> Result<Exit, Failure
     Ok(Exit::Fine)
 }
 
-/// Reads the lines once.
-fn take(
+/// Whether the export that begins so comes with vectors; what is no export is the import's to refuse.
+fn has_vectors(header: &str) -> bool {
+    let header = serde_json::from_str::<serde_json::Value>(header).ok();
+    let vectors = header.and_then(|line| line.pointer("/header/vectors")?.as_bool());
+    vectors.unwrap_or(true)
+}
+
+fn unread(import: &Import, error: io::Error) -> Failure {
+    Failure::Input(import.file.clone(), error)
+}
+
+/// Reads the lines of a file once.
+fn take_file(
     import: &Import,
     check_only: bool,
     what: &'static str,
     db: &PulseDB,
     session: &Session,
+) -> Result<ImportReport, Failure> {
+    let file = open(&import.file).map_err(|error| unread(import, error))?;
+    let total = file
+        .metadata()
+        .map_err(|error| unread(import, error))?
+        .len();
+    let progress = session.output.progress(what, Unit::Bytes);
+    let read = Arc::new(AtomicU64::new(0));
+    let counted = Counted(file, Arc::clone(&read));
+    let lines = BufReader::new(counted)
+        .lines()
+        .inspect(move |_| progress.show(read.load(Ordering::Relaxed), total));
+    take(import, check_only, db, lines)
+}
+
+fn take(
+    import: &Import,
+    check_only: bool,
+    db: &PulseDB,
+    lines: impl Iterator<Item = io::Result<String>> + Send + Unpin,
 ) -> Result<ImportReport, Failure> {
     let collective = match &import.collective {
         Some(called) => Some(session::collective(db, called)?.id),
@@ -189,25 +241,8 @@ fn take(
         },
         check_only,
     };
-    if import.file.as_os_str() == "-" {
-        let lines = BufReader::new(io::stdin()).lines();
-        return db
-            .import(collective, lines, options)
-            .map_err(Failure::Command);
-    }
-    let failed = |error| Failure::Input(import.file.clone(), error);
-    let file = open(&import.file).map_err(failed)?;
-    let total = file.metadata().map_err(failed)?.len();
-    let progress = session.output.progress(what, Unit::Bytes);
-    let read = Arc::new(AtomicU64::new(0));
-    let counted = Counted(file, Arc::clone(&read));
-    let bar = progress.clone();
-    let lines = BufReader::new(counted)
-        .lines()
-        .inspect(move |_| bar.show(read.load(Ordering::Relaxed), total));
-    let report = db.import(collective, lines, options);
-    drop(progress);
-    report.map_err(Failure::Command)
+    db.import(collective, lines, options)
+        .map_err(Failure::Command)
 }
 
 /// A file, and how much of it was read.
