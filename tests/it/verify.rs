@@ -20,7 +20,7 @@ use std::{
 
 use pulsedb::{
     CollectiveId, Config, EmbeddingDimension, ExperienceId, ExperienceUpdate, HnswConfig,
-    NewExperience, PulseDB, PulseDBError, SyncMode, blocking,
+    NewExperience, PulseDB, PulseDBError, SyncMode, UpkeepState, UpkeepTask, blocking,
 };
 
 use crate::support::{World, new, run};
@@ -250,6 +250,16 @@ fn graphs_are_checked_against_the_rows() {
     while db.get_collective_stats(team).unwrap().tail_rows > 60 {
         assert!(started.elapsed() < Duration::from_secs(60));
         thread::sleep(Duration::from_millis(10));
+    }
+    // A graph that is merged now would take the place of the one that is damaged below.
+    db.pause_upkeep().unwrap();
+    let is_building = || {
+        let tasks = db.upkeep_status().unwrap().tasks;
+        let graphs = tasks.iter().find(|one| one.task == UpkeepTask::Graphs);
+        matches!(graphs.unwrap().state, UpkeepState::Running { .. })
+    };
+    while is_building() {
+        thread::sleep(Duration::from_millis(1));
     }
     let report = db.verify().unwrap();
     assert!(report.is_clean() && report.graphs > 0, "{report:?}");
