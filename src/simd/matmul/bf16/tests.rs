@@ -262,30 +262,19 @@ fn panels_of_another_depth_are_refused() {
 #[allow(clippy::disallowed_methods, reason = "all end within the test")]
 fn threads_multiply_side_by_side() {
     // Tiles are the thread's own, and the system keeps them apart.
+    let asked = Asked {
+        count: 40,
+        width: 64,
+        depth: 400,
+        onto: 2,
+    };
     for kernels in all() {
-        let expected = check(
-            kernels,
-            &Asked {
-                count: 40,
-                width: 64,
-                depth: 400,
-                onto: 2,
-            },
-        );
+        let expected = check(kernels, &asked);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..5 {
-                        let found = check(
-                            kernels,
-                            &Asked {
-                                count: 40,
-                                width: 64,
-                                depth: 400,
-                                onto: 2,
-                            },
-                        );
-                        assert_eq!(found, expected);
+                        assert_eq!(check(kernels, &asked), expected);
                     }
                 });
             }
