@@ -8,7 +8,6 @@
 use std::{
     fmt, fs,
     path::Path,
-    sync::Arc,
     thread::{self, Scope, ScopedJoinHandle},
 };
 
@@ -24,6 +23,7 @@ use super::{
     model_files::ModelFiles,
     reference::Reference,
     tokens::Tokens,
+    weight_file::WeightFile,
     weights::Parts,
 };
 use crate::{
@@ -104,6 +104,8 @@ impl Encoder {
         if let Some(prefix) = &options.passage_prefix {
             description.passage_prefix.clone_from(prefix);
         }
+        let bad = |e: candle_core::Error| unusable(&files.weights, &e);
+        let weights = WeightFile::open(&files.weights).map_err(bad)?;
         // Parsing the tokenizer and hashing the weights take as long as the rest together, so
         // both go beside it.
         #[allow(clippy::disallowed_methods, reason = "both end within the load")]
@@ -113,12 +115,9 @@ impl Encoder {
                 let json = read(&files.tokenizer)?;
                 Ok((Tokens::new(&json, limit)?, Sha256::digest(&json)))
             })?;
-            let weights = Arc::new(read(&files.weights)?);
-            let hashed = Arc::clone(&weights);
-            let digest = beside(scope, move || Ok(Sha256::digest(hashed.as_slice())))?;
+            let digest = beside(scope, || weights.digest().map_err(bad))?;
             let rounding = rounding(options.precision, Bert::can_run(&config))?;
-            let forward = Forward::load(&config, &weights, rounding)
-                .map_err(|e| unusable(&files.weights, &e))?;
+            let forward = Forward::load(&config, &weights, rounding).map_err(bad)?;
             let (tokens, tokenizer_digest) = joined(tokens)?;
             let windows = options.long_texts == LongTexts::MeanOfWindows;
             let mut all = Sha256::new();
@@ -297,14 +296,14 @@ impl Encoder {
 impl Forward {
     fn load(
         config: &Config,
-        weights: &[u8],
+        weights: &WeightFile,
         rounding: Option<&'static bf16::Kernels>,
     ) -> candle_core::Result<Self> {
         if Bert::can_run(config) {
-            let parts = Parts::of(weights, rounding)?;
+            let parts = Parts::of(weights, rounding);
             Ok(Self::Packed(Bert::assemble(config, &parts)?))
         } else {
-            Ok(Self::Reference(Reference::load(config, weights)?))
+            Ok(Self::Reference(Reference::load(config, &weights.bytes()?)?))
         }
     }
 }

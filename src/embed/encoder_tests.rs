@@ -146,7 +146,7 @@ fn rounding_to_bf16_changes_little_on_any_cpu() {
     let mut rounded = loaded(Precision::F32).unwrap();
     let files = files();
     let config = serde_json::from_slice(&read(&files.config).unwrap()).unwrap();
-    let weights = read(&files.weights).unwrap();
+    let weights = WeightFile::open(&files.weights).unwrap();
     rounded.forward = Forward::load(&config, &weights, Some(bf16::portable())).unwrap();
     let texts = texts();
     let short = texts

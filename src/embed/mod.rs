@@ -30,6 +30,8 @@ mod request;
 #[cfg(feature = "embed")]
 mod tokens;
 #[cfg(feature = "embed")]
+mod weight_file;
+#[cfg(feature = "embed")]
 mod weights;
 
 #[cfg(feature = "embed")]

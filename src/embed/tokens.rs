@@ -3,13 +3,25 @@
 //! The model's own tokenizer, cut to the model's limit. Never fails on any text; a text without a
 //! word becomes the two marker tokens. Used by `encoder`.
 
-use tokenizers::{Encoding, Tokenizer};
+use tokenizers::{
+    DecoderWrapper, Encoding, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    Tokenizer, TokenizerImpl, models::wordpiece::WordPiece,
+};
 
 use crate::error::{PulseDBError, Result};
 
 /// How much of a long text is looked at first. Almost always enough for 256 tokens, and a
 /// tokenizer takes 10 ms for the longest text that the store accepts.
 const FIRST_LOOK_BYTES: usize = 4096;
+
+/// The tokenizer of nearly every BERT.
+type WordPieces = TokenizerImpl<
+    WordPiece,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
 
 /// A tokenizer with a length limit.
 #[derive(Debug)]
@@ -22,7 +34,12 @@ impl Tokens {
     /// From the bytes of a `tokenizer.json`; texts are cut to `limit` tokens, markers included.
     pub(super) fn new(json: &[u8], limit: usize) -> Result<Self> {
         let error = |e: tokenizers::Error| PulseDBError::Embedding(format!("tokenizer.json: {e}"));
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(error)?;
+        // Where the model may be any, the library reads tens of thousands of words into a tree of values first, which takes
+        // several times as long.
+        let mut tokenizer = match serde_json::from_slice::<WordPieces>(json) {
+            Ok(tokenizer) => tokenizer.into(),
+            Err(_) => Tokenizer::from_bytes(json).map_err(error)?,
+        };
         // Whole texts are counted, and cut here where they are too long.
         tokenizer.with_truncation(None).map_err(error)?;
         tokenizer.with_padding(None);

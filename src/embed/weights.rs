@@ -1,11 +1,13 @@
 //! How do a weight file's tensors become what a forward multiplies with?
 //!
-//! candle reads them, whatever they are numbers of; matrices are packed here, once. Every shape is
+//! Matrices are packed here, once. Every shape is
 //! checked against the configuration, so that the forward need not. Used by `encoder` and `bert`.
 
-use candle_core::{DType, Device, Result, safetensors::SliceSafetensors};
+use std::cell::RefCell;
 
-use super::kernels::Norm;
+use candle_core::Result;
+
+use super::{kernels::Norm, weight_file::WeightFile};
 use crate::simd::matmul::{
     self, Onto, Panels, Rows,
     bf16::{self, Pair, Pairs},
@@ -50,39 +52,38 @@ impl Linear {
 
 /// The tensors of a weight file by name.
 pub(super) struct Parts<'a> {
-    file: SliceSafetensors<'a>,
+    file: &'a WeightFile,
     /// What multiplies with the matrices, if they are rounded.
     rounding: Option<&'static bf16::Kernels>,
     /// What the names of a model that was saved with its head begin with.
     prefix: &'static str,
+    /// Matrices on their way, one after the other: memory that is used again costs no page faults.
+    matrix: RefCell<Vec<f32>>,
 }
 
 impl<'a> Parts<'a> {
-    /// Those of a safetensors file, whose matrices are packed in f32 or for these kernels.
-    pub(super) fn of(file: &'a [u8], rounding: Option<&'static bf16::Kernels>) -> Result<Self> {
-        let file = SliceSafetensors::new(file)?;
-        let with_head = file.get("bert.embeddings.word_embeddings.weight").is_ok();
+    /// Those of a file, whose matrices are packed in f32 or for these kernels.
+    pub(super) fn of(file: &'a WeightFile, rounding: Option<&'static bf16::Kernels>) -> Self {
+        let with_head = file.has("bert.embeddings.word_embeddings.weight");
         let prefix = if with_head { "bert." } else { "" };
-        Ok(Self {
+        Self {
             file,
             rounding,
             prefix,
-        })
+            matrix: RefCell::default(),
+        }
     }
 
     /// The numbers of a tensor of this shape.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.append(name, shape, &mut values)?;
+        Ok(values)
+    }
+
+    fn append(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         let name = format!("{}{name}", self.prefix);
-        let view = self.file.get(&name)?;
-        if view.shape() != shape {
-            candle_core::bail!("{name} is {:?}, not {shape:?}", view.shape());
-        }
-        if DType::try_from(view.dtype())? == DType::F32 {
-            let numbers = view.data().as_chunks().0.iter();
-            return Ok(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect());
-        }
-        let tensor = self.file.load(&name, &Device::Cpu)?;
-        tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+        self.file.append(&name, shape, values)
     }
 
     pub(super) fn norm(&self, name: &str, width: usize, epsilon: f32) -> Result<Norm> {
@@ -94,24 +95,34 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let weight = self.values(&format!("{name}.weight"), &[outputs, inputs])?;
+        let mut matrix = self.matrix.borrow_mut();
+        matrix.clear();
+        self.append(&format!("{name}.weight"), &[outputs, inputs], &mut matrix)?;
         Ok(Linear {
-            weights: self.packed(&weight, inputs),
+            weights: self.packed(&matrix, inputs),
             bias: self.values(&format!("{name}.bias"), &[outputs])?,
         })
     }
 
     /// The three products that attention starts with, as one.
     pub(super) fn attention_input(&self, name: &str, width: usize, scale: f32) -> Result<Linear> {
-        let (mut weights, mut biases) = (Vec::new(), Vec::new());
-        for (part, scale) in [("query", scale), ("key", 1.0), ("value", 1.0)] {
-            let weight = self.values(&format!("{name}.{part}.weight"), &[width, width])?;
-            weights.extend(weight.iter().map(|x| x * scale));
-            let bias = self.values(&format!("{name}.{part}.bias"), &[width])?;
-            biases.extend(bias.iter().map(|x| x * scale));
+        let mut matrix = self.matrix.borrow_mut();
+        matrix.clear();
+        let mut biases = Vec::with_capacity(3 * width);
+        for part in ["query", "key", "value"] {
+            self.append(
+                &format!("{name}.{part}.weight"),
+                &[width, width],
+                &mut matrix,
+            )?;
+            self.append(&format!("{name}.{part}.bias"), &[width], &mut biases)?;
         }
+        let query = matrix.iter_mut().take(width * width);
+        query
+            .chain(biases.iter_mut().take(width))
+            .for_each(|x| *x *= scale);
         Ok(Linear {
-            weights: self.packed(&weights, width),
+            weights: self.packed(&matrix, width),
             bias: biases,
         })
     }
