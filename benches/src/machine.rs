@@ -23,6 +23,14 @@ const FLAGS: &[&str] = &[
     "sve",
 ];
 
+/// Whether the processor multiplies bf16 in tiles.
+#[cfg(feature = "embed")]
+pub(crate) fn has_tiles() -> bool {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = field(&cpu, "flags").unwrap_or("");
+    flags.split(' ').any(|flag| flag == "amx_bf16")
+}
+
 /// The lines of a header: processor, memory, kernel, and the file system under `dir`.
 pub(crate) fn describe(dir: &Path) -> Result<Vec<String>> {
     let mut lines = without_files();

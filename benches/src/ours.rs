@@ -90,6 +90,11 @@ impl Embedding {
         Ok(Self { builtin, runtime })
     }
 
+    /// What products with weights are computed in.
+    pub(crate) fn precision(&self) -> Option<pulsedb::Precision> {
+        self.builtin.precision()
+    }
+
     /// All of `texts` in one call, to be stored.
     pub(crate) fn bulk(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         self.embed(texts, pulsedb::Priority::Ingest)
