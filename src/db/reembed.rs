@@ -170,7 +170,8 @@ impl PulseDB {
                     .embed_rows(&target, (kind, *met), &mut report, &mut told)
                     .await?;
             }
-            let end = Change::EndReembedding(collective, epoch, (experiences, insights));
+            let (rows, precision) = ((experiences, insights), target.embedder.precision());
+            let end = Change::EndReembedding(collective, epoch, rows, precision);
             match self.commit_one(end, 0).await? {
                 Reply::Done => break,
                 Reply::LookAgain => {}

@@ -319,13 +319,14 @@ impl PulseDB {
     /// The vectors of texts that came without.
     async fn embed_imported(&self, drafts: Vec<Draft>, dimension: u16) -> Result<Vec<Embedded>> {
         let texts = drafts.iter().map(|draft| draft.content().to_owned());
-        let (vectors, identity) = self
+        let (vectors, identity, precision) = self
             .embed_texts(texts.collect(), dimension, Priority::Ingest)
             .await?;
         let embed = move || {
             let pairs = drafts.into_iter().zip(vectors);
             let embed = |(draft, vector): (Draft, Vec<f32>)| {
-                draft.embed(&vector, dimension, Some(Arc::clone(&identity)))
+                let embedded = draft.embed(&vector, dimension, Some(Arc::clone(&identity)))?;
+                Ok(embedded.in_precision(precision))
             };
             pairs.map(embed).collect()
         };

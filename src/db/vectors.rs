@@ -7,6 +7,7 @@
 use tracing::Instrument;
 
 use crate::{
+    config::Precision,
     db::{PulseDB, engine::stopped_error},
     embed::{Embedder, Priority},
     error::{PulseDBError, Result},
@@ -92,22 +93,23 @@ impl PulseDB {
             let (vectors, identity) = self
                 .embedded(embedder.as_ref(), texts.collect(), Priority::Ingest)
                 .await?;
-            let identity = Arc::new(identity);
+            let (identity, precision) = (Arc::new(identity), embedder.precision());
             for ((draft, dimension, _), vector) in part.into_iter().zip(vectors) {
                 let identity = Some(Arc::clone(&identity));
-                embedded_drafts.push(draft.embed(&vector, dimension, identity)?);
+                let embedded = draft.embed(&vector, dimension, identity)?;
+                embedded_drafts.push(embedded.in_precision(precision));
             }
             tell(embedded_drafts.len());
         }
     }
 
-    /// The vectors of texts for a collective of this dimension, and whose they are.
+    /// The vectors of texts for a collective of this dimension, whose they are, and what they were computed in.
     pub(super) async fn embed_texts(
         &self,
         texts: Vec<String>,
         dimension: u16,
         priority: Priority,
-    ) -> Result<(Vec<Vec<f32>>, Arc<EmbedderIdentity>)> {
+    ) -> Result<(Vec<Vec<f32>>, Arc<EmbedderIdentity>, Option<Precision>)> {
         let Some(embedder) = &self.engine().embedder else {
             return Err(PulseDBError::Embedding(
                 "the store was opened with external embeddings".into(),
@@ -115,7 +117,7 @@ impl PulseDB {
         };
         check_dimension(embedder.as_ref(), dimension)?;
         let (vectors, identity) = self.embedded(embedder.as_ref(), texts, priority).await?;
-        Ok((vectors, Arc::new(identity)))
+        Ok((vectors, Arc::new(identity), embedder.precision()))
     }
 
     /// Waits until the indexes of a collective have room for more rows.

@@ -135,12 +135,6 @@ impl Builtin {
             .await
             .map(drop)
     }
-
-    /// What its products with weights are computed in: [`Precision::F32`] or [`Precision::Bf16`], once it is loaded.
-    #[must_use]
-    pub fn precision(&self) -> Option<Precision> {
-        Some(self.model.loaded.get()?.encoder.precision())
-    }
 }
 
 impl Embedder for Builtin {
@@ -156,6 +150,11 @@ impl Embedder for Builtin {
         // Queued now and not at the first poll, so that what a caller starts together runs so.
         let pending = self.pool.submit(texts, priority);
         Box::pin(async move { pending?.await })
+    }
+
+    /// Known once the model is loaded.
+    fn precision(&self) -> Option<Precision> {
+        Some(self.model.loaded.get()?.encoder.precision())
     }
 
     /// As the model counts them, once it is loaded.

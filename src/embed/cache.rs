@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::embedder::{EmbedFuture, Embedder, Priority};
-use crate::{error::PulseDBError, model::EmbedderIdentity, simd::squared_norm};
+use crate::{config::Precision, error::PulseDBError, model::EmbedderIdentity, simd::squared_norm};
 
 /// What an entry costs beside its vector: the key, the vector's header and count, and the table's
 /// own slack.
@@ -98,6 +98,10 @@ impl Embedder for Cached {
 
     fn dimension(&self) -> usize {
         self.embedder.dimension()
+    }
+
+    fn precision(&self) -> Option<Precision> {
+        self.embedder.precision()
     }
 
     fn embed(&self, texts: Vec<String>, priority: Priority) -> EmbedFuture<'_> {

@@ -5,7 +5,7 @@
 
 use std::{fmt::Debug, pin::Pin};
 
-use crate::{error::Result, model::EmbedderIdentity};
+use crate::{config::Precision, error::Result, model::EmbedderIdentity};
 
 /// The answer of [`Embedder::embed`] to come: one vector per text, in their order.
 pub type EmbedFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<Vec<f32>>>> + Send + 'a>>;
@@ -82,6 +82,13 @@ pub trait Embedder: Send + Sync + Debug {
     /// [`Embedding`](crate::PulseDBError::Embedding) if a text cannot be embedded,
     /// [`Backpressure`](crate::PulseDBError::Backpressure) if too many texts wait already.
     fn embed(&self, texts: Vec<String>, priority: Priority) -> EmbedFuture<'_>;
+
+    /// What products with the model's weights are computed in, [`Precision::F32`] or [`Precision::Bf16`]; `None` where that is not
+    /// known, or not known yet. Collectives tell which they were
+    /// ([`Collective::precisions`](crate::model::Collective::precisions)).
+    fn precision(&self) -> Option<Precision> {
+        None
+    }
 
     /// How many tokens a text has, all of it; `None` where that is not known, or not known yet. Called on
     /// threads that may compute, not wait.

@@ -113,6 +113,7 @@ pub(super) fn definition(id: u128, name: &str) -> Collective {
         embedder: None,
         created_at: Timestamp::from_millis(0),
         vectors: Default::default(),
+        precisions: Default::default(),
     }
 }
 

@@ -8,8 +8,8 @@ use super::{
     fields::{Field, FieldWriter, Fields, missing},
 };
 use crate::model::{
-    Collective, CollectiveId, DecayConfig, EmbedderIdentity, Lsn, NextVectors, RecallWeights,
-    Timestamp, UserId, VectorEpoch, limits::MAX_DIMENSION,
+    Collective, CollectiveId, DecayConfig, EmbedderIdentity, Lsn, NextVectors, Precisions,
+    RecallWeights, Timestamp, UserId, VectorEpoch, limits::MAX_DIMENSION,
 };
 
 /// Most that `freq_weight` can be.
@@ -62,6 +62,8 @@ impl CollectiveRecord {
             writer.bytes(19, next.embedder.model.as_bytes());
             writer.bytes(20, next.embedder.fingerprint.as_bytes());
         }
+        writer.flag(21, collective.precisions.f32);
+        writer.flag(22, collective.precisions.bf16);
         writer.unknown(&self.unknown);
     }
 
@@ -71,7 +73,7 @@ impl CollectiveRecord {
         let mut unknown = UnknownFields::default();
         let mut fields = Fields::new(payload);
         while let Some(field) = fields.next_field()? {
-            if field.tag > 20 {
+            if field.tag > 22 {
                 unknown = UnknownFields::keep(fields.keep_from(&field, payload)?);
                 break;
             }
@@ -108,6 +110,7 @@ struct Read {
     next_provider: Option<String>,
     next_model: Option<String>,
     next_fingerprint: Option<String>,
+    precisions: Precisions,
 }
 
 impl Read {
@@ -137,6 +140,8 @@ impl Read {
             18 => self.next_provider = text("collective.next_provider")?,
             19 => self.next_model = text("collective.next_model")?,
             20 => self.next_fingerprint = text("collective.next_fingerprint")?,
+            21 => self.precisions.f32 = field.flag("collective.f32")?,
+            22 => self.precisions.bf16 = field.flag("collective.bf16")?,
             _ => {}
         }
         Ok(())
@@ -208,6 +213,7 @@ impl Read {
                 since: self.since,
                 next,
             },
+            precisions: self.precisions,
         })
     }
 }

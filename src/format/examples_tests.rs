@@ -148,6 +148,7 @@ fn collective() {
             }),
             created_at: Timestamp::from_millis(START_MS + 1),
             vectors: Default::default(),
+            precisions: Default::default(),
         },
         unknown: UnknownFields::default(),
     };

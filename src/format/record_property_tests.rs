@@ -14,8 +14,8 @@ use super::{
 };
 use crate::model::{
     Collective, CollectiveId, ContentHash, DecayConfig, EmbedderIdentity, EventType, ExperienceId,
-    ExperienceType, InsightType, InstanceId, Lsn, NextVectors, RecallWeights, RelationType,
-    Severity, Timestamp, UserId, VectorEpoch,
+    ExperienceType, InsightType, InstanceId, Lsn, NextVectors, Precisions, RecallWeights,
+    RelationType, Severity, Timestamp, UserId, VectorEpoch,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -251,6 +251,7 @@ prop_compose! {
         embedder in option::of((text(), text(), text())),
         created_at in time(),
         vectors in vectors(),
+        (f32, bf16) in any::<(bool, bool)>(),
         unknown in unknown(),
     ) -> CollectiveRecord {
         let collective = Collective {
@@ -268,6 +269,7 @@ prop_compose! {
             }),
             created_at,
             vectors,
+            precisions: Precisions { f32, bf16 },
         };
         CollectiveRecord { collective, unknown }
     }

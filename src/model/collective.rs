@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Precision;
+
 use super::{CollectiveId, Lsn, RecallWeights, Timestamp, UserId};
 
 /// An isolated namespace, usually one per project or tenant.
@@ -24,6 +26,47 @@ pub struct Collective {
     /// Where a re-embedding has made its vectors, or is about to.
     #[serde(default, skip_serializing_if = "VectorEpoch::is_first")]
     pub vectors: VectorEpoch,
+    /// What the store's embedder computed in when it made vectors of the present model for it; none where the
+    /// vectors are the callers', or the embedder does not say.
+    #[serde(default, skip_serializing_if = "Precisions::is_empty")]
+    pub precisions: Precisions,
+}
+
+/// In which precisions a model made the vectors of a collective. Vectors of one model in several of them may be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precisions {
+    /// Some in f32.
+    pub f32: bool,
+    /// Some in bf16.
+    pub bf16: bool,
+}
+
+impl Precisions {
+    /// These and that of an embedder, where it says one.
+    #[must_use]
+    pub fn with(self, precision: Option<Precision>) -> Self {
+        Self {
+            f32: self.f32 || precision == Some(Precision::F32),
+            bf16: self.bf16 || precision == Some(Precision::Bf16),
+        }
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::fmt::Display for Precisions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match (self.f32, self.bf16) {
+            (false, false) => "no known precision",
+            (true, false) => "f32",
+            (false, true) => "bf16",
+            (true, true) => "f32 and bf16",
+        })
+    }
 }
 
 /// Which vectors of its rows a collective goes by. The first are those that its rows were recorded with.

@@ -45,7 +45,9 @@ pub use backup::{
     BackupRetention, PruneReport, RestoreOptions, RestorePoint, RestoreReport,
 };
 pub use change::{Change, ChangeCommit, ChangeRecord};
-pub use collective::{Collective, DecayConfig, EmbedderIdentity, NextVectors, VectorEpoch};
+pub use collective::{
+    Collective, DecayConfig, EmbedderIdentity, NextVectors, Precisions, VectorEpoch,
+};
 pub use compaction::{
     CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
 };

@@ -46,6 +46,7 @@ impl World {
             embedder: None,
             created_at: Timestamp::from_millis(0),
             vectors: Default::default(),
+            precisions: Default::default(),
         };
         let define = Mutation::Define {
             collective: COLLECTIVE,

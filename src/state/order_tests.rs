@@ -22,6 +22,7 @@ fn table() -> Table {
             embedder: None,
             created_at: Timestamp::default(),
             vectors: Default::default(),
+            precisions: Default::default(),
         },
     )
 }

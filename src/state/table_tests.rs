@@ -16,6 +16,7 @@ fn table(rows: u32) -> Table {
         embedder: None,
         created_at: Timestamp::from_millis(0),
         vectors: Default::default(),
+        precisions: Default::default(),
     };
     let table = Table::new(1, &definition);
     for number in 0..rows {
@@ -232,6 +233,7 @@ fn a_held_definition_outlives_its_successor() {
             embedder: None,
             created_at: Timestamp::from_millis(0),
             vectors: Default::default(),
+            precisions: Default::default(),
         };
         table.define(Lsn::new(lsn), Arc::new(definition), Lsn::new(horizon));
     };

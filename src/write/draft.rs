@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    config::Precision,
     error::{PulseDBError, Result},
     format::{
         BodyFields, BodyView, DecodeError, Derivation, FRAME_HEADER_LEN, RowKind, Traits, Vitals,
@@ -71,6 +72,8 @@ pub struct Embedded {
     /// Whose vector it is; `None` is the caller's own, [`EXTERNAL`], which so many writers share that
     /// counting references to it would cost more than comparing it.
     pub embedder: Option<Arc<EmbedderIdentity>>,
+    /// What the store's embedder computed it in, where that is known.
+    pub precision: Option<Precision>,
     /// The record's payload.
     pub payload: Vec<u8>,
     /// Its checksum.
@@ -298,6 +301,7 @@ fn experience(
         sources: Vec::new(),
         collective: new.collective_id,
         embedder,
+        precision: None,
         payload_crc: payload_crc(&payload),
         payload,
         dimension,
@@ -358,6 +362,7 @@ fn insight(
         sources: derivation.sources,
         collective: new.collective_id,
         embedder,
+        precision: None,
         payload_crc: payload_crc(&payload),
         payload,
         dimension,
@@ -375,6 +380,12 @@ fn insight(
 }
 
 impl Embedded {
+    /// The same, whose vector the store's embedder computed in this precision.
+    #[must_use]
+    pub fn in_precision(self, precision: Option<Precision>) -> Self {
+        Self { precision, ..self }
+    }
+
     /// Whose vector it is.
     pub fn identity(&self) -> &EmbedderIdentity {
         self.embedder.as_deref().unwrap_or(&EXTERNAL)
@@ -397,7 +408,7 @@ impl Embedded {
         read().map_err(|error: DecodeError| PulseDBError::conflict(error.to_string()))
     }
 
-    /// The collective with the embedder's identity stamped into it, where this is its first vector.
+    /// The collective with the embedder's identity and precision stamped into it, where this is its first vector of either.
     ///
     /// # Errors
     /// `Conflict` where the vector has another dimension, `Embedding` where it is of another model.
@@ -408,8 +419,14 @@ impl Embedded {
                 collective.id, collective.embedding_dimension, self.dimension
             )));
         }
+        let precisions = collective.precisions.with(self.precision);
         match &collective.embedder {
-            Some(stamped) if stamped == self.identity() => Ok(None),
+            Some(stamped) if stamped == self.identity() => {
+                Ok((precisions != collective.precisions).then(|| Collective {
+                    precisions,
+                    ..collective.clone()
+                }))
+            }
             Some(stamped) => Err(PulseDBError::Embedding(format!(
                 "collective {} holds vectors of {stamped}, this store embeds with {}; open it with \
                  that embedder, or re-embed the collective",
@@ -418,6 +435,7 @@ impl Embedded {
             ))),
             None => Ok(Some(Collective {
                 embedder: Some(self.identity().clone()),
+                precisions,
                 ..collective.clone()
             })),
         }

@@ -1,11 +1,12 @@
 //! What can be asked of the committer, and what does it answer?
 
 use crate::{
+    config::Precision,
     error::Result,
     model::{
         AgentId, Collective, CollectiveId, DecayConfig, EmbedderIdentity, Existing, ExperienceId,
-        ExperienceRelation, ExperienceUpdate, InsightId, Lsn, NewRelation, RecordOutcome,
-        RelationId, Timestamp, UserId, VectorEpoch,
+        ExperienceRelation, ExperienceUpdate, InsightId, Lsn, NewRelation, Precisions,
+        RecordOutcome, RelationId, Timestamp, UserId, VectorEpoch,
     },
     write::{draft::Embedded, embedding::NewEmbedding, guard::Guard, sequence::Checked},
 };
@@ -93,7 +94,7 @@ pub enum Change {
     Embed(Box<NewEmbedding>),
     /// Go by the vectors of a re-embedding from now on, if no row but those below these numbers (of
     /// experiences, of insights) is there.
-    EndReembedding(CollectiveId, Lsn, (u32, u32)),
+    EndReembedding(CollectiveId, Lsn, (u32, u32), Option<Precision>),
     /// Give up the re-embedding that has begun, if one has.
     CancelReembedding(CollectiveId),
 }
@@ -123,6 +124,7 @@ impl NewCollective {
             decay: self.decay,
             // The first vector says whose they are.
             embedder: None,
+            precisions: Precisions::default(),
             created_at,
             vectors: VectorEpoch::default(),
         }

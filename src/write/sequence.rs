@@ -210,7 +210,9 @@ impl Step<'_> {
                 self.begin_reembedding(id, dimension, *embedder)
             }
             Change::Embed(embedding) => self.embed(*embedding),
-            Change::EndReembedding(id, epoch, rows) => self.end_reembedding(id, epoch, rows),
+            Change::EndReembedding(id, epoch, rows, precision) => {
+                self.end_reembedding(id, epoch, rows, precision)
+            }
             Change::CancelReembedding(id) => self.cancel_reembedding(id),
         }
     }

@@ -9,8 +9,9 @@ use std::{
 };
 
 use pulsedb::{
-    CollectiveId, Config, EmbedFuture, Embedder, EmbeddingDimension, NewExperience, Priority,
-    PulseDB, PulseDBError, Result, SearchOptions, model::EmbedderIdentity,
+    CollectiveId, Config, EmbedFuture, Embedder, EmbeddingDimension, NewExperience, Precision,
+    Priority, PulseDB, PulseDBError, Result, SearchOptions,
+    model::{EmbedderIdentity, Precisions},
 };
 
 use crate::support::{dump, new, refused_field, run};
@@ -35,6 +36,7 @@ enum Mood {
 struct Letters {
     identity: EmbedderIdentity,
     mood: Mutex<Mood>,
+    precision: Option<Precision>,
     texts: AtomicUsize,
     priorities: Mutex<Vec<Priority>>,
 }
@@ -49,9 +51,14 @@ fn identity(model: &str) -> EmbedderIdentity {
 
 impl Letters {
     fn new(model: &str) -> Arc<Self> {
+        Self::computing_in(None, model)
+    }
+
+    fn computing_in(precision: Option<Precision>, model: &str) -> Arc<Self> {
         Arc::new(Self {
             identity: identity(model),
             mood: Mutex::new(Mood::Fine),
+            precision,
             texts: AtomicUsize::new(0),
             priorities: Mutex::default(),
         })
@@ -81,6 +88,10 @@ impl Embedder for Letters {
 
     fn dimension(&self) -> usize {
         DIMENSION
+    }
+
+    fn precision(&self) -> Option<Precision> {
+        self.precision
     }
 
     fn embed(&self, texts: Vec<String>, priority: Priority) -> EmbedFuture<'_> {
@@ -176,6 +187,46 @@ fn texts_are_embedded_and_the_first_write_stamps_who_did() {
         let db = open(dir.path(), &Letters::new("letters")).await;
         db.record_experience(text(team, "gnarama")).await.unwrap();
         assert_eq!(search(&db, team, "anagram").await.unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn precisions_stand_beside_the_identity_and_may_mix() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let precisions = async |db: &PulseDB, team| {
+            let collective = db.get_collective(team).await.unwrap().unwrap();
+            collective.precisions
+        };
+        let of = |f32, bf16| Precisions { f32, bf16 };
+        let open_in = async |precision| {
+            let toy = Letters::computing_in(Some(precision), "letters");
+            open(dir.path(), &toy).await
+        };
+        let db = open_in(Precision::F32).await;
+        let team = db.create_collective("team").await.unwrap();
+        assert_eq!(precisions(&db, team).await, of(false, false));
+        db.record_experience(text(team, "one")).await.unwrap();
+        assert_eq!(precisions(&db, team).await, of(true, false));
+        db.close().await.unwrap();
+
+        let db = open_in(Precision::Bf16).await;
+        search(&db, team, "one").await.unwrap();
+        assert_eq!(precisions(&db, team).await, of(true, false));
+        db.record_experience(text(team, "two")).await.unwrap();
+        db.record_experience(text(team, "three")).await.unwrap();
+        db.close().await.unwrap();
+
+        let db = open_in(Precision::F32).await;
+        assert_eq!(precisions(&db, team).await, of(true, true));
+        db.record_experience(text(team, "four")).await.unwrap();
+        assert_eq!(search(&db, team, "four").await.unwrap().len(), 4);
+        let shown = precisions(&db, team).await.to_string();
+        assert_eq!(shown, "f32 and bf16");
+
+        let other = Letters::computing_in(Some(Precision::Bf16), "others");
+        db.reembed(team, Some(other)).await.unwrap();
+        assert_eq!(precisions(&db, team).await, of(false, true));
     });
 }
 

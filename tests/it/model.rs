@@ -721,6 +721,7 @@ impl Pair {
                 embedder: None,
                 created_at: self.model.written_at,
                 vectors: Default::default(),
+                precisions: Default::default(),
             },
             rows: Vec::new(),
         });

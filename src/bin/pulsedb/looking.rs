@@ -144,6 +144,9 @@ fn print_stats(out: &mut dyn Write, one: &CountedCollective) -> io::Result<()> {
         Some(embedder) => writeln!(out, "  embedder     {embedder}")?,
         None => {}
     }
+    if !collective.precisions.is_empty() {
+        writeln!(out, "  computed in  {}", collective.precisions)?;
+    }
     writeln!(
         out,
         "  experiences  {}, {} of them archived, {} bytes",

@@ -145,6 +145,7 @@ impl Story {
             embedder: None,
             created_at: Timestamp::from_millis(0),
             vectors: Default::default(),
+            precisions: Default::default(),
         });
         self.push(Mutation::Define {
             collective,

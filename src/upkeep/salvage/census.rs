@@ -14,7 +14,7 @@ use crate::{
         ActivityRecord, CollectiveRecord, FrameHeader, RecordKind, collective_of,
         decode_activity_end, payload_crc,
     },
-    model::{Collective, CollectiveId, DecayConfig, Lsn, Timestamp, VectorEpoch},
+    model::{Collective, CollectiveId, DecayConfig, Lsn, Precisions, Timestamp, VectorEpoch},
 };
 
 /// What is known of one collective.
@@ -297,6 +297,7 @@ fn made_up(number: u32, id: u128, dimension: u16, time: Timestamp) -> Vec<u8> {
             embedding_dimension: dimension,
             decay: DecayConfig::default(),
             embedder: None,
+            precisions: Precisions::default(),
             created_at: time,
             vectors: VectorEpoch::default(),
         },

@@ -7,7 +7,7 @@ use super::Step;
 use crate::{
     error::{PulseDBError, Result},
     format::{RecordKind, Traits},
-    model::{Collective, EventType, Existing, ExperienceId, VectorEpoch, counters},
+    model::{Collective, EventType, Existing, ExperienceId, Precisions, VectorEpoch, counters},
     state::Values,
     write::{
         draft::{Embedded, Origin},
@@ -79,6 +79,7 @@ impl Step<'_> {
                 Collective {
                     // The first vector says whose they are.
                     embedder: None,
+                    precisions: Precisions::default(),
                     created_at,
                     vectors: VectorEpoch::default(),
                     ..definition

@@ -7,10 +7,13 @@
 
 use super::Step;
 use crate::{
+    config::Precision,
     error::{PulseDBError, Result},
     format::{RecordKind, RowKind},
     log::{OutFrame, Place},
-    model::{Collective, CollectiveId, EmbedderIdentity, Lsn, NextVectors, VectorEpoch},
+    model::{
+        Collective, CollectiveId, EmbedderIdentity, Lsn, NextVectors, Precisions, VectorEpoch,
+    },
     state::{Mutation, RowRef},
     write::{embedding::NewEmbedding, pending::Item, request::Reply},
 };
@@ -97,6 +100,7 @@ impl Step<'_> {
         id: CollectiveId,
         epoch: Lsn,
         (experiences, insights): (u32, u32),
+        precision: Option<Precision>,
     ) -> Result<Reply> {
         let (number, definition) = self.collective(id)?;
         if definition.vectors.epoch == epoch {
@@ -112,6 +116,7 @@ impl Step<'_> {
         let reembedded = Collective {
             embedding_dimension: next.dimension,
             embedder: Some(next.embedder.clone()),
+            precisions: Precisions::default().with(precision),
             vectors: VectorEpoch {
                 epoch,
                 since,
