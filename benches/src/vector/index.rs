@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -29,6 +30,8 @@ pub(super) fn config(dimension: usize) -> Config {
             build_threads: 1,
             ..HnswConfig::default()
         },
+        // A load waits while the one thread merges graphs of hundreds of thousands of rows.
+        write_timeout: Duration::from_secs(3600),
         ..ours::scan_config(dimension)
     }
 }
