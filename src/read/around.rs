@@ -62,6 +62,9 @@ impl<'a> Around<'a> {
     pub fn candidates(&self, found: &[Found]) -> Result<Vec<Candidate>> {
         let unknown = found.iter().filter(|one| one.similarity.is_none());
         let unknown: Vec<u32> = unknown.map(|one| one.row).collect();
+        for one in found {
+            self.ground.expect(one.row..one.row + 1);
+        }
         let mut seen = self.similarities(&unknown)?.into_iter();
         let candidate = |one: &Found| {
             let score = one.score.unwrap_or_else(|| {
@@ -95,10 +98,9 @@ impl<'a> Around<'a> {
 impl Surroundings for Around<'_> {
     fn expect(&mut self, rows: &[u32]) {
         for row in rows {
-            let last = row.saturating_add(EXPECTED_ROWS);
-            for near in row.saturating_sub(EXPECTED_ROWS)..=last {
-                self.ground.rows.prefetch(near);
-            }
+            let first = row.saturating_sub(EXPECTED_ROWS);
+            self.ground
+                .expect(first..row.saturating_add(EXPECTED_ROWS + 1));
         }
     }
 

@@ -8,6 +8,8 @@
 //! of the question (or, with a vector, none at all).
 //! The same walk answers, explains ([`Trace`]) and finds insights.
 
+use std::ops::Range;
+
 use roaring::RoaringBitmap;
 
 use crate::{
@@ -374,6 +376,12 @@ impl<'a> Ground<'a> {
             self.breadth(),
         )
         .map(Some)
+    }
+
+    /// Asks the CPU for what is asked of these rows next.
+    pub fn expect(&self, rows: Range<u32>) {
+        self.state.expect(rows.clone());
+        rows.for_each(|row| self.rows.prefetch(row));
     }
 
     /// Whether a row may be a result.

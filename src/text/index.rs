@@ -60,6 +60,17 @@ impl IndexState {
         run.task(row.checked_sub(run.rows().start)?)
     }
 
+    /// Asks the CPU for what is known of these rows, for callers who will ask for many before they look at the first.
+    pub fn expect(&self, rows: Range<u32>) {
+        let run = self
+            .runs
+            .partition_point(|run| run.rows().end <= rows.start);
+        if let Some(run) = self.runs.get(run) {
+            let within = |row: u32| row.saturating_sub(run.rows().start);
+            run.expect(within(rows.start)..within(rows.end));
+        }
+    }
+
     fn sizes(&self) -> Vec<u32> {
         self.runs.iter().map(|run| merge::size(run)).collect()
     }

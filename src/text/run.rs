@@ -11,6 +11,7 @@ use super::{
     postings::{List, Lists, ListsWriter, Posting, STRETCH_ROWS},
     score,
 };
+use crate::simd;
 
 /// The index of some rows.
 #[derive(Debug, Default)]
@@ -60,6 +61,12 @@ impl Run {
         (fixed + self.terms.bytes() + forms) as u64
     }
 
+    /// Asks the CPU for where a term stands, for who will look for several.
+    pub(super) fn expect_term(&self, term: &str) {
+        let ends = self.terms.ends.get(self.terms.around(term));
+        simd::prefetch(ends.unwrap_or_default());
+    }
+
     /// The postings of a term.
     pub(super) fn list(&self, term: &str) -> Option<List<'_>> {
         self.list_at(self.terms.find(term)?)
@@ -97,6 +104,15 @@ impl Run {
         for (out, known) in out.iter_mut().zip(known) {
             *out = *known;
         }
+    }
+
+    /// Asks the CPU for what is known of these rows, counted from the first.
+    pub(super) fn expect(&self, rows: Range<u32>) {
+        let rows = self.place(rows.start.max(self.lead))..self.place(rows.end.max(self.lead));
+        let rows = rows.start..rows.end.min(self.lengths.len());
+        simd::prefetch(self.lengths.get(rows.clone()).unwrap_or_default());
+        simd::prefetch(self.marks.get(rows.clone()).unwrap_or_default());
+        simd::prefetch(self.tasks.get(rows).unwrap_or_default());
     }
 
     /// The mark of the task of a row, counted from the first; `None` where it has none.
@@ -180,14 +196,22 @@ impl Keys {
         (self.get(at)? == key).then_some(at)
     }
 
-    /// The first that is not below `key`.
-    fn first_from(&self, key: &str) -> usize {
+    /// Among which the first is that is not below `key`, unless it is the one behind them.
+    fn around(&self, key: &str) -> Range<usize> {
         let beginning = beginning_of(key);
         let before = self.blocks.partition_point(|block| *block < beginning);
         let begin_so = self.blocks.iter().skip(before);
         let begin_so = begin_so.take_while(|block| **block == beginning).count();
-        let mut from = before.saturating_sub(1) * BLOCK_KEYS;
-        let mut to = self.len().min((before + begin_so) * BLOCK_KEYS);
+        let end = self.len().min((before + begin_so) * BLOCK_KEYS);
+        before.saturating_sub(1) * BLOCK_KEYS..end
+    }
+
+    /// The first that is not below `key`.
+    fn first_from(&self, key: &str) -> usize {
+        let Range {
+            start: mut from,
+            end: mut to,
+        } = self.around(key);
         while from < to {
             let middle = from.midpoint(to);
             if self.get(middle).is_some_and(|found| found < key) {

@@ -1,7 +1,7 @@
 //! How much does a row speak for a question?
 //!
 //! Pure. BM25: a word counts the more, the rarer it is, the more often it comes, and the shorter the text. The lengths of
-//! texts are told apart as far as an eighth of them matters ([`class`]), so that one table holds what share of a word's weight
+//! texts are told apart by a sixteenth ([`class`]), so that one table holds what share of a word's weight
 //! any row gets ([`Shares`]), and a posting costs a multiplication.
 //! Scores are whole numbers in a unit of their question ([`Unit`]), so that their sum is the same in any order, and a row that is
 //! reached in another way has the same score. A score never falls when a word comes more often or the text is
@@ -9,14 +9,14 @@
 
 use super::postings::MAX_TF;
 
-/// Lengths up to here are told apart; of longer ones, eight in each doubling.
+/// Lengths below it are told apart; of longer ones, sixteen in each doubling.
 const EXACT_WORDS: u16 = 1 << EXACT_BITS;
-const EXACT_BITS: u32 = 4;
+const EXACT_BITS: u32 = 5;
 /// Classes of each doubling, and the bits that tell them apart.
 const STEPS: u16 = 1 << STEP_BITS;
-const STEP_BITS: u32 = 3;
-/// At least as many as there are classes: those of 16 bits are 112.
-const CLASSES: usize = 128;
+const STEP_BITS: u32 = 4;
+/// As many as a byte holds; those of 16 bits are 208.
+const CLASSES: usize = 1 << u8::BITS;
 
 /// The class of texts of so many words; 0 only of none.
 #[must_use]
@@ -96,7 +96,7 @@ impl Shares {
     #[inline]
     #[must_use]
     pub fn score(&self, weight: u32, again: u16, class: u8) -> u32 {
-        let at = usize::from(again) * CLASSES + usize::from(class) % CLASSES;
+        let at = usize::from(again) * CLASSES + usize::from(class);
         let share = self.0.get(at).copied().unwrap_or(0);
         1 + ((u64::from(weight) * u64::from(share)) >> WHOLE_BITS) as u32
     }
@@ -150,12 +150,12 @@ mod tests {
             assert!(class == before || class == before + 1, "{words}");
             before = class;
             let counted = words_of(class);
-            assert!(counted.abs_diff(words.into()) <= u32::from(words) / 16);
-            if words < 16 {
+            assert!(counted.abs_diff(words.into()) <= u32::from(words) / 32);
+            if words < 32 {
                 assert_eq!(counted, u32::from(words));
             }
         }
-        assert_eq!(usize::from(before) + 1, 112);
+        assert_eq!(usize::from(before) + 1, 208);
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         let shares = BM25.shares();
         for weight in [0, 1, 1000, u32::MAX / 4] {
             for again in 0..MAX_TF as u16 {
-                for class in 0..111 {
+                for class in 0..207 {
                     let score = shares.score(weight, again, class);
                     assert!(score > 0);
                     assert!(score >= shares.score(weight, again, class + 1));

@@ -74,6 +74,9 @@ impl<'a> Scorer<'a> {
             rows: runs.iter().map(|run| run.documents).sum(),
             words: runs.iter().map(|run| run.words).sum(),
         };
+        for (term, _) in &question.terms {
+            runs.iter().for_each(|run| run.expect_term(term));
+        }
         let terms = question.terms.iter().map(|(term, times)| {
             let lists: Vec<_> = runs.iter().map(|run| run.list(term)).collect();
             let df = lists.iter().flatten().map(|list| list.count() as u64).sum();
