@@ -32,7 +32,7 @@ impl Texts for Kept<'_> {
         let text = self.texts.get(row as usize).map(String::as_str);
         let told = |text| Told {
             text,
-            task: (row % 5 > 0).then_some(["one", "other"][row as usize / 7 % 2]),
+            task: (!row.is_multiple_of(5)).then_some(["one", "other"][row as usize / 7 % 2]),
         };
         see(text.filter(|_| self.is_needed(row)).map(told));
     }
@@ -295,7 +295,8 @@ fn rows_of_one_task_have_one_mark() {
     gone.iter().for_each(|_| index.bury());
     while index.tidy(&kept(fewer)) {}
     for row in 0..3001 {
-        let mark = Some(marks[row as usize / 7 % 2]).filter(|_| row % 5 > 0 && row < 3000);
+        let mark =
+            Some(marks[row as usize / 7 % 2]).filter(|_| !row.is_multiple_of(5) && row < 3000);
         assert_eq!(state.task(row), mark, "{row}");
         if row % 2 == 1 {
             assert_eq!(index.state().task(row), mark, "{row}");
