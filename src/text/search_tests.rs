@@ -294,7 +294,7 @@ fn rows_of_one_task_have_one_mark() {
     assert_ne!(marks[0], marks[1]);
     gone.iter().for_each(|_| index.bury());
     while index.tidy(&kept(fewer)) {}
-    for row in 0..3001 {
+    for row in 0..3001_u32 {
         let mark =
             Some(marks[row as usize / 7 % 2]).filter(|_| !row.is_multiple_of(5) && row < 3000);
         assert_eq!(state.task(row), mark, "{row}");
