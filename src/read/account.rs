@@ -17,7 +17,6 @@ use crate::{
         texts::Words,
         trace::Trace,
     },
-    text::search::as_f32,
 };
 
 /// How a search by words goes, alone or together with a vector.
@@ -56,7 +55,7 @@ pub fn explain(
         codes_compared: work.map_or(0, |work| work.codes_compared),
         rows_checked: trace.proposed_by_vector,
         vectors_compared: if asked.vector.is_some() {
-            trace.ranked
+            trace.ranked.min(ground.compared() as u64)
         } else {
             0
         },
@@ -88,7 +87,7 @@ fn results(ground: &Ground<'_>, found: &[(Experience, Ranked)]) -> Result<Vec<Hi
         let mut parts = Vec::new();
         scorer.rate(one.row, |number, part| {
             let term = terms.get(number).map(|(term, _)| term.to_string());
-            parts.extend(term.map(|term| (term, as_f32(part))));
+            parts.extend(term.map(|term| (term, scorer.value(part))));
         });
         let vector = ground.vector(one.row)?;
         let mut likeness = ground.options.diversity.map(|_| 0.0_f32);

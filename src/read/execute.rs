@@ -29,7 +29,7 @@ use crate::{
     vector::{
         Graph,
         index::IndexState,
-        tail::{BLOCK_ROWS, Block, RowVector},
+        tail::{BLOCK_ROWS, Block},
     },
 };
 
@@ -311,7 +311,8 @@ impl<'a> Search<'a> {
 
     /// The codes of the block that `row` is in.
     fn block(&self, row: u32) -> Option<&Block> {
-        self.index.tail.block(row, |row| self.row_vector(row))
+        let source = |row| self.reader.row_vector(self.table, &self.rows, row);
+        self.index.tail.block(row, source)
     }
 
     /// Compares a row that has no code.
@@ -330,19 +331,6 @@ impl<'a> Search<'a> {
             sieve.offer(row, (similarity, 0.0), |_| Ok(Some(energy)))?;
         }
         Ok(())
-    }
-
-    /// What a code is made of.
-    fn row_vector(&self, row: u32) -> RowVector<'_> {
-        let Some(row) = self.rows.needed(row, self.table.horizon()) else {
-            return RowVector::Gone;
-        };
-        match self.reader.vector(self.table, &row) {
-            Ok(Some(stored)) if row.row.kind.is_some() => {
-                RowVector::Vector(stored.vector, stored.inverse_norm)
-            }
-            _ => RowVector::Unreadable,
-        }
     }
 
     /// The energy of a row, as far as scores ask for it; `None` where the row is not visible or
@@ -372,6 +360,14 @@ impl<'a> Search<'a> {
             (Scoring::Weighted(_), Some(decay)) => row.values().energy(decay, self.reader.now),
             _ => 0.0,
         }))
+    }
+
+    /// Whether a row that was found passes the filter when nothing is believed.
+    pub(super) fn passes_now(&self, row: u32) -> Result<bool> {
+        match self.rows.visible(row) {
+            Some(row) => self.reader.passes(&self.filter, &row),
+            None => Ok(true),
+        }
     }
 
     /// Compares exactly what came through the sieves; and how many rows that were.

@@ -62,7 +62,10 @@ pub fn fuse(rows: &[Channels], fusion: Fusion, weights: &FusionWeights) -> Vec<F
         })
         .collect();
     let id = |fused: &Fused| rows.get(fused.index).map(|row| row.id);
-    fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(id(a).cmp(&id(b))));
+    fused.sort_unstable_by(|a, b| {
+        let by_score = b.score.total_cmp(&a.score);
+        by_score.then_with(|| id(a).cmp(&id(b)))
+    });
     fused
 }
 

@@ -1,11 +1,14 @@
 //! How is a question in words answered, alone or together with a vector?
 //!
 //! The walk: the index of words covers what the snapshot shows ([`texts`]) → what is required and excluded leaves the rows
-//! that may be results → words and vector each propose their best of these → every candidate gets both scores, exactly →
-//! these become one ranking, neighbours heard ([`neighbours`]) → energy and diversity → the winners are read.
+//! that may be results → words and vector each propose their best of these → every candidate gets both scores, similarities at a
+//! [`glance`](super::glance) → these become one ranking, neighbours heard, whose best are compared exactly ([`neighbours`]) → energy and
+//! diversity → the winners are read.
 //! Every result is visible and passes filter and constraints; with fewer than `k` there are no more that have a word
 //! of the question (or, with a vector, none at all).
 //! The same walk answers, explains ([`Trace`]) and finds insights.
+
+use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
@@ -22,6 +25,7 @@ use crate::{
         filter::Compiled,
         matches,
         neighbours::{self, Ranked, Ranking},
+        plan,
         rank::weighted,
         reader::Reader,
         search::{self, Proposed},
@@ -156,9 +160,9 @@ fn hit((experience, one): (Experience, Ranked)) -> SearchHit {
 pub struct Found {
     /// The row.
     pub row: u32,
-    /// Its similarity to the vector.
+    /// About its similarity to the vector.
     pub similarity: Option<f32>,
-    /// Its score by words, in the parts of the index.
+    /// Its score by words, in the unit of the question.
     pub score: Option<u32>,
 }
 
@@ -223,6 +227,15 @@ impl<'a> Ground<'a> {
         neighbours::POOL.max(self.options.k.saturating_mul(2))
     }
 
+    /// How many of the best are compared exactly: twice as many as are wanted, and all where others than the first may win.
+    pub fn compared(&self) -> usize {
+        if self.options.diversity.is_some() || self.weighting().is_some() {
+            usize::MAX
+        } else {
+            plan::over_fetch(self.options.k, false)
+        }
+    }
+
     /// The question's terms, weighted.
     pub fn scorer(&self) -> Scorer<'_> {
         Scorer::new(&self.state.runs, self.asked.question, self.parameters)
@@ -247,7 +260,7 @@ impl<'a> Ground<'a> {
             trace.work = Some(work);
             found.extend(by_vector.into_iter().map(|(row, similarity)| Found {
                 row,
-                similarity: Some(similarity),
+                similarity,
                 score: None,
             }));
         }
@@ -272,6 +285,7 @@ impl<'a> Ground<'a> {
             weights: self.options.fusion_weights,
             evidence: self.options.neighbours.unwrap_or(evidence),
             focus: neighbours::focus(k),
+            compared: self.compared(),
         };
         let mut ranked = neighbours::rank(candidates, &ranking, &mut around)?;
         trace.ranked = ranked.len() as u64;
@@ -295,7 +309,7 @@ impl<'a> Ground<'a> {
         let question = self.asked.question;
         let best = match self.within {
             Some(_) => None,
-            None => few_refused(scorer, pool, |one| accepted(one.row)),
+            None => self.few_refused(scorer, pool, |one| accepted(one.row)),
         };
         let best = best.unwrap_or_else(|| scorer.best(pool, &mut accepted));
         let scored = |one: Scored| Found {
@@ -321,6 +335,25 @@ impl<'a> Ground<'a> {
         failed.map(|()| found)
     }
 
+    /// The best `k` of those that are accepted, each asked for once it is among the best of all; `None` where too many of these are
+    /// refused. A search meets many more that are the best for a while only.
+    fn few_refused(
+        &self,
+        scorer: &Scorer<'_>,
+        k: usize,
+        accepted: impl FnMut(&Scored) -> bool,
+    ) -> Option<Vec<Scored>> {
+        let asked = k.saturating_add(k / REFUSED_PART);
+        let mut best = scorer.best(asked, |_| true);
+        let all = best.len() < asked;
+        for one in &best {
+            self.rows.prefetch(one.row);
+        }
+        best.retain(accepted);
+        best.truncate(k);
+        (all || best.len() == k).then_some(best)
+    }
+
     /// The nearest to the vector, if there is one, and how they were found.
     fn by_vector(&self, pool: usize) -> Result<Option<Proposed>> {
         let Some(vector) = self.asked.vector else {
@@ -343,6 +376,12 @@ impl<'a> Ground<'a> {
             self.breadth(),
         )
         .map(Some)
+    }
+
+    /// Asks the CPU for what is asked of these rows next.
+    pub fn expect(&self, rows: Range<u32>) {
+        self.state.expect(rows.clone());
+        rows.for_each(|row| self.rows.prefetch(row));
     }
 
     /// Whether a row may be a result.
@@ -434,21 +473,6 @@ impl<'a> Ground<'a> {
             None => Ok(None),
         }
     }
-}
-
-/// The best `k` of those that are accepted, each asked for once it is among the best of all; `None` where too many of these are
-/// refused. A search meets many more that are the best for a while only.
-fn few_refused(
-    scorer: &Scorer<'_>,
-    k: usize,
-    accepted: impl FnMut(&Scored) -> bool,
-) -> Option<Vec<Scored>> {
-    let asked = k.saturating_add(k / REFUSED_PART);
-    let mut best = scorer.best(asked, |_| true);
-    let all = best.len() < asked;
-    best.retain(accepted);
-    best.truncate(k);
-    (all || best.len() == k).then_some(best)
 }
 
 /// How similar two results are; 0 where that is not known.

@@ -23,6 +23,7 @@ pub mod experience_view;
 pub mod export;
 pub mod filter;
 pub mod fuse;
+pub mod glance;
 pub mod hybrid;
 pub mod insights;
 pub mod list;

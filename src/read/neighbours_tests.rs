@@ -12,6 +12,9 @@ struct Line {
     starts: Vec<u32>,
     looked: BTreeMap<u32, usize>,
     asked: BTreeMap<u32, usize>,
+    /// How far estimates are off.
+    off: f32,
+    compared: Vec<u32>,
 }
 
 impl Line {
@@ -21,6 +24,8 @@ impl Line {
             starts: starts.to_vec(),
             looked: BTreeMap::new(),
             asked: BTreeMap::new(),
+            off: 0.0,
+            compared: Vec::new(),
         }
     }
 
@@ -35,7 +40,7 @@ impl Line {
                 Candidate {
                     row: *row,
                     id: u128::from(*row),
-                    dense: Some(*dense),
+                    dense: Some(*dense + self.off),
                     lexical: Some(words.iter().sum()).filter(|sum: &f32| *sum > 0.0),
                 }
             })
@@ -44,7 +49,9 @@ impl Line {
 }
 
 impl Surroundings for Line {
-    fn near(&mut self, row: u32) -> Result<Vec<Near>> {
+    fn expect(&mut self, _: &[u32]) {}
+
+    fn near(&mut self, row: u32, near: &mut Vec<Near>) -> Result<()> {
         *self.asked.entry(row).or_default() += 1;
         let at = |other: Option<u32>, second| {
             other
@@ -52,30 +59,38 @@ impl Surroundings for Line {
                 .filter(|other| self.task(*other) == self.task(row))
                 .map(|row| Near { row, second })
         };
-        Ok([
+        let all = [
             at(row.checked_sub(2), true),
             at(row.checked_sub(1), false),
             at(row.checked_add(1), false),
             at(row.checked_add(2), true),
-        ]
-        .into_iter()
-        .flatten()
-        .collect())
+        ];
+        near.extend(all.into_iter().flatten());
+        Ok(())
     }
 
-    fn sights(&mut self, rows: &[u32]) -> Result<Vec<Sight>> {
+    fn sights(&mut self, rows: &[u32]) -> Result<Sights> {
         assert!(rows.is_sorted_by(|a, b| a < b));
-        let sight = |row: &u32| {
+        let mut sights = Sights::default();
+        for row in rows {
             *self.looked.entry(*row).or_default() += 1;
             let (dense, words) = &self.rows[*row as usize];
             let parts = (0..).zip(words.iter().copied());
-            Sight {
+            let first = sights.words.len();
+            sights.words.extend(parts.filter(|(_, part)| *part > 0.0));
+            sights.of.push(Sight {
                 id: u128::from(*row),
-                dense: Some(*dense),
-                words: parts.filter(|(_, part)| *part > 0.0).collect(),
-            }
-        };
-        Ok(rows.iter().map(sight).collect())
+                dense: Some(*dense + self.off),
+                words: first..sights.words.len(),
+            });
+        }
+        Ok(sights)
+    }
+
+    fn exactly(&mut self, rows: &[u32]) -> Result<Vec<Option<f32>>> {
+        self.compared.extend(rows);
+        let dense = |row: &u32| Some(self.rows[*row as usize].0);
+        Ok(rows.iter().map(dense).collect())
     }
 }
 
@@ -85,6 +100,7 @@ fn how(evidence: NeighbourEvidence) -> Ranking {
         weights: FusionWeights::default(),
         evidence,
         focus: focus(10),
+        compared: 20,
     }
 }
 
@@ -256,14 +272,19 @@ fn without_neighbours_evidence_changes_nothing() {
 fn what_cannot_be_read_is_told() {
     struct Broken;
     impl Surroundings for Broken {
-        fn near(&mut self, row: u32) -> Result<Vec<Near>> {
-            Ok(vec![Near {
+        fn expect(&mut self, _: &[u32]) {}
+        fn near(&mut self, row: u32, near: &mut Vec<Near>) -> Result<()> {
+            near.push(Near {
                 row: row + 1,
                 second: false,
-            }])
+            });
+            Ok(())
         }
-        fn sights(&mut self, _: &[u32]) -> Result<Vec<Sight>> {
+        fn sights(&mut self, _: &[u32]) -> Result<Sights> {
             Err(crate::PulseDBError::Closed)
+        }
+        fn exactly(&mut self, rows: &[u32]) -> Result<Vec<Option<f32>>> {
+            Ok(vec![None; rows.len()])
         }
     }
     let candidate = Candidate {
@@ -282,4 +303,27 @@ fn what_cannot_be_read_is_told() {
     );
     let alone = rank(vec![candidate], &how(NeighbourEvidence::NONE), &mut Broken).unwrap();
     assert_eq!(rows(&alone), [1]);
+    assert_eq!(alone[0].parts.dense, None);
+}
+
+#[test]
+fn of_the_best_similarities_are_no_estimates() {
+    let dense = |row: u16| f32::from(row * 17 % 64) / 64.0;
+    let mut line = Line::new((0..64).map(|row| (dense(row), vec![])).collect(), &[0]);
+    line.off = 0.125;
+    let candidates = line.candidates(&(0..64).collect::<Vec<_>>());
+    for evidence in [NeighbourEvidence::NONE, NeighbourEvidence::default()] {
+        line.compared.clear();
+        let ranked = rank(candidates.clone(), &how(evidence), &mut line).unwrap();
+        assert_eq!(line.compared.len(), 20);
+        for one in ranked {
+            let off = if line.compared.contains(&one.row) {
+                0.0
+            } else {
+                line.off
+            };
+            let expected = dense(one.row as u16) + off;
+            assert_eq!(one.similarity().to_bits(), expected.to_bits());
+        }
+    }
 }

@@ -17,8 +17,9 @@ use crate::{
         overlay::{Overlay, OwnCollective, OwnExperience},
         point::Point,
     },
-    state::{IdIndex, RowRef, Snapshot, Table, Visited, body, body::Stored},
+    state::{IdIndex, RowRef, Rows, Snapshot, Table, Visited, body, body::Stored},
     sync::Arc,
+    vector::tail::RowVector,
 };
 
 /// The database as one call sees it.
@@ -177,6 +178,19 @@ impl Reader {
     /// The vector of a row; `None` where the row is damaged.
     pub fn vector<'s>(&'s self, table: &Table, row: &Visited<'_>) -> Result<Option<Stored<'s>>> {
         Self::unless_damaged(body::vector(&self.view.segments, row, table))
+    }
+
+    /// What the code of a row of `table` is made of.
+    pub fn row_vector(&self, table: &Table, rows: &Rows, row: u32) -> RowVector<'_> {
+        let Some(row) = rows.needed(row, table.horizon()) else {
+            return RowVector::Gone;
+        };
+        match self.vector(table, &row) {
+            Ok(Some(stored)) if row.row.kind.is_some() => {
+                RowVector::Vector(stored.vector, stored.inverse_norm)
+            }
+            _ => RowVector::Unreadable,
+        }
     }
 
     /// Whether a row that a walk passes has expired.

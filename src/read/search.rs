@@ -16,10 +16,11 @@ use crate::{
     read::{
         execute::{Search, Work},
         filter::{self, Compiled},
+        glance::CLOSE,
         merged,
         rank::Candidate,
         reader::Reader,
-        sieve::Scoring,
+        sieve::{Scoring, Sieve},
         stopwatch::Stages,
     },
     state::{Table, Visited},
@@ -118,11 +119,12 @@ pub fn search_rows<'a, T>(
     Ok(answer(&mut search, queries, (read, passes))?.0)
 }
 
-/// Rows with their similarities, and the way that they were found.
-pub type Proposed = (Vec<(u32, f32)>, Work);
+/// Rows with their similarities, where they are known closely, and the way that they were found.
+pub type Proposed = (Vec<(u32, Option<f32>)>, Work);
 
-/// The best `options.k` rows of a table for one query, with their similarities, for somebody who looks further into
-/// them. Only rows `within` are looked at, where that is not all; `ef` is as broad as it is said.
+/// About the best `options.k` rows of a table for one query, in no order, for somebody who looks further into
+/// them; exactly these where exactness is asked for. Only rows `within` are looked at, where that is not all; `ef` is as broad as
+/// it is said.
 pub fn propose<'a>(
     reader: &'a Reader,
     table: &'a Table,
@@ -132,10 +134,27 @@ pub fn propose<'a>(
 ) -> Result<Proposed> {
     // What was believed to pass is asked now.
     let read = |row: &Visited<'_>| Ok(Some((row.number, reader.passes(&filter, row)?)));
+    let passes = |read: &(u32, bool)| read.1;
     let mut search = Search::among(reader, table, options, (filter.clone(), within), ef);
-    let (found, work) = answer(&mut search, &[query], (read, |read: &(u32, bool)| read.1))?;
-    let rows = found.into_iter().flatten();
-    Ok((rows.map(|hit| (hit.item.0, hit.similarity)).collect(), work))
+    if options.exact {
+        let (found, work) = answer(&mut search, &[query], (read, passes))?;
+        let rows = found.into_iter().flatten();
+        let rows = rows.map(|hit| (hit.item.0, Some(hit.similarity)));
+        return Ok((rows.collect(), work));
+    }
+    loop {
+        let (mut sieves, work) = search.sift(&[query])?;
+        let near: Vec<_> = sieves.iter_mut().flat_map(Sieve::promising).collect();
+        let mut all_pass = true;
+        for (row, ..) in &near {
+            all_pass &= search.passes_now(*row)?;
+        }
+        if all_pass {
+            let known = |(row, similarity, off)| (row, Some(similarity).filter(|_| off <= CLOSE));
+            return Ok((near.into_iter().map(known).collect(), work));
+        }
+        search.trusting = false;
+    }
 }
 
 fn answer<'a, T>(

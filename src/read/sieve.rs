@@ -54,6 +54,8 @@ impl Scoring {
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     most: f32,
+    similarity: f32,
+    off: f32,
     energy: f32,
     row: u32,
 }
@@ -169,8 +171,28 @@ impl<'a> Sieve<'a> {
             self.kept.retain(|kept| kept.most >= floor);
             self.clear_at = FIRST_CLEARING.max(2 * self.kept.len());
         }
-        self.kept.push(Kept { most, energy, row });
+        self.kept.push(Kept {
+            most,
+            similarity: middle,
+            off,
+            energy,
+            row,
+        });
         Ok(())
+    }
+
+    /// Most promising first.
+    fn sort(&mut self) {
+        self.kept
+            .sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.row.cmp(&b.row)));
+    }
+
+    /// The `k` most promising rows, each with its similarity and how far that may be off.
+    pub fn promising(&mut self) -> Vec<(u32, f32, f32)> {
+        self.sort();
+        let best = self.kept.iter().take(self.k);
+        best.map(|kept| (kept.row, kept.similarity, kept.off))
+            .collect()
     }
 
     /// The best rows, best first, and how many had to be compared exactly.
@@ -180,8 +202,7 @@ impl<'a> Sieve<'a> {
     ) -> Result<(Vec<Candidate>, u64)> {
         let mut best = Best::new(self.k);
         let mut compared = 0;
-        self.kept
-            .sort_unstable_by(|a, b| b.most.total_cmp(&a.most).then(a.row.cmp(&b.row)));
+        self.sort();
         // So many are compared in any case, so all are fetched at once.
         for kept in self.kept.iter().take(self.k) {
             if let Some(row) = vector(kept.row)? {

@@ -5,10 +5,9 @@
 use roaring::RoaringBitmap;
 
 use crate::{
-    error::Result,
     read::reader::Reader,
     state::{
-        Rows, Table, body, postings,
+        Table, postings,
         texts::{TableTexts, text},
     },
     sync::Arc,
@@ -82,50 +81,4 @@ pub fn allowed(
         });
     }
     allowed
-}
-
-/// Rows of which the tasks are remembered, each in the place of its number: those about a few rows are asked for again and again.
-const REMEMBERED_ROWS: usize = 256;
-
-/// The tasks of rows, each read once, or a few times where rows are far apart.
-pub struct Tasks<'a> {
-    reader: &'a Reader,
-    rows: Rows,
-    known: Vec<Option<(u32, Option<&'a str>)>>,
-}
-
-impl<'a> Tasks<'a> {
-    /// None read yet.
-    #[must_use]
-    pub fn new(reader: &'a Reader, table: &'a Table) -> Self {
-        Self {
-            reader,
-            rows: table.rows(reader.lsn()),
-            known: vec![None; REMEMBERED_ROWS],
-        }
-    }
-
-    /// The task of a row; `None` where it has none, or is not visible or damaged.
-    ///
-    /// # Errors
-    /// What kept it from being read.
-    pub fn of(&mut self, row: u32) -> Result<Option<&'a str>> {
-        let place = row as usize % REMEMBERED_ROWS;
-        if let Some(Some((known, task))) = self.known.get(place)
-            && *known == row
-        {
-            return Ok(*task);
-        }
-        let task = match self.rows.visible(row) {
-            Some(row) => {
-                let body = body::view(&self.reader.view.segments, &row);
-                Reader::unless_damaged(body)?.and_then(|body| body.source_task().ok()?)
-            }
-            None => None,
-        };
-        if let Some(known) = self.known.get_mut(place) {
-            *known = Some((row, task));
-        }
-        Ok(task)
-    }
 }

@@ -1,12 +1,12 @@
 //! What does the index of words read of a table?
 //!
-//! The text of each row that somebody may see, as of a snapshot. Damaged rows have none: nobody can find them.
+//! Text and task of each row that somebody may see, as of a snapshot. Damaged rows have none: nobody can find them.
 
 use crate::{
     log::SegmentSet,
     model::Lsn,
     state::{Rows, Table, Visited, body},
-    text::index::Texts,
+    text::index::{Texts, Told},
 };
 
 /// The texts of a table.
@@ -36,9 +36,16 @@ impl<'a> TableTexts<'a> {
 }
 
 impl Texts for TableTexts<'_> {
-    fn show(&self, row: u32, see: &mut dyn FnMut(Option<&str>)) {
+    fn show(&self, row: u32, see: &mut dyn FnMut(Option<Told<'_>>)) {
         let row = self.rows.needed(row, self.horizon);
-        see(row.and_then(|row| text(self.segments, &row)));
+        see(row.and_then(|row| {
+            row.row.kind?;
+            let body = body::view(self.segments, &row).ok()?;
+            Some(Told {
+                text: body.content().ok()?,
+                task: body.source_task().ok()?,
+            })
+        }));
     }
 
     fn is_needed(&self, row: u32) -> bool {

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 
 use super::{
     analyser::{Analyser, fold},
+    index::Told,
     postings::{MAX_TF, Posting},
-    run::{Run, RunWriter},
+    run::{self, Run, RunWriter},
+    score,
 };
 
 /// A form without a term.
@@ -18,7 +20,8 @@ const STOP: u32 = u32::MAX;
 pub struct RunBuilder<'a> {
     analyser: &'a Analyser,
     first: u32,
-    lengths: Vec<u16>,
+    lengths: Vec<u8>,
+    tasks: Vec<u32>,
     /// The term of every form that was met, or [`STOP`].
     forms: HashMap<Box<str>, u32>,
     terms: HashMap<Box<str>, u32>,
@@ -35,6 +38,7 @@ impl<'a> RunBuilder<'a> {
             analyser,
             first,
             lengths: Vec::new(),
+            tasks: Vec::new(),
             forms: HashMap::new(),
             terms: HashMap::new(),
             postings: Vec::new(),
@@ -42,8 +46,8 @@ impl<'a> RunBuilder<'a> {
         }
     }
 
-    /// Adds the next row; without a text it is never found.
-    pub fn add(&mut self, text: Option<&str>) {
+    /// Adds the next row; one of which nothing is told is never found.
+    pub fn add(&mut self, told: Option<Told<'_>>) {
         let row = self.lengths.len() as u32;
         let Self {
             analyser,
@@ -53,7 +57,7 @@ impl<'a> RunBuilder<'a> {
             ..
         } = self;
         let mut length = 0_u16;
-        analyser.each_form(text.unwrap_or_default(), |form| {
+        analyser.each_form(told.map_or("", |told| told.text), |form| {
             let term = match forms.get(form.text) {
                 Some(term) => *term,
                 None => {
@@ -70,7 +74,9 @@ impl<'a> RunBuilder<'a> {
                 length = length.saturating_add(u16::from(!form.whole));
             }
         });
-        self.lengths.push(length);
+        self.lengths.push(score::class(length));
+        let task = told.and_then(|told| told.task);
+        self.tasks.push(task.map_or(0, run::task_mark));
         self.of_row.sort_unstable();
         let same = self.of_row.chunk_by(|a, b| a == b);
         self.postings.extend(same.filter_map(|same| {
@@ -97,7 +103,7 @@ impl<'a> RunBuilder<'a> {
             *number = place(*number);
         }
         postings.sort_unstable_by_key(|(place, posting)| (*place, posting.row));
-        let mut writer = RunWriter::new(self.first, self.lengths);
+        let mut writer = RunWriter::new(self.first, self.lengths, self.tasks);
         let mut list = Vec::new();
         // Each term was met in some row, so there are as many lists as terms.
         for ((term, _), same) in terms.iter().zip(postings.chunk_by(|a, b| a.0 == b.0)) {

@@ -51,15 +51,44 @@ impl IndexState {
         self.runs.iter().map(|run| run.documents()).sum()
     }
 
+    /// The mark of the task of a row: rows of one task have the same. `None` where it has none, or has no words and stands
+    /// in front of or behind all that do.
+    #[must_use]
+    pub fn task(&self, row: u32) -> Option<u32> {
+        let run = self.runs.partition_point(|run| run.rows().end <= row);
+        let run = self.runs.get(run)?;
+        run.task(row.checked_sub(run.rows().start)?)
+    }
+
+    /// Asks the CPU for what is known of these rows, for callers who will ask for many before they look at the first.
+    pub fn expect(&self, rows: Range<u32>) {
+        let run = self
+            .runs
+            .partition_point(|run| run.rows().end <= rows.start);
+        if let Some(run) = self.runs.get(run) {
+            let within = |row: u32| row.saturating_sub(run.rows().start);
+            run.expect(within(rows.start)..within(rows.end));
+        }
+    }
+
     fn sizes(&self) -> Vec<u32> {
         self.runs.iter().map(|run| merge::size(run)).collect()
     }
 }
 
+/// What an index is told of a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'t> {
+    /// What it says.
+    pub text: &'t str,
+    /// During which task.
+    pub task: Option<&'t str>,
+}
+
 /// What is read to make a run.
 pub trait Texts {
-    /// Shows, once, the text of a row; `None` where nobody can find it any more.
-    fn show(&self, row: u32, see: &mut dyn FnMut(Option<&str>));
+    /// Tells, once, of a row; `None` where nobody can find it any more.
+    fn show(&self, row: u32, see: &mut dyn FnMut(Option<Told<'_>>));
 
     /// Whether somebody may see a row.
     fn is_needed(&self, row: u32) -> bool;
@@ -136,9 +165,9 @@ impl TextIndex {
         let horizon = texts.horizon();
         let mut builder = RunBuilder::new(&self.analyser, row);
         while row < end && bytes < BYTES_AT_ONCE {
-            texts.show(row, &mut |text| {
-                builder.add(text);
-                bytes += text.map_or(0, str::len);
+            texts.show(row, &mut |told| {
+                builder.add(told);
+                bytes += told.map_or(0, |told| told.text.len());
             });
             row += 1;
         }

@@ -81,14 +81,15 @@ pub fn at_once(sizes: &[u32]) -> usize {
 pub fn merge(runs: &[&Run], keep: impl Fn(u32) -> bool) -> Run {
     let first = runs.first().map_or(0, |run| run.rows().start);
     let kept = |run: &Run, row: u32| run.length(row) > 0 && keep(run.rows().start + row);
-    let lengths = runs
-        .iter()
-        .flat_map(|run| {
-            let length = |row| if kept(run, row) { run.length(row) } else { 0 };
-            (0..run.rows().len() as u32).map(length)
-        })
-        .collect();
-    let mut writer = RunWriter::new(first, lengths);
+    let (mut lengths, mut tasks) = (Vec::new(), Vec::new());
+    for run in runs {
+        for row in 0..run.rows().len() as u32 {
+            let kept = kept(run, row);
+            lengths.push(if kept { run.length(row) } else { 0 });
+            tasks.push(run.task(row).filter(|_| kept).unwrap_or(0));
+        }
+    }
+    let mut writer = RunWriter::new(first, lengths, tasks);
     // The new number of each term of each run.
     let mut numbers: Vec<Vec<Option<u32>>> =
         runs.iter().map(|run| vec![None; run.terms.len()]).collect();
@@ -106,7 +107,7 @@ pub fn merge(runs: &[&Run], keep: impl Fn(u32) -> bool) -> Run {
                 if let Some(postings) = run.list_at(*at) {
                     postings.each(|posting| {
                         let row = before + posting.row;
-                        if writer.length(row) > 0 {
+                        if writer.has_words(row) {
                             list.push(Posting { row, ..posting });
                         }
                     });

@@ -2,8 +2,7 @@
 //!
 //! The lists of (row, times) of all terms of a run, each by row, kept in one of two ways. A *scattered* list has gaps and
 //! counts of as few bytes as they need, and is read from its beginning. A *dense* one, of a term that many rows have, has
-//! two bytes for each and is read in place, from any stretch of [`STRETCH_ROWS`] rows on; of each stretch it
-//! is known what bounds its scores, so that a search passes over what cannot win. Reading is total: what is no list
+//! two bytes for each and is read in place, from any stretch of [`STRETCH_ROWS`] rows on. Reading is total: what is no list
 //! is a short one.
 
 /// Rows of a stretch: their scores and lengths stay in the first-level cache while one list after the other is added up.
@@ -13,7 +12,7 @@ pub const STRETCH_ROWS: u32 = 1 << (u16::BITS - TF_BITS);
 pub const MAX_TF: u32 = 1 << TF_BITS;
 const TF_BITS: u32 = 4;
 
-/// Rows in a stretch, on average, from which on a list is dense: they take twice as many bytes as what is known of it.
+/// Rows in a stretch, on average, from which on a list is dense: they take four times as many bytes as it takes to find them.
 const DENSE_ROWS: usize = 8;
 
 /// The bit in the place of a list that says that it is dense.
@@ -53,26 +52,6 @@ impl Packed {
     }
 }
 
-/// What is known of a stretch of a dense list.
-#[derive(Clone, Copy, Debug, Default)]
-struct Head {
-    /// Where its postings end; they begin where those before them end.
-    end: u32,
-    max_tf: u16,
-    min_length: u16,
-}
-
-/// The rows of a stretch that have a term.
-#[derive(Clone, Copy, Debug)]
-pub struct Stretch<'a> {
-    /// By row.
-    pub postings: &'a [Packed],
-    /// No row has the term more often.
-    pub max_tf: u32,
-    /// No row is shorter.
-    pub min_length: u16,
-}
-
 /// The list of a term.
 #[derive(Clone, Copy, Debug)]
 pub enum List<'a> {
@@ -97,9 +76,9 @@ impl List<'_> {
         match self {
             Self::Scattered(list) => list.each(see),
             Self::Dense(list) => {
-                for number in 0..list.heads.len().saturating_sub(1) {
+                for number in 0..list.ends.len().saturating_sub(1) {
                     let first = number as u32 * STRETCH_ROWS;
-                    for posting in list.stretch(number).postings {
+                    for posting in list.stretch(number) {
                         see(Posting {
                             row: first + u32::from(posting.row()),
                             tf: u32::from(posting.again()) + 1,
@@ -143,8 +122,8 @@ impl Scattered<'_> {
 /// A list that is read in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Dense<'a> {
-    /// The end of what is in front of it, and those of its stretches.
-    heads: &'a [Head],
+    /// Where what is in front of it ends among all postings, then where its stretches do.
+    ends: &'a [u32],
     /// Of all lists.
     postings: &'a [Packed],
 }
@@ -153,25 +132,19 @@ impl<'a> Dense<'a> {
     /// Rows that have the term.
     #[must_use]
     pub fn count(&self) -> usize {
-        let ends = self.heads.first().zip(self.heads.last());
-        ends.map_or(0, |(first, last)| (last.end - first.end) as usize)
+        let ends = self.ends.first().zip(self.ends.last());
+        ends.map_or(0, |(first, last)| (last - first) as usize)
     }
 
-    /// The part of it in the stretch of this number.
+    /// The part of it in the stretch of this number, by row.
     #[inline]
     #[must_use]
-    pub fn stretch(&self, number: usize) -> Stretch<'a> {
-        let heads = self.heads.get(number..).unwrap_or_default();
-        let (start, head) = match heads {
-            [before, head, ..] => (before.end, *head),
-            _ => (0, Head::default()),
+    pub fn stretch(&self, number: usize) -> &'a [Packed] {
+        let postings = match self.ends.get(number..) {
+            Some([start, end, ..]) => self.postings.get(*start as usize..*end as usize),
+            _ => None,
         };
-        let postings = self.postings.get(start as usize..head.end as usize);
-        Stretch {
-            postings: postings.unwrap_or_default(),
-            max_tf: head.max_tf.into(),
-            min_length: head.min_length,
-        }
+        postings.unwrap_or_default()
     }
 }
 
@@ -183,8 +156,8 @@ pub struct Lists {
     /// Where each list begins: among the bytes of scattered ones, or which of the dense ones it is.
     places: Box<[u32]>,
     scattered: Box<[u8]>,
-    /// An end of nothing, then those of each dense list.
-    heads: Box<[Head]>,
+    /// Where each stretch of each dense list ends, behind a 0.
+    ends: Box<[u32]>,
     dense: Box<[Packed]>,
 }
 
@@ -200,7 +173,7 @@ impl Lists {
         }
         let first = (place & !DENSE) as usize * self.stretches;
         Some(List::Dense(Dense {
-            heads: self.heads.get(first..=first + self.stretches)?,
+            ends: self.ends.get(first..=first + self.stretches)?,
             postings: &self.dense,
         }))
     }
@@ -208,7 +181,7 @@ impl Lists {
     /// Bytes of memory that they take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let dense = size_of_val(&*self.heads) + size_of_val(&*self.dense);
+        let dense = size_of_val(&*self.ends) + size_of_val(&*self.dense);
         size_of_val(&*self.places) + self.scattered.len() + dense
     }
 }
@@ -219,7 +192,7 @@ pub struct ListsWriter {
     stretches: usize,
     places: Vec<u32>,
     scattered: Vec<u8>,
-    heads: Vec<Head>,
+    ends: Vec<u32>,
     dense: Vec<Packed>,
 }
 
@@ -229,20 +202,20 @@ impl ListsWriter {
     pub fn new(rows: usize) -> Self {
         Self {
             stretches: rows.div_ceil(STRETCH_ROWS as usize),
-            heads: vec![Head::default()],
+            ends: vec![0],
             ..Self::default()
         }
     }
 
-    /// Adds a list and answers its number; `length` says how long a row is.
-    pub fn push(&mut self, postings: &[Posting], length: impl Fn(u32) -> u16) -> u32 {
+    /// Adds a list and answers its number.
+    pub fn push(&mut self, postings: &[Posting]) -> u32 {
         if postings.len() < DENSE_ROWS * self.stretches {
             self.places.push(self.scattered.len() as u32);
             self.push_scattered(postings);
         } else {
-            let dense = (self.heads.len() - 1) / self.stretches.max(1);
+            let dense = (self.ends.len() - 1) / self.stretches.max(1);
             self.places.push(DENSE | dense as u32);
-            self.push_dense(postings, length);
+            self.push_dense(postings);
         }
         (self.places.len() - 1) as u32
     }
@@ -261,20 +234,14 @@ impl ListsWriter {
         }
     }
 
-    fn push_dense(&mut self, mut postings: &[Posting], length: impl Fn(u32) -> u16) {
+    fn push_dense(&mut self, mut postings: &[Posting]) {
         for number in 1..=self.stretches as u32 {
             let end = number.saturating_mul(STRETCH_ROWS);
             let inside = postings.partition_point(|posting| posting.row < end);
             let (inside, behind) = postings.split_at(inside);
             postings = behind;
             self.dense.extend(inside.iter().map(Packed::new));
-            let max_tf = inside.iter().map(|posting| posting.tf).max();
-            let min_length = inside.iter().map(|posting| length(posting.row)).min();
-            self.heads.push(Head {
-                end: self.dense.len() as u32,
-                max_tf: max_tf.unwrap_or(0) as u16,
-                min_length: min_length.unwrap_or(0),
-            });
+            self.ends.push(self.dense.len() as u32);
         }
     }
 
@@ -285,7 +252,7 @@ impl ListsWriter {
             stretches: self.stretches,
             places: self.places.into(),
             scattered: self.scattered.into(),
-            heads: self.heads.into(),
+            ends: self.ends.into(),
             dense: self.dense.into(),
         }
     }
@@ -345,10 +312,9 @@ mod tests {
             let lists: Vec<Vec<Posting>> = lists.iter().map(|gaps| postings(gaps)).collect();
             let last = |list: &Vec<Posting>| list.last().map_or(0, |last| last.row + 1);
             let rows = lists.iter().map(last).max().unwrap_or(0);
-            let length = |row| (row % 1000) as u16;
             let mut writer = ListsWriter::new(rows as usize);
             for (number, list) in (0..).zip(&lists) {
-                prop_assert_eq!(writer.push(list, length), number);
+                prop_assert_eq!(writer.push(list), number);
             }
             let written = writer.finish();
             for (number, list) in lists.iter().enumerate() {
@@ -357,12 +323,6 @@ mod tests {
                 read.each(|posting| found.push(posting));
                 prop_assert_eq!(&found, list);
                 prop_assert_eq!(read.count(), list.len());
-                let List::Dense(dense) = read else { continue };
-                for posting in list {
-                    let stretch = dense.stretch((posting.row / STRETCH_ROWS) as usize);
-                    prop_assert!(posting.tf <= stretch.max_tf);
-                    prop_assert!(length(posting.row) >= stretch.min_length);
-                }
             }
             prop_assert!(written.get(lists.len()).is_none());
         }
@@ -375,16 +335,16 @@ mod tests {
             let rows = (0..3 * STRETCH_ROWS).step_by(step);
             rows.map(|row| Posting { row, tf: 1 }).collect()
         };
-        writer.push(&every(600), |_| 1);
-        writer.push(&every(500), |_| 1);
-        writer.push(&every(1), |_| 1);
+        writer.push(&every(600));
+        writer.push(&every(500));
+        writer.push(&every(1));
         let lists = writer.finish();
         let dense = |number| matches!(lists.get(number), Some(List::Dense(_)));
         assert_eq!([dense(0), dense(1), dense(2)], [false, true, true]);
         let Some(List::Dense(all)) = lists.get(2) else {
             panic!("it is dense");
         };
-        assert_eq!(all.stretch(2).postings.len(), STRETCH_ROWS as usize);
-        assert_eq!(all.stretch(3).postings.len(), 0);
+        assert_eq!(all.stretch(2).len(), STRETCH_ROWS as usize);
+        assert_eq!(all.stretch(3).len(), 0);
     }
 }

@@ -1,8 +1,7 @@
 //! Which rows have the highest scores?
 //!
-//! Stretch by stretch, what the terms of the question add is summed up for all rows of it. What a term can add at most within a
-//! stretch is known before: stretches that cannot win are passed over, and terms that together can add little
-//! are not summed up but looked up, for the rows that the others bring near the worst of the best so far. So the answer is
+//! Stretch by stretch, what the terms of the question add is summed up for all rows of it, in one pass without a branch over what
+//! each term has there; then the sums are passed once for those above the worst of the best so far. So the answer is
 //! that of scoring every row. Ties go to the smaller row.
 
 use std::cmp::Reverse;
@@ -10,27 +9,25 @@ use std::cmp::Reverse;
 use super::{
     postings::{Dense, List, Packed, STRETCH_ROWS},
     question::Question,
-    run::{self, Lengths, Run},
-    score::{Bm25, Scores, Weight},
+    run::{self, Run},
+    score::{Bm25, Shares, Unit},
 };
-use crate::sync::Arc;
+use crate::{simd, sync::Arc};
 
-pub use super::score::as_f32;
-
-/// The part of the worst of the best that the terms which are only looked up can add together. With more, too many
-/// rows are near; with less, too much is summed up.
-const LOOKED_UP_PART: u32 = 2;
 /// Rows beyond the best that may come together before the best are chosen: a part of these, and some. Choosing takes
 /// a few nanoseconds for each of all, and only then it is known what is in vain.
 const SPARE_PART: usize = 4;
 const SPARE_LEAST: usize = 8;
+
+/// Sums that are compared together, as a vector or a few of the CPU.
+const TOGETHER: usize = 32;
 
 /// A row and its score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scored {
     /// The row.
     pub row: u32,
-    /// The score, in parts of [`super::score`].
+    /// The score, in the unit of the question.
     pub score: u32,
 }
 
@@ -44,6 +41,8 @@ impl Scored {
 /// The terms of a question with their weights over some runs.
 pub struct Scorer<'a> {
     runs: Vec<(&'a Run, Vec<Asked<'a>>)>,
+    shares: Shares,
+    unit: Unit,
 }
 
 /// What a run has of a term of a question.
@@ -52,7 +51,8 @@ struct Asked<'a> {
     number: usize,
     /// Its mark.
     mark: u64,
-    weight: Weight,
+    /// The most that a row scores, about.
+    weight: u32,
     rows: Rows<'a>,
 }
 
@@ -60,21 +60,8 @@ struct Asked<'a> {
 enum Rows<'a> {
     /// Few, with what each scores, counted from the first of the run.
     Few(Vec<Scored>),
-    /// Many, and what they score.
-    Many(Dense<'a>, Arc<Scores>),
-}
-
-/// What a term has in one stretch.
-struct Part<'s> {
-    /// The most that a row scores.
-    most: u32,
-    rows: Inside<'s>,
-}
-
-/// The rows of a stretch that have a term.
-enum Inside<'s> {
-    Few(&'s [Scored]),
-    Many(&'s [Packed], &'s Scores),
+    /// Many.
+    Many(Dense<'a>),
 }
 
 impl<'a> Scorer<'a> {
@@ -87,28 +74,34 @@ impl<'a> Scorer<'a> {
             rows: runs.iter().map(|run| run.documents).sum(),
             words: runs.iter().map(|run| run.words).sum(),
         };
-        let mut asked: Vec<(&Run, Vec<Asked<'a>>)> =
-            runs.iter().map(|run| (&**run, Vec::new())).collect();
-        for (number, (term, times)) in question.terms.iter().enumerate() {
+        for (term, _) in &question.terms {
+            runs.iter().for_each(|run| run.expect_term(term));
+        }
+        let terms = question.terms.iter().map(|(term, times)| {
             let lists: Vec<_> = runs.iter().map(|run| run.list(term)).collect();
             let df = lists.iter().flatten().map(|list| list.count() as u64).sum();
-            let (weight, mark) = (bm25.weight(df, *times), run::mark(term));
-            let mut scores = None;
-            for ((run, asked), list) in asked.iter_mut().zip(lists) {
+            (run::mark(term), bm25.weight(df, *times), lists)
+        });
+        let terms: Vec<(u64, f32, Vec<Option<List<'_>>>)> = terms.collect();
+        let mut scorer = Self {
+            runs: runs.iter().map(|run| (&**run, Vec::new())).collect(),
+            shares: bm25.shares(),
+            unit: Unit::of(terms.iter().map(|(_, weight, _)| weight).sum()),
+        };
+        for (number, (mark, weight, lists)) in terms.into_iter().enumerate() {
+            let weight = scorer.unit.count(weight);
+            for ((run, asked), list) in scorer.runs.iter_mut().zip(lists) {
                 let rows = match list {
                     None => continue,
-                    Some(List::Dense(list)) => {
-                        let scores =
-                            scores.get_or_insert_with(|| Arc::new(Scores::new(weight, df)));
-                        Rows::Many(list, Arc::clone(scores))
-                    }
+                    Some(List::Dense(list)) => Rows::Many(list),
                     Some(List::Scattered(list)) => {
                         let mut rows = Vec::with_capacity(list.count());
                         list.each(|posting| {
-                            let score = weight.score(posting.tf, run.length(posting.row));
+                            let again = posting.tf.saturating_sub(1) as u16;
+                            let length = run.length(posting.row);
                             rows.push(Scored {
                                 row: posting.row,
-                                score,
+                                score: scorer.shares.score(weight, again, length),
                             });
                         });
                         Rows::Few(rows)
@@ -122,7 +115,13 @@ impl<'a> Scorer<'a> {
                 });
             }
         }
-        Self { runs: asked }
+        scorer
+    }
+
+    /// A score as others know it.
+    #[must_use]
+    pub fn value(&self, score: u32) -> f32 {
+        self.unit.value(score)
     }
 
     /// How many rows have the term of this number.
@@ -132,7 +131,7 @@ impl<'a> Scorer<'a> {
         let asked = asked.filter(|asked| asked.number == number);
         let counts = asked.map(|asked| match &asked.rows {
             Rows::Few(rows) => rows.len() as u64,
-            Rows::Many(list, _) => list.count() as u64,
+            Rows::Many(list) => list.count() as u64,
         });
         counts.sum()
     }
@@ -143,7 +142,7 @@ impl<'a> Scorer<'a> {
         let mut best = Best::new(k);
         let mut sums = Sums::default();
         for (run, asked) in self.runs.iter().filter(|_| k > 0) {
-            sums.pass(run, asked, &mut best, &mut accepted);
+            sums.pass((run, asked), &self.shares, &mut best, &mut accepted);
         }
         best.sorted()
     }
@@ -160,68 +159,20 @@ impl<'a> Scorer<'a> {
         let (length, marks) = (run.length(row), run.marks(row));
         for asked in asked.iter().filter(|asked| asked.mark & marks != 0) {
             let score = match &asked.rows {
-                Rows::Few(rows) => Inside::Few(rows).score(row, length),
-                Rows::Many(list, scores) => {
-                    let stretch = list.stretch((row / STRETCH_ROWS) as usize);
-                    Inside::Many(stretch.postings, scores).score(row, length)
+                Rows::Few(rows) => {
+                    let at = rows.binary_search_by_key(&row, |one| one.row).ok();
+                    at.and_then(|at| rows.get(at)).map(|one| one.score)
+                }
+                Rows::Many(list) => {
+                    let inside = list.stretch((row / STRETCH_ROWS) as usize);
+                    let row = (row % STRETCH_ROWS) as u16;
+                    let at = inside.binary_search_by_key(&row, |one| one.row()).ok();
+                    let one = at.and_then(|at| inside.get(at));
+                    one.map(|one| self.shares.score(asked.weight, one.again(), length))
                 }
             };
-            if score > 0 {
+            if let Some(score) = score {
                 see(asked.number, score);
-            }
-        }
-    }
-}
-
-impl Asked<'_> {
-    /// The rows, where they are few.
-    fn few(&self) -> &[Scored] {
-        match &self.rows {
-            Rows::Few(rows) => rows,
-            Rows::Many(..) => &[],
-        }
-    }
-
-    /// What it has in a stretch. `left` are the few rows from there on; those behind it are left.
-    fn inside<'s>(&'s self, stretch: usize, left: &mut &'s [Scored]) -> Part<'s> {
-        match &self.rows {
-            Rows::Few(_) => {
-                let is_inside = |one: &&Scored| (one.row / STRETCH_ROWS) as usize == stretch;
-                let inside = left.iter().take_while(is_inside).count();
-                let (inside, behind) = left.split_at(inside);
-                *left = behind;
-                Part {
-                    most: inside.iter().map(|one| one.score).max().unwrap_or(0),
-                    rows: Inside::Few(inside),
-                }
-            }
-            Rows::Many(list, scores) => {
-                let stretch = list.stretch(stretch);
-                let none = stretch.postings.is_empty();
-                let most = || self.weight.score(stretch.max_tf, stretch.min_length);
-                Part {
-                    most: if none { 0 } else { most() },
-                    rows: Inside::Many(stretch.postings, scores),
-                }
-            }
-        }
-    }
-}
-
-impl Inside<'_> {
-    /// What a row of so many words scores, counted from the first of the run; 0 where it does not have the term.
-    fn score(&self, row: u32, length: u16) -> u32 {
-        match self {
-            Self::Few(rows) => {
-                let found = rows.binary_search_by_key(&row, |one| one.row).ok();
-                let found = found.and_then(|at| rows.get(at));
-                found.map_or(0, |one| one.score)
-            }
-            Self::Many(rows, scores) => {
-                let row = (row % STRETCH_ROWS) as u16;
-                let found = rows.binary_search_by_key(&row, |one| one.row()).ok();
-                let found = found.and_then(|at| rows.get(at));
-                found.map_or(0, |one| scores.of(one.again(), length))
             }
         }
     }
@@ -277,18 +228,17 @@ impl Best {
     }
 }
 
-/// The scores of the rows of a stretch, as far as they are summed up.
+/// The rows of a stretch: how long they are, and their scores as far as they are summed up.
 struct Sums {
+    lengths: Box<[u8; STRETCH_ROWS as usize]>,
     scores: Box<[u32; STRETCH_ROWS as usize]>,
-    /// The rows whose sum has come near the best.
-    near: Vec<u16>,
 }
 
 impl Default for Sums {
     fn default() -> Self {
         Self {
+            lengths: Box::new([0; STRETCH_ROWS as usize]),
             scores: Box::new([0; STRETCH_ROWS as usize]),
-            near: Vec::with_capacity(STRETCH_ROWS as usize),
         }
     }
 }
@@ -297,119 +247,87 @@ impl Sums {
     /// Brings what a run has into the best.
     fn pass(
         &mut self,
-        run: &Run,
-        asked: &[Asked<'_>],
+        (run, asked): (&Run, &[Asked<'_>]),
+        shares: &Shares,
         best: &mut Best,
         accepted: &mut impl FnMut(u32) -> bool,
     ) {
-        let mut left: Vec<&[Scored]> = asked.iter().map(Asked::few).collect();
-        let mut parts: Vec<Part<'_>> = Vec::with_capacity(asked.len());
+        // Of what is scattered, what is left.
+        let mut left: Vec<&[Scored]> = vec![&[]; asked.len()];
+        for (left, asked) in left.iter_mut().zip(asked) {
+            if let Rows::Few(rows) = &asked.rows {
+                *left = rows;
+            }
+        }
         for number in 0..run.stretches() {
-            let all = asked.iter().zip(&mut left);
-            let all = all.map(|(asked, left)| asked.inside(number, left));
-            parts.clear();
-            parts.extend(all.filter(|part| part.most > 0));
-            parts.sort_unstable_by_key(|part| part.most);
-            let most = |parts: &[Part<'_>]| {
-                let most = parts.iter().map(|part| part.most);
-                most.fold(0, u32::saturating_add)
-            };
-            if most(&parts) <= best.floor() {
-                continue;
+            let mut any = false;
+            run.lengths(number, &mut self.lengths);
+            for (asked, left) in asked.iter().zip(&mut left) {
+                any |= match &asked.rows {
+                    Rows::Few(_) => self.add_few(number, left),
+                    Rows::Many(list) => {
+                        // What the next stretch has of it stands behind.
+                        simd::prefetch(list.stretch(number + 1));
+                        self.add(list.stretch(number), asked.weight, shares)
+                    }
+                };
             }
-            let mut together = 0_u32;
-            let is_little = |part: &&Part<'_>| {
-                together = together.saturating_add(part.most);
-                together <= best.floor() / LOOKED_UP_PART
-            };
-            let little = parts.iter().take_while(is_little).count();
-            let (little, much) = parts.split_at(little);
-            let rest = Rest {
-                parts: little,
-                most: most(little),
-                first: number as u32 * STRETCH_ROWS,
-                lengths: run.lengths_from(number as u32 * STRETCH_ROWS),
-            };
-            let enough = best.floor().saturating_sub(rest.most);
-            for part in much {
-                self.add(&part.rows, rest.lengths, enough);
-            }
-            self.drain(run.rows().start, &rest, best, accepted);
-        }
-    }
-
-    /// Adds what a term has to all rows. Those of which the sum exceeds `enough` now are near.
-    fn add(&mut self, rows: &Inside<'_>, lengths: Lengths<'_>, enough: u32) {
-        let Self { scores, near } = self;
-        let mut add = |row: u16, score: u32| {
-            if let Some(sum) = scores.get_mut(usize::from(row)) {
-                let before = *sum;
-                *sum = before.saturating_add(score);
-                if before <= enough && *sum > enough {
-                    near.push(row);
-                }
-            }
-        };
-        match rows {
-            Inside::Few(rows) => {
-                for one in *rows {
-                    add((one.row % STRETCH_ROWS) as u16, one.score);
-                }
-            }
-            Inside::Many(rows, scores) => {
-                for one in *rows {
-                    let length = lengths.of(one.row());
-                    add(one.row(), scores.of(one.again(), length));
-                }
+            if any {
+                let first = number as u32 * STRETCH_ROWS;
+                let rows = (run.rows().len() as u32 - first).min(STRETCH_ROWS);
+                self.drain(run.rows().start + first, rows as usize, best, accepted);
             }
         }
     }
 
-    /// Moves those rows to the best that are among them, by row, and leaves no sums.
+    /// Adds those of the rows left that are in the stretch of this number; whether there are any.
+    fn add_few(&mut self, number: usize, left: &mut &[Scored]) -> bool {
+        let before = left.len();
+        while let Some((one, behind)) = left.split_first()
+            && (one.row / STRETCH_ROWS) as usize == number
+        {
+            *left = behind;
+            if let Some(sum) = self.scores.get_mut((one.row % STRETCH_ROWS) as usize) {
+                *sum += one.score;
+            }
+        }
+        left.len() < before
+    }
+
+    /// Adds what a term of this weight has; whether that is anything.
+    fn add(&mut self, postings: &[Packed], weight: u32, shares: &Shares) -> bool {
+        for one in postings {
+            let row = usize::from(one.row());
+            // Both are known to be there, so that nothing is asked.
+            if let (Some(length), Some(sum)) = (self.lengths.get(row), self.scores.get_mut(row)) {
+                *sum += shares.score(weight, one.again(), *length);
+            }
+        }
+        !postings.is_empty()
+    }
+
+    /// Moves those of the first so many rows to the best that are among them, and leaves no sums. The first is number `start`.
     fn drain(
         &mut self,
         start: u32,
-        rest: &Rest<'_>,
+        rows: usize,
         best: &mut Best,
         accepted: &mut impl FnMut(u32) -> bool,
     ) {
-        self.near.sort_unstable();
-        for at in self.near.drain(..) {
-            let sum = self.scores.get(usize::from(at)).copied().unwrap_or(0);
-            let score = rest.completed(at, sum, best.floor());
-            let row = start + rest.first + u32::from(at);
-            if score > best.floor() && accepted(row) {
-                best.push(Scored { row, score });
+        let sums = self.scores.get_mut(..rows.next_multiple_of(TOGETHER));
+        let (sums, _) = sums.unwrap_or_default().as_chunks_mut::<TOGETHER>();
+        for (first, sums) in (start..).step_by(TOGETHER).zip(sums) {
+            let floor = best.floor();
+            // Sums are below 2³¹, so a difference has the upper bit where one is above the floor.
+            let above = |all: u32, sum: &u32| all | floor.wrapping_sub(*sum);
+            if sums.iter().fold(0, above) >> (u32::BITS - 1) != 0 {
+                for (row, score) in (first..).zip(*sums) {
+                    if score > best.floor() && accepted(row) {
+                        best.push(Scored { row, score });
+                    }
+                }
             }
+            *sums = [0; TOGETHER];
         }
-        self.scores.fill(0);
-    }
-}
-
-/// What is not summed up of a stretch.
-struct Rest<'s> {
-    /// Who can add the most comes last.
-    parts: &'s [Part<'s>],
-    /// What all of them can add together.
-    most: u32,
-    /// Its first row, counted from the first of the run.
-    first: u32,
-    lengths: Lengths<'s>,
-}
-
-impl Rest<'_> {
-    /// The score of a row of the stretch that has this sum, or, where that cannot exceed `floor`, something that does not.
-    fn completed(&self, at: u16, sum: u32, floor: u32) -> u32 {
-        let (mut score, mut left) = (sum, self.most);
-        let length = self.lengths.of(at);
-        let row = self.first + u32::from(at);
-        for part in self.parts.iter().rev() {
-            if score.saturating_add(left) <= floor {
-                break;
-            }
-            score = score.saturating_add(part.rows.score(row, length));
-            left = left.saturating_sub(part.most);
-        }
-        score
     }
 }

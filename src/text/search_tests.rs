@@ -11,10 +11,10 @@ use proptest::prelude::*;
 
 use super::{
     Analyser, Question, TextIndex,
-    index::{IndexState, Texts},
+    index::{IndexState, Texts, Told},
     matching,
     postings::MAX_TF,
-    score::Bm25,
+    score::{self, Bm25, Unit},
     search::{Scored, Scorer},
 };
 use crate::{config::TextLanguage, model::Lsn, sync::Arc};
@@ -28,9 +28,13 @@ struct Kept<'a> {
 }
 
 impl Texts for Kept<'_> {
-    fn show(&self, row: u32, see: &mut dyn FnMut(Option<&str>)) {
+    fn show(&self, row: u32, see: &mut dyn FnMut(Option<Told<'_>>)) {
         let text = self.texts.get(row as usize).map(String::as_str);
-        see(text.filter(|_| self.is_needed(row)));
+        let told = |text| Told {
+            text,
+            task: (!row.is_multiple_of(5)).then_some(["one", "other"][row as usize / 7 % 2]),
+        };
+        see(text.filter(|_| self.is_needed(row)).map(told));
     }
 
     fn is_needed(&self, row: u32) -> bool {
@@ -64,19 +68,27 @@ fn naive(texts: &[String], question: &Question, accepted: impl Fn(u32) -> bool) 
         k1: PARAMETERS.0,
         b: PARAMETERS.1,
         rows: counted.iter().filter(|(_, length)| *length > 0).count() as u64,
-        words: counted.iter().map(|(_, length)| u64::from(*length)).sum(),
-    };
-    let mut scores = vec![0; texts.len()];
-    for (term, times) in &question.terms {
-        let df = counted
+        words: counted
             .iter()
-            .filter(|(counts, _)| counts.contains_key(&**term))
-            .count();
-        let weight = bm25.weight(df as u64, *times);
+            .map(|(_, length)| u64::from(score::words_of(score::class(*length))))
+            .sum(),
+    };
+    let weight = |(term, times): &(Box<str>, u32)| {
+        let has = |(counts, _): &&(HashMap<String, u32>, u16)| counts.contains_key(&**term);
+        let df = counted.iter().filter(has).count();
+        bm25.weight(df as u64, *times)
+    };
+    let weights: Vec<f32> = question.terms.iter().map(weight).collect();
+    let unit = Unit::of(weights.iter().sum());
+    let shares = bm25.shares();
+    let mut scores = vec![0; texts.len()];
+    for ((term, _), weight) in question.terms.iter().zip(weights) {
         for ((counts, length), score) in counted.iter().zip(&mut scores) {
-            *score += counts
-                .get(&**term)
-                .map_or(0, |tf| weight.score((*tf).min(MAX_TF), *length));
+            let part = |tf: &u32| {
+                let again = (*tf).min(MAX_TF) as u16 - 1;
+                shares.score(unit.count(weight), again, score::class(*length))
+            };
+            *score += counts.get(&**term).map_or(0, part);
         }
     }
     let rows = (0..)
@@ -261,6 +273,35 @@ fn what_nobody_needs_goes_with_time() {
         .map(|one| one.row)
         .collect();
     assert_eq!(rows, [5999]);
+}
+
+#[test]
+fn rows_of_one_task_have_one_mark() {
+    let texts: Vec<String> = (0..3000).map(|n| format!("word{n}")).collect();
+    let gone: Vec<u32> = (0..3000).step_by(2).collect();
+    let (all, fewer) = (&[][..], &gone[..]);
+    let kept = |gone| Kept {
+        texts: &texts,
+        gone,
+    };
+    let index = TextIndex::new(analyser());
+    for end in (1..=3000).step_by(13) {
+        index.cover(end, &kept(all));
+        index.tidy(&kept(all));
+    }
+    let state = index.cover(3000, &kept(all));
+    let marks = [1, 7].map(|row| state.task(row).unwrap());
+    assert_ne!(marks[0], marks[1]);
+    gone.iter().for_each(|_| index.bury());
+    while index.tidy(&kept(fewer)) {}
+    for row in 0..3001_u32 {
+        let mark =
+            Some(marks[row as usize / 7 % 2]).filter(|_| !row.is_multiple_of(5) && row < 3000);
+        assert_eq!(state.task(row), mark, "{row}");
+        if row % 2 == 1 {
+            assert_eq!(index.state().task(row), mark, "{row}");
+        }
+    }
 }
 
 #[test]

@@ -91,6 +91,11 @@ fn every_part_of_every_score_is_told() {
                 .iter()
                 .map(|one| (one.id, one.score, one.parts));
             assert_eq!(answered.collect::<Vec<_>>(), explained.collect::<Vec<_>>());
+            for hit in &hits {
+                let vector = &hit.experience.embedding;
+                let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+                assert!((hit.similarity - vector[0] / length).abs() < 1e-6);
+            }
             for one in &told.results {
                 adds_up(one, weights);
                 assert_eq!(one.likeness.is_some(), diversity.is_some());
