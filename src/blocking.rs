@@ -17,7 +17,7 @@ use futures_core::Stream;
 
 use crate::{
     config::Config,
-    db::{self, Reranker},
+    db::{self, Reranker, following::Listener},
     edge::block_on::{block_on, block_on_for},
     embed::Embedder,
     error::Result,
@@ -68,22 +68,38 @@ macro_rules! waiting_stream {
     ($(#[$doc:meta])+ $name:ident($stream:ty) of $item:ty;) => {
         $(#[$doc])+
         #[derive(Debug)]
-        pub struct $name($stream);
+        pub struct $name {
+            stream: $stream,
+            /// Where to wait for what another process writes.
+            listener: Option<Arc<Listener>>,
+        }
 
         impl $name {
+            fn new(db: &db::PulseDB, stream: $stream) -> Self {
+                let listener = db.listener();
+                Self { stream, listener }
+            }
+
             /// Waits for the next one; `None` when there will be none any more.
             pub fn recv(&mut self) -> Option<Result<$item>> {
-                block_on(self.0.recv())
+                match &self.listener {
+                    Some(listener) => listener.wait_for(self.stream.recv(), None).flatten(),
+                    None => block_on(self.stream.recv()),
+                }
             }
 
             /// The same for as long as `timeout`; [`Poll::Pending`] where nothing has come by then.
             pub fn recv_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<$item>>> {
-                block_on_for(self.0.recv(), timeout).map_or(Poll::Pending, Poll::Ready)
+                let heard = match &self.listener {
+                    Some(listener) => listener.wait_for(self.stream.recv(), Some(timeout)),
+                    None => block_on_for(self.stream.recv(), timeout),
+                };
+                heard.map_or(Poll::Pending, Poll::Ready)
             }
 
             /// Where to go on after a restart.
             pub fn cursor(&self) -> Cursor {
-                self.0.cursor()
+                self.stream.cursor()
             }
         }
 
@@ -369,7 +385,8 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch_experiences(&self, collective: CollectiveId) -> Result<WatchStream> {
-        block_on(self.0.watch_experiences(collective)).map(WatchStream)
+        let stream = block_on(self.0.watch_experiences(collective))?;
+        Ok(WatchStream::new(&self.0, stream))
     }
 
     /// See [`crate::PulseDB::watch_experiences_filtered`].
@@ -381,7 +398,8 @@ impl PulseDB {
         collective: CollectiveId,
         filter: WatchFilter,
     ) -> Result<WatchStream> {
-        block_on(self.0.watch_experiences_filtered(collective, filter)).map(WatchStream)
+        let stream = block_on(self.0.watch_experiences_filtered(collective, filter))?;
+        Ok(WatchStream::new(&self.0, stream))
     }
 
     /// See [`crate::PulseDB::watch`].
@@ -389,7 +407,8 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch(&self, options: WatchOptions) -> Result<WatchItems> {
-        block_on(self.0.watch(options)).map(WatchItems)
+        let stream = block_on(self.0.watch(options))?;
+        Ok(WatchItems::new(&self.0, stream))
     }
 
     /// See [`crate::PulseDB::watch_from`].
@@ -397,7 +416,8 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch_from(&self, cursor: Cursor) -> Result<WatchItems> {
-        block_on(self.0.watch_from(cursor)).map(WatchItems)
+        let stream = block_on(self.0.watch_from(cursor))?;
+        Ok(WatchItems::new(&self.0, stream))
     }
 
     /// See [`crate::PulseDB::change_feed`].
@@ -405,7 +425,8 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn change_feed(&self, from: Cursor, follow: bool) -> Result<ChangeFeed> {
-        block_on(self.0.change_feed(from, follow)).map(ChangeFeed)
+        let stream = block_on(self.0.change_feed(from, follow))?;
+        Ok(ChangeFeed::new(&self.0, stream))
     }
 }
 

@@ -14,7 +14,7 @@ mod duplicates;
 pub(crate) mod engine;
 mod experiences;
 mod expiry;
-mod following;
+pub(crate) mod following;
 mod insights;
 mod observing;
 mod reembed;
@@ -46,7 +46,10 @@ use tracing::Instrument;
 
 use crate::{
     config::{Config, EmbeddingProvider},
-    db::engine::{Engine, stopped_error},
+    db::{
+        engine::{Engine, stopped_error},
+        following::Listener,
+    },
     edge::{pool, registry},
     embed::Embedder,
     env::{Env, OsEnv},
@@ -386,6 +389,11 @@ impl PulseDB {
 impl PulseDB {
     fn engine(&self) -> &Arc<Engine> {
         &self.handle.0
+    }
+
+    /// Where threads wait for what another process writes, if one does.
+    pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
+        self.engine().listener.clone()
     }
 
     /// The same database for a caller that may block: its commits and reads run on its own thread

@@ -6,6 +6,7 @@
 //! a slow subscriber slows no writer and loses nothing. A [`feed`] hands out whole commits of the log.
 
 pub mod bell;
+pub mod ear;
 pub mod event;
 pub mod experience;
 pub mod feed;
