@@ -17,7 +17,7 @@ use futures_core::Stream;
 
 use crate::{
     config::Config,
-    db::{self, Reranker, following::Listener},
+    db::{self, Reranker},
     edge::block_on::{block_on, block_on_for},
     embed::Embedder,
     error::Result,
@@ -68,38 +68,22 @@ macro_rules! waiting_stream {
     ($(#[$doc:meta])+ $name:ident($stream:ty) of $item:ty;) => {
         $(#[$doc])+
         #[derive(Debug)]
-        pub struct $name {
-            stream: $stream,
-            /// Where to wait for what another process writes.
-            listener: Option<Arc<Listener>>,
-        }
+        pub struct $name($stream);
 
         impl $name {
-            fn new(db: &db::PulseDB, stream: $stream) -> Self {
-                let listener = db.listener();
-                Self { stream, listener }
-            }
-
             /// Waits for the next one; `None` when there will be none any more.
             pub fn recv(&mut self) -> Option<Result<$item>> {
-                match &self.listener {
-                    Some(listener) => listener.wait_for(self.stream.recv(), None).flatten(),
-                    None => block_on(self.stream.recv()),
-                }
+                block_on(self.0.recv())
             }
 
             /// The same for as long as `timeout`; [`Poll::Pending`] where nothing has come by then.
             pub fn recv_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<$item>>> {
-                let heard = match &self.listener {
-                    Some(listener) => listener.wait_for(self.stream.recv(), Some(timeout)),
-                    None => block_on_for(self.stream.recv(), timeout),
-                };
-                heard.map_or(Poll::Pending, Poll::Ready)
+                block_on_for(self.0.recv(), timeout).map_or(Poll::Pending, Poll::Ready)
             }
 
             /// Where to go on after a restart.
             pub fn cursor(&self) -> Cursor {
-                self.stream.cursor()
+                self.0.cursor()
             }
         }
 
@@ -385,8 +369,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch_experiences(&self, collective: CollectiveId) -> Result<WatchStream> {
-        let stream = block_on(self.0.watch_experiences(collective))?;
-        Ok(WatchStream::new(&self.0, stream))
+        block_on(self.0.watch_experiences(collective)).map(WatchStream)
     }
 
     /// See [`crate::PulseDB::watch_experiences_filtered`].
@@ -398,8 +381,7 @@ impl PulseDB {
         collective: CollectiveId,
         filter: WatchFilter,
     ) -> Result<WatchStream> {
-        let stream = block_on(self.0.watch_experiences_filtered(collective, filter))?;
-        Ok(WatchStream::new(&self.0, stream))
+        block_on(self.0.watch_experiences_filtered(collective, filter)).map(WatchStream)
     }
 
     /// See [`crate::PulseDB::watch`].
@@ -407,8 +389,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch(&self, options: WatchOptions) -> Result<WatchItems> {
-        let stream = block_on(self.0.watch(options))?;
-        Ok(WatchItems::new(&self.0, stream))
+        block_on(self.0.watch(options)).map(WatchItems)
     }
 
     /// See [`crate::PulseDB::watch_from`].
@@ -416,8 +397,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch_from(&self, cursor: Cursor) -> Result<WatchItems> {
-        let stream = block_on(self.0.watch_from(cursor))?;
-        Ok(WatchItems::new(&self.0, stream))
+        block_on(self.0.watch_from(cursor)).map(WatchItems)
     }
 
     /// See [`crate::PulseDB::change_feed`].
@@ -425,8 +405,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn change_feed(&self, from: Cursor, follow: bool) -> Result<ChangeFeed> {
-        let stream = block_on(self.0.change_feed(from, follow))?;
-        Ok(ChangeFeed::new(&self.0, stream))
+        block_on(self.0.change_feed(from, follow)).map(ChangeFeed)
     }
 }
 

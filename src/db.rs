@@ -14,7 +14,7 @@ mod duplicates;
 pub(crate) mod engine;
 mod experiences;
 mod expiry;
-pub(crate) mod following;
+mod following;
 mod insights;
 mod observing;
 mod reembed;
@@ -39,6 +39,8 @@ pub use transaction::Transaction;
 pub use transfer::ExportStream;
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod foresight_tests;
 
 use std::{path::Path, sync::Arc};
 
@@ -46,10 +48,7 @@ use tracing::Instrument;
 
 use crate::{
     config::{Config, EmbeddingProvider},
-    db::{
-        engine::{Engine, stopped_error},
-        following::Listener,
-    },
+    db::engine::{Engine, stopped_error},
     edge::{pool, registry},
     embed::Embedder,
     env::{Env, OsEnv},
@@ -389,11 +388,6 @@ impl PulseDB {
 impl PulseDB {
     fn engine(&self) -> &Arc<Engine> {
         &self.handle.0
-    }
-
-    /// Where threads wait for what another process writes, if one does.
-    pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
-        self.engine().listener.clone()
     }
 
     /// The same database for a caller that may block: its commits and reads run on its own thread

@@ -14,7 +14,6 @@ use std::{
 use crate::{
     config::{Config, RetentionConfig, TextIndexing},
     db::{
-        following::Listener,
         tail::CommitterTail,
         telling::{TellHub, ToldByFollower},
         tending::BesideCommits,
@@ -96,8 +95,6 @@ pub(crate) struct Engine {
     pub(super) expiry: Expiry,
     /// Of a handle that only reads.
     pub(crate) follower: Option<Arc<Follower>>,
-    /// Of such a handle, where the system tells of changes.
-    pub(crate) listener: Option<Arc<Listener>>,
     pub(super) pauses: Pauses,
     /// Tells the watchers of a writer, where its commits do not.
     relay: Option<Arc<Relay>>,
@@ -270,9 +267,6 @@ impl Engine {
             })
             .map(Arc::new)
         });
-        let follower = follower.transpose()?;
-        let listened = follower.as_ref().filter(|_| vfs.tells_of_changes());
-        let listener = listened.map(|one| Arc::new(Listener::new(path, Arc::clone(one))));
         let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),
@@ -303,8 +297,7 @@ impl Engine {
             wording,
             index_room,
             expiry: Expiry::default(),
-            follower,
-            listener,
+            follower: follower.transpose()?,
             pauses: Pauses::default(),
             relay,
             closing: AtomicBool::new(false),

@@ -3,64 +3,18 @@
 //! Whenever `TAIL` changes, the system's own thread has the follower of a handle that only reads look, and the relay of
 //! one that writes, and whose watchers are not to be told by its commits, tell them what is published. A
 //! thread does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
-//! waits for that hears of it. A thread of the application that sleeps until an event comes has itself woken, and looks.
+//! waits for that hears of it.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::{
     db::engine::Engine,
-    edge::{
-        block_on::{block_on, block_on_for, block_on_with},
-        pool,
-    },
+    edge::{block_on::block_on, pool},
     error::Result,
     log::TAIL_FILE,
     sync::Arc,
-    upkeep::follow::Follower,
-    watch::{bell::Watched, ear::Ear, relay::Relay},
+    watch::{bell::Watched, relay::Relay},
 };
-
-/// Where threads of the application wait for events that another process makes.
-pub(crate) struct Listener {
-    ear: Ear,
-    follower: Arc<Follower>,
-}
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").finish_non_exhaustive()
-    }
-}
-
-impl Listener {
-    /// Of the database directory `db`, which `follower` follows.
-    pub(super) fn new(db: &Path, follower: Arc<Follower>) -> Self {
-        Self {
-            ear: Ear::new(db.join(TAIL_FILE)),
-            follower,
-        }
-    }
-
-    /// Runs `future` on this thread, for as long as `timeout`; `None` where it is not ready by then.
-    pub(crate) fn wait_for<F: Future>(
-        &self,
-        future: F,
-        timeout: Option<Duration>,
-    ) -> Option<F::Output> {
-        match (self.ear.take(), timeout) {
-            (Some(mut listening), _) => {
-                let waker = listening.waker();
-                block_on_with(future, timeout, &waker, |left| {
-                    if listening.pause(left) {
-                        self.follower.glance();
-                    }
-                })
-            }
-            (None, Some(timeout)) => block_on_for(future, timeout),
-            (None, None) => Some(block_on(future)),
-        }
-    }
-}
 
 impl Engine {
     /// Starts the threads of a handle that only reads.

@@ -31,37 +31,23 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// The same, for as long as `timeout`; `None` where the future is not ready by then.
-pub fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    block_on_with(future, Some(timeout), &waker, |left| match left {
-        Some(left) => thread::park_timeout(left),
-        None => thread::park(),
-    })
-}
-
-/// The same for a thread that sleeps in its own way: `pause` ends when `waker` wakes, after the time that is left
-/// at the latest, or at any time before.
 #[allow(
     clippy::disallowed_methods,
     reason = "deadlines of callers, never stored"
 )]
-pub fn block_on_with<F: Future>(
-    future: F,
-    timeout: Option<Duration>,
-    waker: &Waker,
-    mut pause: impl FnMut(Option<Duration>),
-) -> Option<F::Output> {
+pub fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
     let begin = Instant::now();
     let mut future = pin!(future);
-    let mut context = Context::from_waker(waker);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        let left = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
-        if left == Some(Duration::ZERO) {
+        let left = timeout.saturating_sub(begin.elapsed());
+        if left.is_zero() {
             return None;
         }
-        pause(left);
+        thread::park_timeout(left);
     }
 }

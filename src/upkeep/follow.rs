@@ -150,24 +150,6 @@ impl Follower {
         state.own.applied != before
     }
 
-    /// Catches up with `TAIL` where the segment that it reads leads there and nobody else is at it: what takes no time.
-    /// The rest is left to the next look.
-    pub(crate) fn glance(&self) {
-        let Some(mut state) = self.state.try_lock() else {
-            return;
-        };
-        let Some(state) = state.as_mut() else {
-            return;
-        };
-        let tail = state.tail.read(&*state.parts.vfs, false);
-        let news = tail.filter(|tail| Some(*tail) != state.given_up);
-        if let Some(tail) = news
-            && let Err(error) = state.go_on(tail)
-        {
-            tracing::debug!(%error, "a reader could not go on; it will look again");
-        }
-    }
-
     /// Looks no more, and lets go of the files.
     pub(crate) fn end(&self) {
         *self.state.lock() = None;
@@ -182,8 +164,16 @@ impl Follower {
 impl State {
     fn look(&mut self, tail: Option<Tail>, thorough: bool) -> Result<()> {
         let tail = tail.filter(|tail| Some(*tail) != self.given_up);
-        if let Some(tail) = tail {
-            self.go_on(tail)?;
+        if let Some(tail) = tail
+            && tail.timeline == self.own.timeline
+        {
+            let is_behind = tail.lsn > self.own.applied;
+            if is_behind && self.reaches(tail.lsn) {
+                self.read_active(tail.lsn)?;
+                self.publish();
+            } else if !is_behind && !thorough {
+                return Ok(());
+            }
         }
         let caught_up = tail.is_none_or(|tail| tail.lsn <= self.own.applied);
         if caught_up && !thorough {
@@ -220,16 +210,6 @@ impl State {
                 found.instance_id
             ))),
         }
-    }
-
-    /// Shows what `tail` names, where the active segment leads there.
-    fn go_on(&mut self, tail: Tail) -> Result<()> {
-        let is_behind = tail.timeline == self.own.timeline && tail.lsn > self.own.applied;
-        if is_behind && self.reaches(tail.lsn) {
-            self.read_active(tail.lsn)?;
-            self.publish();
-        }
-        Ok(())
     }
 
     fn active(&self) -> Option<&Arc<Segment>> {

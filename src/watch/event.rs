@@ -110,7 +110,13 @@ impl<'a> Source<'a> {
             let collective = CollectiveId::from_u128(table.id);
             let as_recorded = (None, None, None);
             let shown = (header.kind == RecordKind::Body).then(|| {
-                assembled(header, &frame.payload, collective, self.instance, as_recorded)
+                assembled(
+                    header,
+                    &frame.payload,
+                    collective,
+                    self.instance,
+                    as_recorded,
+                )
             })?;
             let (entity, event_type) = experience(header.entity, EventType::Created);
             let event = WatchEvent {

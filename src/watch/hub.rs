@@ -1,10 +1,11 @@
 //! Who is watching what, and what does each still need of the log?
 //!
-//! One broadcast channel per watched collective and one for the whole database, each made at its first
+//! One channel per watched collective and one for the whole database, each made at its first
 //! subscription and gone with its last. A commit costs a look at a counter where nobody watches, and else one walk over its
 //! records, of which only those make events that somebody watches: how many subscriptions and channels
-//! there are beside costs nothing. The committer tells a hub, or whoever follows the log of another
-//! process's: the hub only asks that what it is told of is published.
+//! there are beside costs nothing. Events of new experiences are made while their records are being written; they count
+//! for that very commit, and for those who were subscribed by then: else the log is read. The committer tells a
+//! hub, or whoever follows the log of another process's: the hub only asks that what it is told of is published.
 
 use std::collections::{HashMap, hash_map::Entry};
 

@@ -1,6 +1,6 @@
 //! How does one subscriber receive its events?
 //!
-//! Live events come from a broadcast channel; a subscriber that starts at a cursor, or is told that it lagged, reads
+//! Live events come from a channel; a subscriber that starts at a cursor, or is told that it lagged, reads
 //! what it missed from the log, up to the snapshot of that moment, and goes on live. Every event carries
 //! its LSN and the stream delivers strictly increasing LSNs: what both sources tell is told once. What the log
 //! does not tell any more is a gap, behind which the stream goes on.
