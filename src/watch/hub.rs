@@ -104,7 +104,7 @@ struct Channels {
     all: Option<Channel>,
     of: HashMap<u32, Channel>,
     next: u64,
-    /// For those who are subscribed; whoever comes later may want more.
+    /// For those who are subscribed now: whoever comes may want more.
     foreseen: Option<Foreseen>,
 }
 
@@ -264,6 +264,8 @@ impl Hub {
         let Some(channels) = channels.as_mut() else {
             return;
         };
+        // Perhaps nobody is left to take it.
+        channels.foreseen = None;
         let left = |channel: &mut Channel| {
             channel.subscribers.remove(&number);
             !channel.subscribers.is_empty()
