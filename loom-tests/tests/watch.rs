@@ -2,10 +2,10 @@
 //!
 //! The committer runs the shipped step: publish, then broadcast, which looks whether anybody listens
 //! and then tells. The subscriber does what `db/watching.rs` and `watch/stream.rs` do: subscribe, which counts it, then
-//! load its snapshot, then let the shipped `Heard` drop what it knows; where the channel says that it missed something,
-//! load what is published, read the log up to there, and go on with the channel. It sleeps until it is woken. The hub here is
-//! a counter beside the shipped channel; the log is the numbers up to the snapshot's; the tables, `Published` and `Heard`
-//! are shipped.
+//! load its snapshot, then let the shipped `Heard` drop what it knows; where the channel says that it lagged, load
+//! what is published, read the log up to there, and go on with the channel. tokio's broadcast channel is not loom's, so
+//! the hub here is a ring under a lock beside the counter; the log is the numbers up to the snapshot's; the
+//! tables, `Published` and `Heard` are shipped.
 //!
 //! Mutations, each tried, each makes a model fail:
 //! - `commit_parts` broadcasts before it publishes: what is committed meanwhile is lost, or a watcher
@@ -14,15 +14,11 @@
 //!   between is lost;
 //! - the subscriber that lags (below, as in `watch/stream.rs`) loads what is published before it asks the channel: what
 //!   was dropped in between is lost;
-//! - `Heard::take` refuses only what is below its LSN: what channel and log both tell is taken twice;
-//! - `Receiver::poll_take` gives up the lock before it leaves its waker: it is never woken (deadlock);
-//! - `Teller::wake` is called before `Teller::put` (below, as in `watch/hub.rs`): the same;
-//! - `Teller::put` does not move on the number of the oldest when it drops one: the miss is not heard of.
+//! - `Heard::take` refuses only what is below its LSN: what channel and log both tell is taken twice.
 
-use std::{collections::VecDeque, future::poll_fn, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use loom::{
-    future::block_on,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -32,7 +28,6 @@ use loom::{
 use pulsedb::{
     Lsn,
     protocol::{
-        channel::{Receiver, Teller, Word},
         commit::{Committer, Pipeline},
         heard::Heard,
         publish::Published,
@@ -44,53 +39,73 @@ use pulsedb_loom_tests::{
     tables::{View, Writer, record, table},
 };
 
+/// What a subscriber is told.
+enum Word {
+    Told(Lsn),
+    Lagged,
+}
+
 /// As `watch::hub::Hub`: a counter that is looked at without the lock, and a channel.
 struct Hub {
     open: AtomicUsize,
-    channel: Mutex<(Option<Teller<Lsn>>, Lsn)>,
+    channel: Mutex<Option<Ring>>,
     capacity: usize,
+}
+
+#[derive(Default)]
+struct Ring {
+    held: VecDeque<Lsn>,
+    dropped: bool,
+    told: Lsn,
 }
 
 impl Hub {
     fn holding(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
-            channel: Mutex::new((None, Lsn::ZERO)),
+            channel: Mutex::new(None),
             capacity,
         })
     }
 
-    fn subscribe(&self) -> Receiver<Lsn> {
+    fn subscribe(&self) {
         let mut channel = self.channel.lock().unwrap();
-        let made = || Teller::new(self.capacity);
-        let receiver = channel.0.get_or_insert_with(made).receiver();
+        channel.get_or_insert_default();
         self.open.store(1, SeqCst);
-        receiver
     }
 
     fn committed(&self, lsn: Lsn) {
         if self.open.load(SeqCst) == 0 {
             return;
         }
-        let mut channel = self.channel.lock().unwrap();
-        if let (Some(teller), told) = &mut *channel {
-            *told = lsn;
-            teller.put(Some(lsn));
-            teller.wake();
+        if let Some(ring) = self.channel.lock().unwrap().as_mut() {
+            ring.held.push_back(lsn);
+            ring.told = lsn;
+            if ring.held.len() > self.capacity {
+                ring.held.pop_front();
+                ring.dropped = true;
+            }
         }
     }
 
+    fn receive(&self) -> Option<Word> {
+        let mut channel = self.channel.lock().unwrap();
+        let ring = channel.as_mut()?;
+        if std::mem::take(&mut ring.dropped) {
+            return Some(Word::Lagged);
+        }
+        ring.held.pop_front().map(Word::Told)
+    }
+
     fn told(&self) -> Lsn {
-        self.channel.lock().unwrap().1
+        let channel = self.channel.lock().unwrap();
+        channel.as_ref().map_or(Lsn::ZERO, |ring| ring.told)
     }
 }
 
-/// The second of the two commits.
-const LAST: Lsn = Lsn::new(3);
-
 /// What a subscriber has heard.
 struct Subscriber {
-    events: Receiver<Lsn>,
+    hub: Arc<Hub>,
     published: Arc<Published<View>>,
     heard: Heard,
     told: Vec<u64>,
@@ -115,20 +130,11 @@ impl Subscriber {
         }
     }
 
-    /// Until it has heard of both commits.
     fn receive(&mut self) {
-        let mut batch = VecDeque::new();
-        while self.heard.lsn() < LAST {
-            match block_on(poll_fn(|context| {
-                self.events.poll_take(context, &mut batch)
-            })) {
-                Word::Told => {
-                    for lsn in batch.drain(..) {
-                        self.take(lsn);
-                    }
-                }
-                Word::Missed(_) => self.read_log(),
-                Word::Closed => panic!("nobody closes it"),
+        while let Some(word) = self.hub.receive() {
+            match word {
+                Word::Told(lsn) => self.take(lsn),
+                Word::Lagged => self.read_log(),
             }
         }
     }
@@ -197,7 +203,7 @@ fn hears_all(capacity: usize, begin: Option<u64>) {
         let second = committer.submit(|lsn| record(1, lsn)).unwrap();
         committer.stop();
         let committer = thread::spawn(move || committer.run());
-        let events = hub.subscribe();
+        hub.subscribe();
         let (heard, told) = match begin {
             Some(begin) => (Heard::needing(Lsn::new(begin)), Vec::new()),
             None => {
@@ -208,7 +214,7 @@ fn hears_all(capacity: usize, begin: Option<u64>) {
             }
         };
         let mut subscriber = Subscriber {
-            events,
+            hub,
             published,
             heard,
             told,
@@ -219,8 +225,9 @@ fn hears_all(capacity: usize, begin: Option<u64>) {
         }
         subscriber.receive();
         committer.join().unwrap();
+        subscriber.receive();
         assert_eq!(subscriber.told, [2, 3]);
-        let told = hub.told();
+        let told = subscriber.hub.told();
         assert_eq!(subscriber.heard.lagging(told), None);
         let answers = [first.take(), second.take()];
         assert_eq!(answers, [2, 3].map(|lsn| Some(Some(Lsn::new(lsn)))));

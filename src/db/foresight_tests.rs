@@ -119,7 +119,7 @@ fn told(events: &mut Events) -> Vec<WatchEvent> {
     let mut told = VecDeque::new();
     let mut context = Context::from_waker(Waker::noop());
     while let Poll::Ready(word) = events.poll_take(&mut context, &mut told) {
-        assert_eq!(word, crate::protocol::channel::Word::Told);
+        assert_eq!(word, crate::watch::channel::Word::Told);
     }
     told.into_iter().map(|event| (*event).clone()).collect()
 }

@@ -9,11 +9,9 @@
 //!   broadcast → acknowledged;
 //! - [`publish`]: the one cell that readers take their snapshot from, and the oldest snapshot
 //!   that is still alive;
-//! - [`channel`]: the ring from which many receivers take what they are told;
 //! - [`heard`]: how far one subscriber has heard, and what it still needs of the log;
 //! - [`stop`]: the latch that `close` waits on.
 
-pub mod channel;
 pub mod commit;
 pub mod group;
 pub mod heard;

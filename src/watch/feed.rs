@@ -17,10 +17,10 @@ use crate::{
     format::{RecordKind, append_record, decode_change, encode_change, records_of},
     log::SegmentSet,
     model::{Change, ChangeCommit, ChangeRecord, Cursor, Lsn},
-    protocol::channel::Word,
     state::Snapshot,
     sync::Arc,
     watch::{
+        channel::Word,
         hub::{Events, Hub, Reach, Subscription},
         stream::{Offload, Reading},
     },

@@ -16,18 +16,17 @@ use crate::{
     format::Fork,
     log::{OutFrame, SegmentSet},
     model::{Cursor, EntityId, EventType, InstanceId, Lsn, Timeline, WatchEvent},
-    protocol::{
-        channel::{Receiver, Teller},
-        heard::Heard,
-        publish::Published,
-    },
+    protocol::{heard::Heard, publish::Published},
     state::Snapshot,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     telemetry::Telemetry,
-    watch::event::{Scope, Source},
+    watch::{
+        channel::{Receiver, Teller},
+        event::{Scope, Source},
+    },
 };
 
 type View = Snapshot<Arc<SegmentSet>>;
@@ -45,8 +44,8 @@ struct Channel {
 }
 
 impl Channel {
-    fn put(&mut self, event: Option<Arc<WatchEvent>>, lsn: Lsn) {
-        self.told = lsn;
+    fn put(&mut self, event: Arc<WatchEvent>) {
+        self.told = event.lsn;
         self.teller.put(event);
     }
 
@@ -133,22 +132,25 @@ impl Channels {
         }
         told.sort_unstable();
         told.dedup();
-        let of = told.iter().filter_map(|number| self.of.get(number));
-        for channel in of.chain(&self.all) {
-            channel.teller.wake();
+        for number in told {
+            if let Some(channel) = self.of.get_mut(&number) {
+                channel.teller.send();
+            }
+        }
+        if let Some(all) = &mut self.all {
+            all.teller.send();
         }
     }
 
     fn put(&mut self, event: WatchEvent, number: u32) {
-        let lsn = event.lsn;
         let deleted = event.event_type == EventType::Deleted
             && matches!(event.entity, EntityId::Collective(_));
         let event = Arc::new(event);
         if let Some(all) = &mut self.all {
-            all.put(Some(Arc::clone(&event)), lsn);
+            all.put(Arc::clone(&event));
         }
         if let Entry::Occupied(mut channel) = self.of.entry(number) {
-            channel.get_mut().put(Some(event), lsn);
+            channel.get_mut().put(event);
             // The deletion was the last event of a collective.
             if deleted {
                 channel.remove();
@@ -159,8 +161,8 @@ impl Channels {
     /// Tells everybody that the log has more than will be told, up to what `view` shows.
     fn have_look(&mut self, view: &View) {
         for channel in self.of.values_mut().chain(&mut self.all) {
-            channel.put(None, view.lsn());
-            channel.teller.wake();
+            channel.told = view.lsn();
+            channel.teller.send_untold();
         }
         // Nothing will happen any more in a collective that is gone.
         self.of

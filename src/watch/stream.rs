@@ -20,11 +20,11 @@ use crate::{
     error::{PulseDBError, Result},
     log::SegmentSet,
     model::{Cursor, InstanceId, Lsn, Timeline, WatchEvent, WatchItem},
-    protocol::channel::Word,
     state::Snapshot,
     sync::Arc,
     telemetry::Counter,
     watch::{
+        channel::Word,
         event::{Batch, Scope, Source},
         hub::{Events, Reach, Subscription},
         wanted::Wanted,
