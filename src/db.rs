@@ -39,6 +39,8 @@ pub use transaction::Transaction;
 pub use transfer::ExportStream;
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod foresight_tests;
 
 use std::{path::Path, sync::Arc};
 

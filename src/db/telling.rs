@@ -6,6 +6,7 @@
 use crate::{
     edge::pool::Pool,
     error::Result,
+    log::OutFrame,
     model::Lsn,
     sync::Arc,
     upkeep::follow::Audience,
@@ -36,6 +37,12 @@ pub(super) struct TellHub {
 }
 
 impl Broadcast for TellHub {
+    fn foresee(&mut self, frames: &[OutFrame]) {
+        if self.relay.is_none() {
+            self.hub.foresee(frames);
+        }
+    }
+
     fn committed(&mut self, view: &Arc<View>, first: Lsn) {
         if self.relay.is_none() {
             self.hub.committed(view, first);

@@ -1,6 +1,7 @@
 //! Which event does a record make?
 //!
-//! The same function serves the live path and the catching up, so both tell the same story. An event
+//! The same function serves the live path and the catching up, so both tell the same story; what a new experience
+//! shows is known before the log has it, from the same bytes. An event
 //! shows the experience right after its change: a record of vitals or traits names by LSN what
 //! the rest was at that moment. Where that is gone from the log by now, since the experience was deleted or
 //! changed again, the event shows none.
@@ -16,13 +17,14 @@ use crate::{
         ActivityRecord, CollectiveRecord, DecodeError, FrameHeader, RecordKind, Traits, Vitals,
         decode_activity_end,
     },
-    log::{Frame, SegmentSet},
+    log::{Frame, OutFrame, SegmentSet},
     model::{
         CollectiveId, EntityId, EventType, ExperienceId, InsightId, InstanceId, Lsn, RelationId,
         WatchEvent,
     },
     state::Snapshot,
     sync::Arc,
+    watch::experience::assembled,
 };
 
 /// Records looked at in one go while catching up: some milliseconds.
@@ -92,6 +94,42 @@ impl<'a> Source<'a> {
     ) -> Result<Vec<(u32, WatchEvent)>> {
         let batch = self.happened(first, last, usize::MAX, has)?;
         Ok(batch.events)
+    }
+
+    /// The events of records that the log is being given, where these say all that the events show: those of new
+    /// experiences. `None` where there are others among them, which are to be read from the log later.
+    pub fn foreseen(
+        &self,
+        frames: &[OutFrame],
+        has: impl Fn(u32) -> bool,
+    ) -> Option<Vec<(u32, WatchEvent)>> {
+        let wanted = frames.iter().filter(|frame| has(frame.header.collective));
+        let created = |frame: &OutFrame| {
+            let header = &frame.header;
+            let table = self.view.tables.get(header.collective)?;
+            let collective = CollectiveId::from_u128(table.id);
+            let as_recorded = (None, None, None);
+            let shown = (header.kind == RecordKind::Body).then(|| {
+                assembled(
+                    header,
+                    &frame.payload,
+                    collective,
+                    self.instance,
+                    as_recorded,
+                )
+            })?;
+            let (entity, event_type) = experience(header.entity, EventType::Created);
+            let event = WatchEvent {
+                lsn: header.lsn,
+                collective_id: collective,
+                entity,
+                event_type,
+                timestamp: header.time,
+                experience: Some(Arc::new(shown.ok()?)),
+            };
+            Some((header.collective, event))
+        };
+        wanted.map(created).collect()
     }
 
     /// The first of what [`Self::events`] answers, at most `limit`; where it ends earlier, the rest is to be

@@ -10,7 +10,7 @@ use crate::{
         BodyView, DecodeError, ExperienceHead, FrameHeader, RecordKind, Traits, Vitals, assemble,
     },
     log::Frame,
-    model::{CollectiveId, Experience, ExperienceId, Lsn, Timestamp},
+    model::{CollectiveId, Experience, ExperienceId, InstanceId, Lsn, Timestamp},
     state::{Values, body},
     watch::event::{Source, decoded},
 };
@@ -138,19 +138,8 @@ impl Source<'_> {
         traits: Option<&Traits>,
     ) -> Result<Experience> {
         let payload = frame.verified_payload()?;
-        let experience = BodyView::parse(frame.header.dimension, payload).and_then(|body| {
-            let vitals = vitals.cloned().map_or_else(|| body.vitals(), Ok)?;
-            let traits = traits.cloned().map_or_else(|| body.traits(), Ok)?;
-            let timestamp = body.recorded_at()?.unwrap_or(frame.header.time);
-            let head = ExperienceHead {
-                id: ExperienceId::from_u128(frame.header.entity),
-                collective_id: collective,
-                timestamp,
-                updated_at: updated_at.or(vitals.updated_at).unwrap_or(timestamp),
-                instance_id: self.instance,
-            };
-            assemble(&head, &body, &vitals, traits)
-        });
+        let changed = (updated_at, vitals, traits);
+        let experience = assembled(&frame.header, payload, collective, self.instance, changed);
         let mut experience = decoded(frame, experience)?;
         if let Some(vector) = self.vector_beside(frame) {
             experience.embedding = vector;
@@ -167,4 +156,27 @@ impl Source<'_> {
         let stored = body::vector(&self.view.segments, &row, table).ok()?;
         Some(stored.vector.to_vec())
     }
+}
+
+/// The experience that a body tells, with what was changed since: when, vitals, traits.
+pub(super) fn assembled(
+    header: &FrameHeader,
+    payload: &[u8],
+    collective: CollectiveId,
+    instance: InstanceId,
+    changed: (Option<Timestamp>, Option<&Vitals>, Option<&Traits>),
+) -> Result<Experience, DecodeError> {
+    let (updated_at, vitals, traits) = changed;
+    let body = BodyView::parse(header.dimension, payload)?;
+    let vitals = vitals.cloned().map_or_else(|| body.vitals(), Ok)?;
+    let traits = traits.cloned().map_or_else(|| body.traits(), Ok)?;
+    let timestamp = body.recorded_at()?.unwrap_or(header.time);
+    let head = ExperienceHead {
+        id: ExperienceId::from_u128(header.entity),
+        collective_id: collective,
+        timestamp,
+        updated_at: updated_at.or(vitals.updated_at).unwrap_or(timestamp),
+        instance_id: instance,
+    };
+    assemble(&head, &body, &vitals, traits)
 }

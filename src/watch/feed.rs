@@ -6,16 +6,11 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use futures_core::Stream;
-use tokio::sync::broadcast::{
-    Receiver,
-    error::{RecvError, TryRecvError},
-};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -25,7 +20,8 @@ use crate::{
     state::Snapshot,
     sync::Arc,
     watch::{
-        hub::{Hub, Reach, Subscription, Told},
+        channel::Word,
+        hub::{Events, Hub, Reach, Subscription},
         stream::{Offload, Reading},
     },
 };
@@ -46,8 +42,6 @@ enum State {
     Due,
     /// Reading some of it.
     Reading(Reading<Commits>),
-    /// Waiting for more to be committed.
-    Waiting(Pin<Box<dyn Future<Output = (Receiver<Told>, bool)> + Send>>),
     /// Nothing more will come.
     Ended,
 }
@@ -57,8 +51,8 @@ enum State {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ChangeFeed {
     state: State,
-    /// Where it waits for more; `None` where it ends with what there is.
-    receiver: Option<Receiver<Told>>,
+    /// Where it hears that there is more; `None` where it ends with what there is.
+    events: Option<Events>,
     subscription: Option<Subscription>,
     hub: Arc<Hub>,
     ready: VecDeque<Change>,
@@ -87,10 +81,10 @@ impl ChangeFeed {
         from: Cursor,
         offload: Arc<dyn Offload<Commits>>,
     ) -> Self {
-        let receiver = subscription.as_mut().and_then(Subscription::take_receiver);
+        let events = subscription.as_mut().and_then(Subscription::take_events);
         Self {
             state: State::Due,
-            receiver,
+            events,
             subscription,
             hub,
             ready: VecDeque::new(),
@@ -136,26 +130,28 @@ impl ChangeFeed {
         }
     }
 
-    /// Takes what was told up to here: what is loaded behind it shows that. Whether there is nothing more, and
-    /// never will be.
-    fn has_ended(&mut self) -> bool {
-        let Some(receiver) = &mut self.receiver else {
+    /// Takes what was told up to here: what is loaded behind it shows that, and what is told later wakes. Whether there
+    /// is nothing more, and never will be.
+    fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(events) = &mut self.events else {
             return false;
         };
-        let mut more = false;
+        let (mut told, mut more) = (VecDeque::new(), false);
         loop {
-            match receiver.try_recv() {
-                Ok(Some(event)) => more |= event.lsn > self.read,
-                Ok(None) | Err(TryRecvError::Lagged(_)) => more = true,
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Closed) => return self.started && !more,
+            let word = events.poll_take(context, &mut told);
+            more |= told.drain(..).any(|event| event.lsn > self.read);
+            match word {
+                Poll::Ready(Word::Told) => {}
+                Poll::Ready(Word::Missed(_)) => more = true,
+                Poll::Ready(Word::Closed) => return self.started && !more,
+                Poll::Pending => return false,
             }
         }
     }
 
     /// Starts to read on; `None` where there is nothing more by now.
-    fn read_on(&mut self) -> Result<Option<State>> {
-        if self.has_ended() {
+    fn read_on(&mut self, context: &mut Context<'_>) -> Result<Option<State>> {
+        if self.has_ended(context) {
             return Ok(Some(State::Ended));
         }
         let asked = Cursor {
@@ -206,21 +202,18 @@ impl Stream for ChangeFeed {
             }
             match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
-                State::Due => match this.read_on() {
+                State::Due => match this.read_on(context) {
                     Err(error) => return Poll::Ready(Some(Err(error))),
                     Ok(Some(state)) => this.state = state,
                     Ok(None) => {
-                        let Some(mut receiver) = this.receiver.take() else {
+                        if this.events.is_none() {
                             return Poll::Ready(None);
-                        };
+                        }
                         if let Some(subscription) = &this.subscription {
                             subscription.heard.paid();
                         }
-                        this.state = State::Waiting(Box::pin(async move {
-                            // Whatever it says, the log knows better.
-                            let closed = matches!(receiver.recv().await, Err(RecvError::Closed));
-                            (receiver, closed)
-                        }));
+                        this.state = State::Due;
+                        return Poll::Pending;
                     }
                 },
                 State::Reading(mut reading) => match reading.as_mut().poll(context) {
@@ -232,17 +225,6 @@ impl Stream for ChangeFeed {
                     Poll::Ready(Ok(commits)) => {
                         this.ready.extend(commits.changes);
                         this.read = commits.read;
-                        this.state = State::Due;
-                    }
-                },
-                State::Waiting(mut waiting) => match waiting.as_mut().poll(context) {
-                    Poll::Pending => {
-                        this.state = State::Waiting(waiting);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready((_, true)) => {}
-                    Poll::Ready((receiver, false)) => {
-                        this.receiver = Some(receiver);
                         this.state = State::Due;
                     }
                 },

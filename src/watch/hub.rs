@@ -1,20 +1,20 @@
 //! Who is watching what, and what does each still need of the log?
 //!
-//! One broadcast channel per watched collective and one for the whole database, each made at its first
+//! One channel per watched collective and one for the whole database, each made at its first
 //! subscription and gone with its last. A commit costs a look at a counter where nobody watches, and else one walk over its
 //! records, of which only those make events that somebody watches: how many subscriptions and channels
-//! there are beside costs nothing. The committer tells a hub, or whoever follows the log of another
-//! process's: the hub only asks that what it is told of is published.
+//! there are beside costs nothing. Events of new experiences are made while their records are being written; they count
+//! for that very commit, and for those who were subscribed by then: else the log is read. The committer tells a
+//! hub, or whoever follows the log of another process's: the hub only asks that what it is told of is published.
 
 use std::collections::{HashMap, hash_map::Entry};
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 
 use crate::{
     error::{PulseDBError, Result},
     format::Fork,
-    log::SegmentSet,
+    log::{OutFrame, SegmentSet},
     model::{Cursor, EntityId, EventType, InstanceId, Lsn, Timeline, WatchEvent},
     protocol::{heard::Heard, publish::Published},
     state::Snapshot,
@@ -23,17 +23,20 @@ use crate::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     telemetry::Telemetry,
-    watch::event::{Scope, Source},
+    watch::{
+        channel::{Receiver, Teller},
+        event::{Scope, Source},
+    },
 };
 
 type View = Snapshot<Arc<SegmentSet>>;
 
-/// What a channel carries: an event, or (`None`) word that the log has one that could not be read.
-/// A stream then reads the log itself and fails loudly, instead of missing it silently.
-pub type Told = Option<Arc<WatchEvent>>;
+/// Where a subscriber hears of events. Told of nothing but a miss, it reads the log itself and fails loudly where that
+/// is damaged, instead of missing something silently.
+pub type Events = Receiver<Arc<WatchEvent>>;
 
 struct Channel {
-    sender: broadcast::Sender<Told>,
+    teller: Teller<Arc<WatchEvent>>,
     /// LSN of the newest event: who has not heard it may have to read the log for it.
     told: Lsn,
     /// How far each subscriber is.
@@ -41,10 +44,9 @@ struct Channel {
 }
 
 impl Channel {
-    fn send(&mut self, told: Told, lsn: Lsn) {
-        self.told = lsn;
-        // Fails only where the last receiver has just gone.
-        let _ = self.sender.send(told);
+    fn put(&mut self, event: Arc<WatchEvent>) {
+        self.told = event.lsn;
+        self.teller.put(event);
     }
 
     /// Up to where all have heard everything, if somebody has not heard all.
@@ -59,7 +61,7 @@ pub struct Subscription {
     /// How far the subscriber is; it keeps this current.
     pub heard: Arc<Heard>,
     /// What is told.
-    receiver: Option<broadcast::Receiver<Told>>,
+    events: Option<Events>,
     scope: Scope,
     number: u64,
     hub: Arc<Hub>,
@@ -67,8 +69,8 @@ pub struct Subscription {
 
 impl Subscription {
     /// What is told, to be taken once.
-    pub fn take_receiver(&mut self) -> Option<broadcast::Receiver<Told>> {
-        self.receiver.take()
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
     }
 
     /// Of what.
@@ -88,11 +90,21 @@ impl Drop for Subscription {
     }
 }
 
+/// The events of a commit that is not durable yet, made while it is being written.
+struct Foreseen {
+    /// LSNs of its first and last record.
+    lsns: (Lsn, Lsn),
+    /// Each with the number of its collective.
+    events: Vec<(u32, WatchEvent)>,
+}
+
 #[derive(Default)]
 struct Channels {
     all: Option<Channel>,
     of: HashMap<u32, Channel>,
     next: u64,
+    /// For those who are subscribed now: whoever comes may want more.
+    foreseen: Option<Foreseen>,
 }
 
 impl Channels {
@@ -100,20 +112,45 @@ impl Channels {
         self.of.len() + usize::from(self.all.is_some())
     }
 
+    /// Whether somebody watches the collective of this number.
+    fn has(&self, number: u32) -> bool {
+        self.all.is_some() || self.of.contains_key(&number)
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Channel> {
         self.of.values().chain(&self.all)
     }
 
-    fn tell(&mut self, event: WatchEvent, number: u32) {
-        let lsn = event.lsn;
+    /// Tells what a commit made, each event with the number of its collective, and wakes who waits for it.
+    fn tell(&mut self, made: Vec<(u32, WatchEvent)>) {
+        let mut told = Vec::new();
+        for (number, event) in made {
+            self.put(event, number);
+            if told.last() != Some(&number) {
+                told.push(number);
+            }
+        }
+        told.sort_unstable();
+        told.dedup();
+        for number in told {
+            if let Some(channel) = self.of.get_mut(&number) {
+                channel.teller.send();
+            }
+        }
+        if let Some(all) = &mut self.all {
+            all.teller.send();
+        }
+    }
+
+    fn put(&mut self, event: WatchEvent, number: u32) {
         let deleted = event.event_type == EventType::Deleted
             && matches!(event.entity, EntityId::Collective(_));
         let event = Arc::new(event);
         if let Some(all) = &mut self.all {
-            all.send(Some(Arc::clone(&event)), lsn);
+            all.put(Arc::clone(&event));
         }
         if let Entry::Occupied(mut channel) = self.of.entry(number) {
-            channel.get_mut().send(Some(event), lsn);
+            channel.get_mut().put(event);
             // The deletion was the last event of a collective.
             if deleted {
                 channel.remove();
@@ -124,7 +161,8 @@ impl Channels {
     /// Tells everybody that the log has more than will be told, up to what `view` shows.
     fn have_look(&mut self, view: &View) {
         for channel in self.of.values_mut().chain(&mut self.all) {
-            channel.send(None, view.lsn());
+            channel.told = view.lsn();
+            channel.teller.send_untold();
         }
         // Nothing will happen any more in a collective that is gone.
         self.of
@@ -197,12 +235,13 @@ impl Hub {
     pub fn subscribe(self: &Arc<Self>, scope: Scope, from: Option<Lsn>) -> Option<Subscription> {
         let mut channels = self.channels.lock();
         let channels = channels.as_mut()?;
+        channels.foreseen = None;
         channels.next += 1;
         let number = channels.next;
         let heard = Arc::new(from.map_or_else(Heard::nothing_needed, Heard::needing));
         let capacity = self.capacity;
         let made = || Channel {
-            sender: broadcast::channel(capacity).0,
+            teller: Teller::new(capacity),
             told: Lsn::ZERO,
             subscribers: HashMap::new(),
         };
@@ -210,12 +249,12 @@ impl Hub {
             Scope::All => channels.all.get_or_insert_with(made),
             Scope::Collective(collective) => channels.of.entry(collective).or_insert_with(made),
         };
-        let receiver = Some(channel.sender.subscribe());
+        let events = Some(channel.teller.receiver());
         channel.subscribers.insert(number, Arc::clone(&heard));
         self.open.store(channels.len(), Ordering::SeqCst);
         Some(Subscription {
             heard,
-            receiver,
+            events,
             scope,
             number,
             hub: Arc::clone(self),
@@ -227,6 +266,8 @@ impl Hub {
         let Some(channels) = channels.as_mut() else {
             return;
         };
+        // Perhaps nobody is left to take it.
+        channels.foreseen = None;
         let left = |channel: &mut Channel| {
             channel.subscribers.remove(&number);
             !channel.subscribers.is_empty()
@@ -326,6 +367,26 @@ impl Hub {
         self.instance
     }
 
+    /// Makes the events of records that the log is being given, as far as they can be made, so that little is left to
+    /// do once they are durable. Nobody is told.
+    pub fn foresee(&self, frames: &[OutFrame]) {
+        if self.open.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+            return;
+        };
+        let mut channels = self.channels.lock();
+        if let (Some(channels), Ok(view)) = (channels.as_mut(), self.view()) {
+            let source = Source::new(&view, self.instance);
+            let events = source.foreseen(frames, |number| channels.has(number));
+            channels.foreseen = events.map(|events| Foreseen {
+                lsns: (first.header.lsn, last.header.lsn),
+                events,
+            });
+        }
+    }
+
     /// Tells the watchers of the records `first..=view.lsn()`, which `view` shows. What is published by then
     /// is `view`, or newer.
     pub fn committed(&self, view: &View, first: Lsn) {
@@ -336,18 +397,16 @@ impl Hub {
         let Some(channels) = channels.as_mut() else {
             return;
         };
-        let source = Source::new(view, self.instance);
-        let made = {
-            let of = &channels.of;
-            let all = channels.all.is_some();
-            source.events(first, view.lsn(), |number| all || of.contains_key(&number))
+        let foreseen = channels.foreseen.take();
+        let made = match foreseen.filter(|one| one.lsns == (first, view.lsn())) {
+            Some(foreseen) => Ok(foreseen.events),
+            None => {
+                let source = Source::new(view, self.instance);
+                source.events(first, view.lsn(), |number| channels.has(number))
+            }
         };
         match made {
-            Ok(made) => {
-                for (number, event) in made {
-                    channels.tell(event, number);
-                }
-            }
+            Ok(made) => channels.tell(made),
             Err(error) => {
                 tracing::error!(%error, "a commit could not be told to watchers");
                 channels.have_look(view);

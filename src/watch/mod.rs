@@ -2,10 +2,11 @@
 //!
 //! The committer tells the [`hub`] after a commit is visible; the hub turns records into events
 //! ([`event`], [`experience`]) for the collectives that somebody watches and sends them through tokio broadcast
-//! channels. A [`stream`] that falls behind is caught up from the log, which knows the same records:
+//! channels ([`channel`]). A [`stream`] that falls behind is caught up from the log, which knows the same records:
 //! a slow subscriber slows no writer and loses nothing. A [`feed`] hands out whole commits of the log.
 
 pub mod bell;
+pub mod channel;
 pub mod event;
 pub mod experience;
 pub mod feed;

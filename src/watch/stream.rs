@@ -1,6 +1,6 @@
 //! How does one subscriber receive its events?
 //!
-//! Live events come from a broadcast channel; a subscriber that starts at a cursor, or is told that it lagged, reads
+//! Live events come from a channel; a subscriber that starts at a cursor, or is told that it lagged, reads
 //! what it missed from the log, up to the snapshot of that moment, and goes on live. Every event carries
 //! its LSN and the stream delivers strictly increasing LSNs: what both sources tell is told once. What the log
 //! does not tell any more is a gap, behind which the stream goes on.
@@ -15,10 +15,6 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::sync::broadcast::{
-    Receiver,
-    error::{RecvError, TryRecvError},
-};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -28,8 +24,9 @@ use crate::{
     sync::Arc,
     telemetry::Counter,
     watch::{
+        channel::Word,
         event::{Batch, Scope, Source},
-        hub::{Reach, Subscription, Told},
+        hub::{Events, Reach, Subscription},
         wanted::Wanted,
     },
 };
@@ -38,8 +35,6 @@ use crate::{
 const CATCH_UP_EVENTS: usize = 256;
 
 type View = Snapshot<Arc<SegmentSet>>;
-type Live = Receiver<Told>;
-type Received = (Live, Result<Told, RecvError>);
 /// The reading of the log under way.
 pub type Reading<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
@@ -50,20 +45,18 @@ pub trait Offload<T>: Send + Sync {
 }
 
 enum State {
-    /// Ask the channel.
-    Live(Live),
-    /// Waiting for the channel.
-    Waiting(Pin<Box<dyn Future<Output = Received> + Send>>),
+    /// The channel tells.
+    Live(Events),
     /// The log holds more than the channel will tell.
-    Behind(Live),
+    Behind(Events),
     /// Reading the log up to the LSN.
-    CatchingUp(Live, Lsn, Reading<Batch>),
+    CatchingUp(Events, Lsn, Reading<Batch>),
     /// The log was read as far as the channel will not tell.
-    CaughtUp(Live),
+    CaughtUp(Events),
     /// What the snapshot sees is told; records up to the LSN were looked at.
-    Present(Live, Arc<View>, Lsn),
+    Present(Events, Arc<View>, Lsn),
     /// Looking at more of it.
-    Looking(Live, Arc<View>, Reading<Batch>),
+    Looking(Events, Arc<View>, Reading<Batch>),
     /// Nothing more will come.
     Ended,
 }
@@ -111,17 +104,17 @@ impl WatchItems {
         offload: Arc<dyn Offload<Batch>>,
     ) -> Self {
         subscription.heard.set(from.lsn);
-        let receiver = subscription.take_receiver();
+        let events = subscription.take_events();
         let mut marks = VecDeque::new();
         if live {
             marks.push_back(WatchItem::Live(from));
         }
         Self {
-            state: receiver.map_or(State::Ended, |receiver| {
+            state: events.map_or(State::Ended, |events| {
                 if live {
-                    State::Live(receiver)
+                    State::Live(events)
                 } else {
-                    State::Behind(receiver)
+                    State::Behind(events)
                 }
             }),
             subscription,
@@ -188,7 +181,7 @@ impl WatchItems {
     }
 
     /// Starts to read what the channel will not tell.
-    fn start_catching_up(&mut self, receiver: Live) -> Result<State> {
+    fn start_catching_up(&mut self, events: Events) -> Result<State> {
         let last = self.at(self.position());
         let (view, reach) = self.subscription.hub().view_behind(last)?;
         self.timeline = view.cursor.timeline;
@@ -206,7 +199,7 @@ impl WatchItems {
                     self.subscription.heard.set(view.lsn());
                     self.subscription.heard.paid();
                     self.read = None;
-                    return Ok(State::Present(receiver, view, Lsn::ZERO));
+                    return Ok(State::Present(events, view, Lsn::ZERO));
                 }
                 let to = self.at(lsn);
                 self.marks.push_back(WatchItem::Gap { from: last, to });
@@ -221,7 +214,7 @@ impl WatchItems {
         let reading = self.offload.offload(Box::new(move || {
             Source::new(&view, instance).some_events(first, upto, scope, CATCH_UP_EVENTS)
         }));
-        Ok(State::CatchingUp(receiver, upto, reading))
+        Ok(State::CatchingUp(events, upto, reading))
     }
 
     fn look_on(&self, view: &Arc<View>, seen: Lsn) -> Reading<Batch> {
@@ -268,32 +261,33 @@ impl Stream for WatchItems {
                 this.count(Counter::WatchEvents);
                 return Poll::Ready(Some(Ok(WatchItem::Event(event))));
             }
-            let (receiver, received) = match std::mem::replace(&mut this.state, State::Ended) {
+            let events = match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
-                State::Live(mut receiver) => match receiver.try_recv() {
-                    Ok(event) => (receiver, Ok(event)),
-                    Err(TryRecvError::Lagged(missed)) => (receiver, Err(RecvError::Lagged(missed))),
-                    Err(TryRecvError::Closed) => (receiver, Err(RecvError::Closed)),
-                    Err(TryRecvError::Empty) => {
-                        this.state = State::Waiting(Box::pin(async move {
-                            let received = receiver.recv().await;
-                            (receiver, received)
-                        }));
-                        continue;
+                State::Live(mut events) => {
+                    let word = events.poll_take(context, &mut this.backlog);
+                    match word {
+                        Poll::Ready(Word::Missed(missed)) => {
+                            if missed > 0 {
+                                this.count(Counter::WatchLagged);
+                            }
+                            events
+                        }
+                        Poll::Ready(Word::Closed) => continue,
+                        Poll::Ready(Word::Told) => {
+                            this.state = State::Live(events);
+                            continue;
+                        }
+                        Poll::Pending => {
+                            this.state = State::Live(events);
+                            return Poll::Pending;
+                        }
                     }
-                },
-                State::Waiting(mut waiting) => match waiting.as_mut().poll(context) {
-                    Poll::Ready(received) => received,
-                    Poll::Pending => {
-                        this.state = State::Waiting(waiting);
-                        return Poll::Pending;
-                    }
-                },
-                State::Behind(receiver) => (receiver, Err(RecvError::Lagged(0))),
-                State::CatchingUp(receiver, upto, mut reading) => {
+                }
+                State::Behind(events) => events,
+                State::CatchingUp(events, upto, mut reading) => {
                     match reading.as_mut().poll(context) {
                         Poll::Pending => {
-                            this.state = State::CatchingUp(receiver, upto, reading);
+                            this.state = State::CatchingUp(events, upto, reading);
                             return Poll::Pending;
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -302,62 +296,47 @@ impl Stream for WatchItems {
                             this.read = Some(read);
                             this.keep(batch);
                             this.state = if read < upto {
-                                State::Behind(receiver)
+                                State::Behind(events)
                             } else {
-                                State::CaughtUp(receiver)
+                                State::CaughtUp(events)
                             };
                             continue;
                         }
                     }
                 }
-                State::CaughtUp(receiver) => {
+                State::CaughtUp(events) => {
                     this.caught_up();
-                    this.state = State::Live(receiver);
+                    this.state = State::Live(events);
                     continue;
                 }
-                State::Present(receiver, view, seen) if seen < view.lsn() => {
+                State::Present(events, view, seen) if seen < view.lsn() => {
                     let reading = this.look_on(&view, seen);
-                    this.state = State::Looking(receiver, view, reading);
+                    this.state = State::Looking(events, view, reading);
                     continue;
                 }
-                State::Present(receiver, view, _) => {
+                State::Present(events, view, _) => {
                     this.resume = None;
                     this.read = Some(view.lsn());
-                    this.state = State::CaughtUp(receiver);
+                    this.state = State::CaughtUp(events);
                     continue;
                 }
-                State::Looking(receiver, view, mut reading) => {
-                    match reading.as_mut().poll(context) {
-                        Poll::Pending => {
-                            this.state = State::Looking(receiver, view, reading);
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                        Poll::Ready(Ok(batch)) => {
-                            let read = batch.read;
-                            this.keep(batch);
-                            this.state = State::Present(receiver, view, read);
-                            continue;
-                        }
+                State::Looking(events, view, mut reading) => match reading.as_mut().poll(context) {
+                    Poll::Pending => {
+                        this.state = State::Looking(events, view, reading);
+                        return Poll::Pending;
                     }
-                }
-            };
-            if let Err(RecvError::Lagged(1..)) = received {
-                this.count(Counter::WatchLagged);
-            }
-            match received {
-                Ok(Some(event)) => {
-                    this.state = State::Live(receiver);
-                    if this.subscription.heard.take(event.lsn) && this.wanted.wants(&event) {
-                        this.count(Counter::WatchEvents);
-                        return Poll::Ready(Some(Ok(WatchItem::Event(event))));
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Ok(batch)) => {
+                        let read = batch.read;
+                        this.keep(batch);
+                        this.state = State::Present(events, view, read);
+                        continue;
                     }
-                }
-                Ok(None) | Err(RecvError::Lagged(_)) => match this.start_catching_up(receiver) {
-                    Ok(state) => this.state = state,
-                    Err(error) => return Poll::Ready(Some(Err(error))),
                 },
-                Err(RecvError::Closed) => {}
+            };
+            match this.start_catching_up(events) {
+                Ok(state) => this.state = state,
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
     }

@@ -32,6 +32,9 @@ pub type View = Snapshot<Arc<SegmentSet>>;
 
 /// Who is told of a commit that is already visible.
 pub trait Broadcast: Send {
+    /// The log is being given these records: what can be made ready before they are durable.
+    fn foresee(&mut self, frames: &[OutFrame]);
+
     /// The records `first..=view.lsn()` were committed, and `view` shows them.
     fn committed(&mut self, view: &Arc<View>, first: Lsn);
 
@@ -341,6 +344,7 @@ impl Pipeline for WritePipeline {
             .map(|item| std::mem::take(&mut item.frame))
             .collect();
         let places = self.parts.log.append(&mut frames)?;
+        self.parts.broadcast.foresee(&frames);
         if self.parts.sync_mode != SyncMode::Fast || flush {
             let began = self.parts.telemetry.clock();
             self.parts.log.sync()?;
