@@ -171,6 +171,7 @@ fn definition() -> Collective {
         embedder: None,
         created_at: Timestamp::from_millis(0),
         vectors: Default::default(),
+        precisions: Default::default(),
     }
 }
 
