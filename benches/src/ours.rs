@@ -92,6 +92,7 @@ impl Embedding {
 
     /// What products with weights are computed in.
     pub(crate) fn precision(&self) -> Option<pulsedb::Precision> {
+        use pulsedb::Embedder as _;
         self.builtin.precision()
     }
 
