@@ -56,7 +56,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     report.note(format!(
         "ours is loaded in {loaded:.0} ms (the first time), which takes {grown} MiB, in {:?}",
-        ours.precision()
+        ours.precision().context("a loaded model has a precision")?
     ));
     let mut loads = Vec::new();
     for _ in 0..settings.rounds {
