@@ -243,9 +243,7 @@ impl<'a> Search<'a> {
                     .get_or_insert_with(|| graph.codes().map(|matrix| (matrix, matrix.codes())))
                     .as_ref()
                     .and_then(|(matrix, codes)| codes.row(matrix.slot(row)?)),
-                None if row < whole => self
-                    .block(row)
-                    .and_then(|block| block.codes().row((row % BLOCK_ROWS) as usize)),
+                None if row < whole => self.block(row).and_then(|block| block.code_of(row)),
                 _ => None,
             };
             match code {
@@ -311,8 +309,8 @@ impl<'a> Search<'a> {
 
     /// The codes of the block that `row` is in.
     fn block(&self, row: u32) -> Option<&Block> {
-        let source = |row| self.reader.row_vector(self.table, &self.rows, row);
-        self.index.tail.block(row, source)
+        let rows = (self.table, &self.rows);
+        self.reader.block(rows, &self.index.tail, row)
     }
 
     /// Compares a row that has no code.

@@ -117,8 +117,8 @@ impl<'a> Glance<'a> {
         if row >= self.whole {
             return None;
         }
-        let source = |row| self.reader.row_vector(self.table, self.rows, row);
-        let block = self.index.tail.block(row, source)?;
-        block.codes().row((row % BLOCK_ROWS) as usize)
+        let rows = (self.table, self.rows);
+        let block = self.reader.block(rows, &self.index.tail, row)?;
+        block.code_of(row)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     state::{IdIndex, RowRef, Rows, Snapshot, Table, Visited, body, body::Stored},
     sync::Arc,
-    vector::tail::RowVector,
+    vector::tail::{Block, RowVector, Tail},
 };
 
 /// The database as one call sees it.
@@ -180,8 +180,18 @@ impl Reader {
         Self::unless_damaged(body::vector(&self.view.segments, row, table))
     }
 
+    /// The codes of the block of `tail` that `row` is in, made if they are not there yet.
+    pub fn block<'t>(
+        &self,
+        (table, rows): (&Table, &Rows),
+        tail: &'t Tail,
+        row: u32,
+    ) -> Option<&'t Block> {
+        tail.block(row, |row| self.row_vector(table, rows, row))
+    }
+
     /// What the code of a row of `table` is made of.
-    pub fn row_vector(&self, table: &Table, rows: &Rows, row: u32) -> RowVector<'_> {
+    fn row_vector(&self, table: &Table, rows: &Rows, row: u32) -> RowVector<'_> {
         let Some(row) = rows.needed(row, table.horizon()) else {
             return RowVector::Gone;
         };

@@ -3,6 +3,7 @@
 //! Text and task of each row that somebody may see, as of a snapshot. Damaged rows have none: nobody can find them.
 
 use crate::{
+    format::BodyView,
     log::SegmentSet,
     model::Lsn,
     state::{Rows, Table, Visited, body},
@@ -39,8 +40,7 @@ impl Texts for TableTexts<'_> {
     fn show(&self, row: u32, see: &mut dyn FnMut(Option<Told<'_>>)) {
         let row = self.rows.needed(row, self.horizon);
         see(row.and_then(|row| {
-            row.row.kind?;
-            let body = body::view(self.segments, &row).ok()?;
+            let body = readable(self.segments, &row)?;
             Some(Told {
                 text: body.content().ok()?,
                 task: body.source_task().ok()?,
@@ -60,6 +60,11 @@ impl Texts for TableTexts<'_> {
 /// What a row says; `None` where it is damaged.
 #[must_use]
 pub fn text<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Option<&'s str> {
+    readable(segments, row)?.content().ok()
+}
+
+/// The body of a row; `None` where it is damaged.
+fn readable<'s>(segments: &'s SegmentSet, row: &Visited<'_>) -> Option<BodyView<'s>> {
     row.row.kind?;
-    body::view(segments, row).ok()?.content().ok()
+    body::view(segments, row).ok()
 }

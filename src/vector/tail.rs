@@ -73,6 +73,12 @@ impl Block {
             errors: &self.errors,
         }
     }
+
+    /// The code of the row of this number, which must be one of the block's.
+    #[must_use]
+    pub fn code_of(&self, row: u32) -> Option<(&[i8], Measure)> {
+        self.codes().row((row % BLOCK_ROWS) as usize)
+    }
 }
 
 /// The blocks of [`CHUNK_ROWS`] rows.

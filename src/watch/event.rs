@@ -103,21 +103,22 @@ impl<'a> Source<'a> {
         frames: &[OutFrame],
         has: impl Fn(u32) -> bool,
     ) -> Option<Vec<(u32, WatchEvent)>> {
-        let wanted = frames.iter().filter(|frame| has(frame.header.collective));
+        let wanted = || frames.iter().filter(|frame| has(frame.header.collective));
+        if wanted().any(|frame| frame.header.kind != RecordKind::Body) {
+            return None;
+        }
         let created = |frame: &OutFrame| {
             let header = &frame.header;
             let table = self.view.tables.get(header.collective)?;
             let collective = CollectiveId::from_u128(table.id);
             let as_recorded = (None, None, None);
-            let shown = (header.kind == RecordKind::Body).then(|| {
-                assembled(
-                    header,
-                    &frame.payload,
-                    collective,
-                    self.instance,
-                    as_recorded,
-                )
-            })?;
+            let shown = assembled(
+                header,
+                &frame.payload,
+                collective,
+                self.instance,
+                as_recorded,
+            );
             let (entity, event_type) = experience(header.entity, EventType::Created);
             let event = WatchEvent {
                 lsn: header.lsn,
@@ -129,7 +130,7 @@ impl<'a> Source<'a> {
             };
             Some((header.collective, event))
         };
-        wanted.map(created).collect()
+        wanted().map(created).collect()
     }
 
     /// The first of what [`Self::events`] answers, at most `limit`; where it ends earlier, the rest is to be

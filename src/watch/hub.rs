@@ -130,8 +130,7 @@ impl Channels {
                 told.push(number);
             }
         }
-        told.sort_unstable();
-        told.dedup();
+        // A channel that comes again has nothing left to send.
         for number in told {
             if let Some(channel) = self.of.get_mut(&number) {
                 channel.teller.send();

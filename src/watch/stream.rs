@@ -263,26 +263,23 @@ impl Stream for WatchItems {
             }
             let events = match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
-                State::Live(mut events) => {
-                    let word = events.poll_take(context, &mut this.backlog);
-                    match word {
-                        Poll::Ready(Word::Missed(missed)) => {
-                            if missed > 0 {
-                                this.count(Counter::WatchLagged);
-                            }
-                            events
+                State::Live(mut events) => match events.poll_take(context, &mut this.backlog) {
+                    Poll::Ready(Word::Missed(missed)) => {
+                        if missed > 0 {
+                            this.count(Counter::WatchLagged);
                         }
-                        Poll::Ready(Word::Closed) => continue,
-                        Poll::Ready(Word::Told) => {
-                            this.state = State::Live(events);
-                            continue;
-                        }
-                        Poll::Pending => {
-                            this.state = State::Live(events);
-                            return Poll::Pending;
-                        }
+                        events
                     }
-                }
+                    Poll::Ready(Word::Closed) => continue,
+                    Poll::Ready(Word::Told) => {
+                        this.state = State::Live(events);
+                        continue;
+                    }
+                    Poll::Pending => {
+                        this.state = State::Live(events);
+                        return Poll::Pending;
+                    }
+                },
                 State::Behind(events) => events,
                 State::CatchingUp(events, upto, mut reading) => {
                     match reading.as_mut().poll(context) {
