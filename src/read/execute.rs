@@ -16,14 +16,13 @@ use crate::{
     read::{
         filter::Compiled,
         matches,
-        pass::Pass,
+        pass::{Gathered, Pass},
         plan::{self, Costs, Question},
         rank::Candidate,
         reader::Reader,
         search::Hit,
         sieve::{Compared, Scoring, Sieve},
     },
-    simd,
     state::{Rows, Table, Visited},
     sync::Arc,
     vector::{
@@ -186,23 +185,18 @@ impl<'a> Search<'a> {
     fn scan_graph(&self, graph: &Graph, pass: &mut Pass<'a>) -> Result<()> {
         let covered = graph.covered();
         let codes = graph
-            .codes()
+            .sketched_codes()
             .filter(|_| self.reader.lsn() >= covered.horizon);
         let Some(matrix) = codes else {
             // Of graphs without codes, and of snapshots that see more than the graph has.
             return (covered.first..covered.end.min(self.count))
                 .try_for_each(|row| self.compare_plainly(row, pass));
         };
-        let codes = matrix.codes();
-        for (batch, rows) in matrix.rows.chunks(BLOCK_ROWS as usize).enumerate() {
-            let first = batch * BLOCK_ROWS as usize;
-            pass.compare(
-                &codes.slice(first..first + rows.len()),
-                |at| rows.get(at).copied(),
-                |row| self.energy(row),
-            )?;
-        }
-        Ok(())
+        pass.compare(
+            &matrix.codes(),
+            |at| matrix.rows.get(at).copied(),
+            |row| self.energy(row),
+        )
     }
 
     /// Compares all rows that are in no graph.
@@ -233,7 +227,7 @@ impl<'a> Search<'a> {
         let whole = self.count - self.count % BLOCK_ROWS;
         let mut graphs = self.index.graphs.iter().map(|one| &one.graph).peekable();
         let mut nodes = None;
-        let mut waiting = Vec::with_capacity(GATHERED_ROWS);
+        let mut gathered = Gathered::default();
         for row in matches {
             while graphs.next_if(|graph| graph.covered().end <= row).is_some() {
                 nodes = None;
@@ -247,18 +241,16 @@ impl<'a> Search<'a> {
                 _ => None,
             };
             match code {
-                Some((code, measure)) => {
-                    simd::prefetch(code);
-                    waiting.push((row, code, measure));
-                    if waiting.len() == GATHERED_ROWS {
-                        pass.compare_each(&waiting, |row| self.energy(row))?;
-                        waiting.clear();
+                Some(code) => {
+                    gathered.fetch(row, code);
+                    if gathered.is_enough() {
+                        pass.compare_each(&mut gathered, |row| self.energy(row))?;
                     }
                 }
                 None => self.compare_plainly(row, pass)?,
             }
         }
-        pass.compare_each(&waiting, |row| self.energy(row))
+        pass.compare_each(&mut gathered, |row| self.energy(row))
     }
 
     /// Offers what a graph has near each query; whether enough of it counted. Where `filtered`, the
@@ -445,7 +437,3 @@ const MOST_REFUSED_PARTS: u64 = 4;
 /// A filtered walk that asks about more than a quarter of the rows costs more than their scan: it is
 /// given up.
 const MOST_ASKED_PARTS: u32 = 4;
-
-/// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in
-/// the first-level cache.
-const GATHERED_ROWS: usize = 32;

@@ -7,7 +7,10 @@ use crate::{
     error::Result,
     read::sieve::Sieve,
     simd::{self, AlignedCodes},
-    vector::codes::{Codes, Measure},
+    vector::{
+        codes::{Codes, Measure},
+        sketch::Sketched,
+    },
 };
 
 /// One pass of some queries over codes.
@@ -48,9 +51,33 @@ impl<'a> Pass<'a> {
         number: impl Fn(usize) -> Option<u32>,
         energy: impl Fn(u32) -> Result<Option<f32>>,
     ) -> Result<()> {
+        let rows = codes.errors.len();
+        self.codes_compared += rows as u64;
+        let sketched = self.sieves.len() == 1 && codes.sketches.is_some();
+        let together = if sketched {
+            SKETCHES_TOGETHER
+        } else {
+            CODES_TOGETHER
+        };
+        for first in (0..rows).step_by(together) {
+            let run = codes.slice(first..first + together);
+            let number = |at| number(first + at);
+            match (self.sieves.as_mut_slice(), run.sketches) {
+                ([_], Some(sketches)) => self.by_sketches(&run, &sketches, number, &energy)?,
+                _ => self.by_codes(&run, number, &energy)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn by_codes(
+        &mut self,
+        codes: &Codes<'_>,
+        number: impl Fn(usize) -> Option<u32>,
+        energy: impl Fn(u32) -> Result<Option<f32>>,
+    ) -> Result<()> {
         self.dots.clear();
         simd::dot_i8_queries(&self.queries, self.width, codes.codes, &mut self.dots);
-        self.codes_compared += codes.errors.len() as u64;
         let queries = self.sieves.len();
         for (query, sieve) in self.sieves.iter_mut().enumerate() {
             let dots = self.dots.iter().skip(query).step_by(queries);
@@ -70,22 +97,143 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Offers rows that stand anywhere to each query.
-    pub fn compare_each(
+    /// The same for one query: the codes of only those rows are compared that their sketches do not exclude.
+    fn by_sketches(
         &mut self,
-        rows: &[(u32, &[i8], Measure)],
+        codes: &Codes<'_>,
+        sketches: &Sketched<'_>,
+        number: impl Fn(usize) -> Option<u32>,
         energy: impl Fn(u32) -> Result<Option<f32>>,
     ) -> Result<()> {
-        let codes: Vec<&[i8]> = rows.iter().map(|(_, code, _)| *code).collect();
+        let Some(sieve) = self.sieves.first_mut() else {
+            return Ok(());
+        };
+        self.dots.clear();
+        let query = sieve.code.codes_for_sketches();
+        simd::dot_nibbles(query, sketches.nibbles(), &mut self.dots);
+        (sieve.code).highest_sketched(&self.dots, codes, sketches, &mut self.highest);
+        let known = |at| Some((number(at)?, codes.row(at)?));
+        promising_first(sieve, &mut self.highest, known, energy)
+    }
+
+    /// Offers rows that stand anywhere to each query, and forgets them.
+    pub fn compare_each(
+        &mut self,
+        gathered: &mut Gathered<'_>,
+        energy: impl Fn(u32) -> Result<Option<f32>>,
+    ) -> Result<()> {
         for sieve in &mut self.sieves {
             self.dots.clear();
-            simd::dot_i8_each(sieve.code.codes(), &codes, &mut self.dots);
-            for ((row, _, measure), dot) in rows.iter().zip(&self.dots) {
+            simd::dot_i8_each(sieve.code.codes(), &gathered.codes, &mut self.dots);
+            for ((row, measure), dot) in gathered.rows.iter().zip(&self.dots) {
                 let interval = sieve.code.interval(*dot, *measure);
                 sieve.offer(*row, interval, &energy)?;
             }
         }
-        self.codes_compared += rows.len() as u64;
+        self.codes_compared += gathered.rows.len() as u64;
+        gathered.rows.clear();
+        gathered.codes.clear();
         Ok(())
     }
 }
+
+/// Rows that stand anywhere, and their codes, which are on their way from memory.
+#[derive(Default)]
+pub struct Gathered<'c> {
+    rows: Vec<(u32, Measure)>,
+    codes: Vec<&'c [i8]>,
+}
+
+impl<'c> Gathered<'c> {
+    /// Has the code of a row fetched.
+    pub fn fetch(&mut self, row: u32, (code, measure): (&'c [i8], Measure)) {
+        simd::prefetch(code);
+        self.rows.push((row, measure));
+        self.codes.push(code);
+    }
+
+    /// Whether it is time to compare them.
+    pub fn is_enough(&self) -> bool {
+        self.rows.len() == GATHERED_ROWS
+    }
+}
+
+/// Offers the rows whose highest possible similarities are given, and whose number and code `known` tells. The best of each group
+/// come first: they exclude most of what follows.
+fn promising_first<'c>(
+    sieve: &mut Sieve<'_>,
+    highest: &mut [f32],
+    known: impl Fn(usize) -> Option<(u32, (&'c [i8], Measure))>,
+    energy: impl Fn(u32) -> Result<Option<f32>>,
+) -> Result<()> {
+    let offer = |sieve: &mut Sieve<'_>, at| match known(at) {
+        Some((row, (code, measure))) => {
+            let dot = simd::dot_i8(sieve.code.codes(), code);
+            let interval = sieve.code.interval(dot, measure);
+            sieve.offer(row, interval, &energy)
+        }
+        None => Ok(()),
+    };
+    let mut promising = Vec::new();
+    for (group, highest) in highest.chunks_mut(GROUP_ROWS).enumerate() {
+        let best = largest(highest);
+        if sieve.in_vain(best) {
+            continue;
+        }
+        let first = group * GROUP_ROWS;
+        promising.push(first);
+        if let Some((at, found)) = (first..).zip(highest).find(|(_, of)| **of == best) {
+            *found = OFFERED;
+            offer(sieve, at)?;
+        }
+    }
+    let groups = promising
+        .iter()
+        .filter_map(|first| Some((*first, highest.get(*first..)?)));
+    let rows = groups.flat_map(|(first, highest)| (first..).zip(highest.iter().take(GROUP_ROWS)));
+    let rows = rows.filter(|(_, highest)| **highest > OFFERED && !sieve.in_vain(**highest));
+    let left: Vec<(usize, f32)> = rows.map(|(at, highest)| (at, *highest)).collect();
+    // Their codes stand anywhere.
+    for (at, _) in &left {
+        if let Some((_, (code, _))) = known(*at) {
+            simd::prefetch(code);
+        }
+    }
+    for (at, highest) in left {
+        if !sieve.in_vain(highest) {
+            offer(sieve, at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows whose codes are compared before the first of them is offered.
+const CODES_TOGETHER: usize = 64;
+
+/// Rows whose sketches are compared before the first of them is offered: the more, the sooner the best are known; few enough for
+/// the first-level cache.
+const SKETCHES_TOGETHER: usize = 4096;
+
+/// Rows that are passed over together.
+const GROUP_ROWS: usize = 32;
+
+/// Stands for the highest similarity of a row that was offered already.
+const OFFERED: f32 = f32::NEG_INFINITY;
+
+/// The largest of some numbers, in lanes so that it vectorises.
+fn largest(numbers: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut largest = [f32::NEG_INFINITY; 8];
+    let (lanes, rest) = numbers.as_chunks::<8>();
+    for lane in lanes {
+        for (largest, number) in largest.iter_mut().zip(lane) {
+            *largest = larger(*largest, *number);
+        }
+    }
+    let all = largest.iter().chain(rest);
+    all.copied().fold(f32::NEG_INFINITY, larger)
+}
+
+/// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in
+/// the first-level cache.
+const GATHERED_ROWS: usize = 32;

@@ -13,6 +13,9 @@ pub type PairMetric = unsafe extern "C" fn(usize, usize, usize) -> f32;
 /// Rows of codes are padded to multiples of this many.
 pub(super) const PADDING: usize = 64;
 
+/// Codes of a query that is compared with nibbles are padded to multiples of this many, for which 64 bytes of nibbles stand.
+pub(super) const NIBBLES_PADDING: usize = 2 * PADDING;
+
 /// An f32 in native bytes, which need not be aligned.
 pub type F32 = [u8; 4];
 /// A half-precision number in native bytes, which need not be aligned.
@@ -36,6 +39,7 @@ pub(super) struct Parts {
     pub dot_four_i8: unsafe fn(&[i8], [&[i8]; 4]) -> [i32; 4],
     pub dot_rows_i8: unsafe fn(&[i8], &[i8], &mut [i32]),
     pub dot_queries_i8: unsafe fn(&[i8], usize, &[i8], &mut [i32]),
+    pub dot_rows_nibbles: unsafe fn(&[i8], &[i8], &mut [i32]),
     pub dot_f32: unsafe fn(&[F32], &[F32]) -> f32,
     pub dot_f16: unsafe fn(&[F16], &[F16]) -> f32,
     pub quantise: unsafe fn(&[f32], f32, &mut [i8]),
@@ -67,6 +71,13 @@ impl Kernels {
     pub fn dot_queries_i8(&self, queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
         // SAFETY: this table was handed out, so the CPU has its instructions.
         unsafe { (self.parts.dot_queries_i8)(queries, width, rows, dots) }
+    }
+
+    /// `rows` are as many rows of nibbles, half as long as the query, as there are `dots`; the query's length is a
+    /// multiple of [`NIBBLES_PADDING`] and not 0.
+    pub fn dot_rows_nibbles(&self, query: &[i8], rows: &[i8], dots: &mut [i32]) {
+        // SAFETY: this table was handed out, so the CPU has its instructions.
+        unsafe { (self.parts.dot_rows_nibbles)(query, rows, dots) }
     }
 
     /// Of vectors of the same length.

@@ -79,6 +79,44 @@ pub fn dot_i8_each(query: &[i8], rows: &[&[i8]], dots: &mut Vec<i32>) {
     dots.extend(last.iter().map(|row| dot_i8(query, row)));
 }
 
+/// Codes of a query that is compared with nibbles are padded with zeros to multiples of this many; half as many bytes hold the
+/// nibbles of a row.
+pub const NIBBLES_PADDING: usize = kernels::NIBBLES_PADDING;
+
+/// Packs the upper half of each code plus 128, a number in 0..=15, two to a byte: 64 bytes hold those of 128 codes, the first 64 of
+/// them below the others. Codes that are missing count as 0; those that `packed` has no room for are left out.
+pub fn pack_nibbles(codes: &[i8], packed: &mut [i8]) {
+    let mut parts = codes.chunks(kernels::PADDING);
+    for line in packed.chunks_mut(kernels::PADDING) {
+        let (first, second) = (parts.next(), parts.next());
+        let codes = |part: Option<&'_ [i8]>, at: usize| {
+            let code = part.and_then(|part| part.get(at)).copied().unwrap_or(0);
+            code.cast_unsigned() ^ 0x80
+        };
+        for (at, packed) in line.iter_mut().enumerate() {
+            *packed = ((codes(first, at) >> 4) | (codes(second, at) & 0xF0)).cast_signed();
+        }
+    }
+}
+
+/// Appends the dot products of `query` and each row of [nibbles](pack_nibbles) of `rows`, which have no gaps between them. The query's
+/// length is a multiple of [`NIBBLES_PADDING`]; what is behind the last whole row is left out.
+pub fn dot_nibbles(query: &[i8], rows: &[i8], dots: &mut Vec<i32>) {
+    let width = query.len() / 2;
+    let stored = rows.len().checked_div(width).unwrap_or(0);
+    let before = dots.len();
+    dots.resize(before + stored, 0);
+    if let (Some(rows), Some(dots)) = (rows.get(..stored * width), dots.get_mut(before..))
+        && stored > 0
+    {
+        if query.len().is_multiple_of(NIBBLES_PADDING) {
+            chosen().dot_rows_nibbles(query, rows, dots);
+        } else {
+            scalar::dot_rows_nibbles(query, rows, dots);
+        }
+    }
+}
+
 /// The dot product of two vectors of f32, in f32. Of vectors of different lengths the shorter one
 /// rules.
 #[must_use]

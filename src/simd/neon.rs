@@ -19,6 +19,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
             dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_rows_nibbles: scalar::dot_rows_nibbles,
             dot_f32,
             dot_f16,
             quantise,

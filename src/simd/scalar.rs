@@ -1,7 +1,7 @@
 //! How is it done without special instructions? Also the ends that are shorter than a vector
 //! register, on every CPU.
 
-use super::kernels::{F16, F32, Kernels, Parts, pair};
+use super::kernels::{F16, F32, Kernels, NIBBLES_PADDING, PADDING, Parts, pair};
 
 /// Runs everywhere.
 pub(super) fn kernels() -> &'static Kernels {
@@ -12,6 +12,7 @@ pub(super) fn kernels() -> &'static Kernels {
             dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_rows_nibbles,
             dot_f32,
             dot_f16,
             quantise,
@@ -48,6 +49,29 @@ pub(super) fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &m
         for (query, dot) in queries.chunks_exact(width).zip(&mut dots) {
             *dot = dot_i8(query, row);
         }
+    }
+}
+
+/// Of a query and nibbles as [`super::pack_nibbles`] packs them.
+#[inline]
+pub(super) fn dot_nibbles(query: &[i8], row: &[i8]) -> i32 {
+    let lines = query.as_chunks::<NIBBLES_PADDING>().0.iter();
+    let products = lines.zip(row.as_chunks::<PADDING>().0).map(|(query, row)| {
+        let (first, second) = query.split_at(PADDING);
+        row.iter()
+            .zip(first.iter().zip(second))
+            .fold(0, |sum, (packed, (first, second))| {
+                let packed = packed.cast_unsigned();
+                let (low, high) = (i32::from(packed & 0x0F), i32::from(packed >> 4));
+                sum + low * i32::from(*first) + high * i32::from(*second)
+            })
+    });
+    products.sum()
+}
+
+pub(super) fn dot_rows_nibbles(query: &[i8], rows: &[i8], dots: &mut [i32]) {
+    for (row, dot) in rows.chunks_exact(query.len() / 2).zip(dots) {
+        *dot = dot_nibbles(query, row);
     }
 }
 

@@ -120,6 +120,37 @@ proptest! {
     }
 
     #[test]
+    fn nibbles(
+        blocks in 1_usize..5, stored in 0_usize..12, skip in 0_usize..5,
+        codes in vec(code(), 1000..1100),
+    ) {
+        let width = NIBBLES_PADDING * blocks;
+        let cut = |len: usize, from: usize| -> Vec<i8> {
+            codes.iter().copied().cycle().skip(from).take(len).collect()
+        };
+        let (rows, query) = (cut(stored * width, 0), cut(skip + width, 333));
+        let query = &query[skip..];
+        let upper = |code: &i8| i64::from((code.cast_unsigned() ^ 0x80) >> 4);
+        let product = |row: &[i8]| -> i64 {
+            row.iter().map(upper).zip(query).map(|(nibble, code)| nibble * i64::from(*code)).sum()
+        };
+        let expected: Vec<i32> = rows.chunks_exact(width).map(|row| i32::try_from(product(row)).unwrap()).collect();
+        let mut packed = vec![0; skip + stored * width / 2];
+        let packed = &mut packed[skip..];
+        for (row, packed) in rows.chunks_exact(width).zip(packed.chunks_exact_mut(width / 2)) {
+            pack_nibbles(row, packed);
+        }
+        let mut dots = vec![7];
+        dot_nibbles(query, packed, &mut dots);
+        prop_assert_eq!(&dots[1..], expected.as_slice());
+        for table in tables() {
+            let mut dots = vec![-1; stored];
+            table.dot_rows_nibbles(query, packed, &mut dots);
+            prop_assert_eq!(&dots, &expected, "{}", table.name);
+        }
+    }
+
+    #[test]
     fn rows_of_any_lengths(
         query in vec(code(), 60..70), rows in vec(vec(code(), 0..130), 0..9), whole in any::<bool>(),
     ) {

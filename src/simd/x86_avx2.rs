@@ -24,6 +24,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
             dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_rows_nibbles,
             dot_f32,
             dot_f16,
             quantise,
@@ -113,6 +114,57 @@ fn dot_queries_i8(queries: &[i8], width: usize, rows: &[i8], dots: &mut [i32]) {
             }
         }
     }
+}
+
+/// Rows of nibbles that follow each other, four at a time.
+#[target_feature(enable = "avx2")]
+fn dot_rows_nibbles(query: &[i8], rows: &[i8], dots: &mut [i32]) {
+    let width = query.len() / 2;
+    let fours = rows.chunks_exact(4 * width);
+    let last = fours.remainder().chunks_exact(width);
+    let (dots, last_dots) = dots.as_chunks_mut::<4>();
+    for (rows, dots) in fours.zip(dots) {
+        prefetch_behind(rows);
+        *dots = dot_four_nibbles(query, four(rows, width));
+    }
+    for (row, dot) in last.zip(last_dots) {
+        *dot = scalar::dot_nibbles(query, row);
+    }
+}
+
+/// Nibbles are at most 15, so four products are at most 4 · 15 · 127 = 7620, which does not saturate.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_four_nibbles(query: &[i8], [a, b, c, d]: [&[i8]; 4]) -> [i32; 4] {
+    let rows = lines(a).iter().zip(lines(b));
+    let rows = rows.zip(lines(c).iter().zip(lines(d)));
+    let query = query.as_chunks().0.as_chunks().0;
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for ([q0, q1, q2, q3], ((a, b), (c, d))) in query.iter().zip(rows) {
+        let (query, next) = ((load(q0), load(q2)), (load(q1), load(q3)));
+        sums[0] = add_nibbles(add_nibbles(sums[0], load(&a[0]), query), load(&a[1]), next);
+        sums[1] = add_nibbles(add_nibbles(sums[1], load(&b[0]), query), load(&b[1]), next);
+        sums[2] = add_nibbles(add_nibbles(sums[2], load(&c[0]), query), load(&c[1]), next);
+        sums[3] = add_nibbles(add_nibbles(sums[3], load(&d[0]), query), load(&d[1]), next);
+    }
+    sum_four(sums)
+}
+
+/// Lines of 64 bytes, as two registers each.
+#[inline]
+fn lines(nibbles: &[i8]) -> &[[[i8; 32]; 2]] {
+    nibbles.as_chunks().0.as_chunks().0
+}
+
+/// `sums` plus the products of 64 nibbles in 32 bytes, the lower ones with the first part of a query.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_nibbles(sums: __m256i, packed: __m256i, (low, high): (__m256i, __m256i)) -> __m256i {
+    let lower = _mm256_set1_epi8(0x0F);
+    let low = _mm256_maddubs_epi16(_mm256_and_si256(packed, lower), low);
+    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(packed), lower);
+    let pairs = _mm256_add_epi16(low, _mm256_maddubs_epi16(upper, high));
+    _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
 
 #[inline]

@@ -20,6 +20,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
             dot_four_i8,
             dot_rows_i8,
             dot_queries_i8,
+            dot_rows_nibbles,
             dot_f32,
             dot_f16,
             quantise,
@@ -69,10 +70,15 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
     }
 }
 
-/// Rows that stand anywhere. What the query's offset costs is little beside the wait for them.
+/// Rows that stand anywhere.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_four_i8(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
-    let offset = offset(query);
+    let ones = _mm512_set1_epi8(1);
+    let mut sum = _mm512_setzero_si512();
+    for query in query.as_chunks().0 {
+        sum = _mm512_dpbusd_epi32(sum, ones, load(query));
+    }
+    let offset = _mm512_reduce_add_epi32(_mm512_slli_epi32::<7>(sum));
     dot_unsigned_four(query, rows).map(|dot| dot.wrapping_sub(offset))
 }
 
@@ -141,6 +147,50 @@ fn dot_four_queries(queries: &[i8], offsets: &[i32; 4], row: &[i8]) -> [i32; 4] 
         *dot = dot.wrapping_sub(*offset);
     }
     dots
+}
+
+/// Rows of nibbles that follow each other, four at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dot_rows_nibbles(query: &[i8], rows: &[i8], dots: &mut [i32]) {
+    let width = query.len() / 2;
+    let fours = rows.chunks_exact(4 * width);
+    let last = fours.remainder().chunks_exact(width);
+    let (dots, last_dots) = dots.as_chunks_mut::<4>();
+    for (rows, dots) in fours.zip(dots) {
+        x86_avx2::prefetch_behind(rows);
+        *dots = dot_four_nibbles(query, four(rows, width));
+    }
+    for (row, dot) in last.zip(last_dots) {
+        *dot = scalar::dot_nibbles(query, row);
+    }
+}
+
+/// Nibbles are unsigned as they are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dot_four_nibbles(query: &[i8], [a, b, c, d]: [&[i8]; 4]) -> [i32; 4] {
+    let rows = a.as_chunks().0.iter().zip(b.as_chunks().0);
+    let rows = rows.zip(c.as_chunks().0.iter().zip(d.as_chunks().0));
+    let (lines, _) = query.as_chunks().0.as_chunks();
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for ([low, high], ((a, b), (c, d))) in lines.iter().zip(rows) {
+        let query = (load(low), load(high));
+        sums[0] = add_nibbles(sums[0], load(a), query);
+        sums[1] = add_nibbles(sums[1], load(b), query);
+        sums[2] = add_nibbles(sums[2], load(c), query);
+        sums[3] = add_nibbles(sums[3], load(d), query);
+    }
+    sum_four(sums)
+}
+
+/// `sums` plus the products of 128 nibbles in 64 bytes, the lower ones with the first part of a query.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_nibbles(sums: __m512i, packed: __m512i, (low, high): (__m512i, __m512i)) -> __m512i {
+    let lower = _mm512_set1_epi8(0x0F);
+    let sums = _mm512_dpbusd_epi32(sums, _mm512_and_si512(packed, lower), low);
+    let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), lower);
+    _mm512_dpbusd_epi32(sums, upper, high)
 }
 
 #[inline]

@@ -13,7 +13,10 @@
 
 use std::ops::Range;
 
-use crate::simd::{AlignedCodes, quantise};
+use crate::{
+    simd::{AlignedCodes, NIBBLES_PADDING, quantise},
+    vector::sketch::Sketched,
+};
 
 /// Codes are padded to whole cache lines, so that each row starts on one.
 pub const LINE: usize = 64;
@@ -122,6 +125,8 @@ pub struct Codes<'a> {
     pub units: Units<'a>,
     /// The error of each code.
     pub errors: &'a [f32],
+    /// The sketches of the codes, where they were made.
+    pub sketches: Option<Sketched<'a>>,
 }
 
 /// The steps of a run of codes.
@@ -147,6 +152,7 @@ impl<'a> Codes<'a> {
                 Units::Same(unit) => Units::Same(unit),
                 Units::Each(units) => Units::Each(units.get(rows.clone()).unwrap_or_default()),
             },
+            sketches: self.sketches.map(|sketches| sketches.slice(&rows)),
             errors: self.errors.get(rows).unwrap_or_default(),
         }
     }
@@ -171,17 +177,23 @@ impl<'a> Codes<'a> {
 #[derive(Debug)]
 pub struct QueryCode {
     direction: Vec<f32>,
+    /// Padded to what sketches are compared with.
     codes: AlignedCodes,
     measure: Measure,
+    sum: i32,
+    norm: f32,
 }
 
 impl QueryCode {
     /// The code of a query of length 1.
     #[must_use]
     pub fn new(direction: Vec<f32>) -> Self {
-        let mut codes = AlignedCodes::zeroed(padded(direction.len()));
+        let mut codes = AlignedCodes::zeroed(direction.len().next_multiple_of(NIBBLES_PADDING));
         let measure = encode(&direction, 1.0, &mut codes);
+        let wide = || codes.iter().map(|code| i32::from(*code));
         Self {
+            sum: wide().sum(),
+            norm: (wide().map(|code| code * code).sum::<i32>() as f32).sqrt(),
             direction,
             codes,
             measure,
@@ -197,7 +209,26 @@ impl QueryCode {
     /// The code.
     #[must_use]
     pub fn codes(&self) -> &[i8] {
+        let width = padded(self.direction.len());
+        self.codes.get(..width).unwrap_or(&self.codes)
+    }
+
+    /// The code, padded further to what sketches are compared with.
+    #[must_use]
+    pub fn codes_for_sketches(&self) -> &[i8] {
         &self.codes
+    }
+
+    /// The sum of its codes.
+    #[must_use]
+    pub const fn sum(&self) -> i32 {
+        self.sum
+    }
+
+    /// The length of the code as a vector.
+    #[must_use]
+    pub const fn norm(&self) -> f32 {
+        self.norm
     }
 
     /// What belongs to the code.

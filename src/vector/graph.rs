@@ -6,13 +6,14 @@
 //! Results are candidates with estimates, comparable between graphs; whoever needs the exact order
 //! measures the vectors in the log.
 
-use std::path::Path;
+use std::{path::Path, sync::OnceLock};
 
 use super::{
     codes::{Codes, Measure, QueryCode, Units},
     elements::halves_of,
     file::{CheckedFile, Expected},
     links::Links,
+    sketch::{Sketched, Sketches},
     usearch::Growing,
     walk::{Element, Field},
 };
@@ -28,6 +29,8 @@ use crate::{
 pub struct Graph {
     file: CheckedFile,
     links: Links,
+    /// Of its codes, made for the first who passes all of them.
+    sketches: OnceLock<Sketches>,
 }
 
 /// A row that a search found.
@@ -54,6 +57,8 @@ pub struct CodeMatrix<'a> {
     pub unit: f32,
     /// Per row an upper bound of the distance between its direction and what its codes stand for.
     pub errors: &'a [f32],
+    /// The sketches of the codes, where they were made.
+    pub sketches: Option<Sketched<'a>>,
 }
 
 impl<'a> CodeMatrix<'a> {
@@ -65,6 +70,7 @@ impl<'a> CodeMatrix<'a> {
             width: self.width,
             units: Units::Same(self.unit),
             errors: self.errors,
+            sketches: self.sketches,
         }
     }
 
@@ -91,7 +97,11 @@ impl Graph {
     pub fn open(map: Map, path: &Path, expected: &Expected) -> Result<Self> {
         let file = CheckedFile::new(map, path, expected)?;
         let links = Links::check(file.graph(), file.params(), file.rows())?;
-        Ok(Self { file, links })
+        Ok(Self {
+            file,
+            links,
+            sketches: OnceLock::new(),
+        })
     }
 
     /// What it covers.
@@ -229,16 +239,28 @@ impl Graph {
             width: params.width(),
             unit: params.unit,
             errors: map.floats(layout.errors.clone())?,
+            sketches: self.sketches.get().map(Sketches::all),
+        })
+    }
+
+    /// The codes with their sketches, which the first call makes.
+    #[must_use]
+    pub fn sketched_codes(&self) -> Option<CodeMatrix<'_>> {
+        let matrix = self.codes()?;
+        let dimension = usize::from(self.params().dimension);
+        let sketches = (self.sketches).get_or_init(|| Sketches::new(&matrix.codes(), dimension));
+        Some(CodeMatrix {
+            sketches: Some(sketches.all()),
+            ..matrix
         })
     }
 
     /// Bytes in memory: the mapped file, as if all of it were resident, and what is kept beside it.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.file
-            .map()
-            .len()
-            .saturating_add(self.links.heap() as u64)
+        let sketches = self.sketches.get().map_or(0, Sketches::bytes);
+        let beside = self.links.heap() + sketches;
+        self.file.map().len().saturating_add(beside as u64)
     }
 
     /// A copy that can be added to.

@@ -8,7 +8,8 @@
 //! into C++, and when). What it wrote must prove itself in `file.rs` (bytes) and `links.rs` (every
 //! number in them) before `walk.rs` searches it.
 //!
-//! Rows that are in no graph are compared by their [`codes`], which stand in a [`tail`]. Graphs and
+//! Rows that are in no graph are compared by their [`codes`], which stand in a [`tail`]; where many are passed, most are
+//! excluded by [`sketch`]es of these. Graphs and
 //! tail together are the [`index`] of a collective; [`merge`] decides which graph is built next. All of
 //! it knows numbers of rows and their vectors, and nothing of what rows mean or who may see them.
 
@@ -25,6 +26,7 @@ mod links;
 mod links_tests;
 pub mod merge;
 pub mod similarity;
+pub mod sketch;
 pub mod store;
 pub mod tail;
 mod usearch;

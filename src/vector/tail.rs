@@ -10,7 +10,10 @@ use std::{ops::Range, sync::OnceLock};
 use crate::{
     simd::AlignedCodes,
     sync::Arc,
-    vector::codes::{Codes, Measure, Units, encode, padded},
+    vector::{
+        codes::{Codes, Measure, Units, encode, padded},
+        sketch::Sketches,
+    },
 };
 
 /// Rows of a block: enough for the kernels to run long, few enough that the rest, which is compared
@@ -40,6 +43,7 @@ pub struct Block {
     codes: AlignedCodes,
     units: Vec<f32>,
     errors: Vec<f32>,
+    sketches: Sketches,
 }
 
 impl Block {
@@ -47,7 +51,7 @@ impl Block {
         let rows = BLOCK_ROWS as usize;
         let width = padded(dimension);
         let mut codes = AlignedCodes::zeroed(rows * width);
-        let (units, errors) = (first..)
+        let (units, errors): (Vec<f32>, Vec<f32>) = (first..)
             .zip(codes.chunks_exact_mut(width))
             .map(|(row, code)| match vector(row) {
                 RowVector::Gone => Measure::GONE,
@@ -56,21 +60,21 @@ impl Block {
             })
             .map(|measure| (measure.unit, measure.error))
             .unzip();
+        let run = run(&codes, &units, &errors);
         Self {
+            sketches: Sketches::new(&run, dimension),
             codes,
             units,
             errors,
         }
     }
 
-    /// The codes in row order.
+    /// The codes in row order, with their sketches.
     #[must_use]
     pub fn codes(&self) -> Codes<'_> {
         Codes {
-            codes: &self.codes,
-            width: self.codes.len() / BLOCK_ROWS as usize,
-            units: Units::Each(&self.units),
-            errors: &self.errors,
+            sketches: Some(self.sketches.all()),
+            ..run(&self.codes, &self.units, &self.errors)
         }
     }
 
@@ -78,6 +82,17 @@ impl Block {
     #[must_use]
     pub fn code_of(&self, row: u32) -> Option<(&[i8], Measure)> {
         self.codes().row((row % BLOCK_ROWS) as usize)
+    }
+}
+
+/// The codes of a block.
+fn run<'a>(codes: &'a [i8], units: &'a [f32], errors: &'a [f32]) -> Codes<'a> {
+    Codes {
+        codes,
+        width: codes.len() / BLOCK_ROWS as usize,
+        units: Units::Each(units),
+        errors,
+        sketches: None,
     }
 }
 
@@ -151,14 +166,12 @@ impl Tail {
     /// Bytes of the codes made so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let made = self
-            .chunks
-            .iter()
-            .flat_map(|chunk| &chunk.0)
-            .filter(|cell| cell.get().is_some())
-            .count();
-        let row = padded(self.dimension) + 2 * size_of::<f32>();
-        made as u64 * u64::from(BLOCK_ROWS) * row as u64
+        let cells = self.chunks.iter().flat_map(|chunk| &chunk.0);
+        let made = cells.filter_map(OnceLock::get).map(|block| {
+            let measures = 2 * size_of_val(block.errors.as_slice());
+            (block.codes.len() + measures + block.sketches.bytes()) as u64
+        });
+        made.sum()
     }
 }
 
@@ -197,7 +210,8 @@ mod tests {
             "{middle} ± {off}"
         );
         tail.block(191, |_| unreachable!("the block is there"));
-        assert_eq!(tail.bytes(), 64 * (64 + 8));
+        // A code, its step, its error; and the sketch with what it leaves.
+        assert_eq!(tail.bytes(), 64 * (64 + 4 + 4 + 64 + 4));
     }
 
     #[test]
