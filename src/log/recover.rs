@@ -20,6 +20,7 @@ use crate::{
 };
 
 use super::{
+    ahead::{Unread, survey_all},
     file::{self, OpenFile},
     place::Place,
     scan::{Survey, Terms, survey},
@@ -156,12 +157,12 @@ pub(crate) fn open_log(
             Err(why) => Err(why),
         });
     }
+    let mut unread = Vec::new();
     let mut files = opened.into_iter().zip(0..).peekable();
     while let Some((open, position)) = files.next() {
         let Some(open) = open else {
             continue;
         };
-        let is_last = position + 1 == metas.len();
         let sealed_end = metas.get(position).map_or(0, |meta| meta.end);
         let known = start.as_mut().and_then(|start| start.known(position));
         if let Some(index) = known {
@@ -176,6 +177,7 @@ pub(crate) fn open_log(
             .peek()
             .and_then(|(next, _)| next.as_ref())
             .map(|next| next.header.previous_lsn.get());
+        let is_last = position + 1 == metas.len();
         let mut terms = terms_of(&open, sealed_end, is_last, next_previous, source.reach);
         if sealed_end == 0 {
             terms.limit = terms.limit.min(looked_at_end(&open)?);
@@ -188,42 +190,16 @@ pub(crate) fn open_log(
             terms.after = start.lsn.get();
             index = start.index_of(position);
         }
-        let bytes = open.map.get(0..open.map.len()).unwrap_or_default();
-        let found = if terms.upto <= terms.after {
-            Survey::nothing(&terms)
-        } else {
-            survey(bytes, &terms)
-        };
-        index.extend_from_slice(&found.index);
-        if let Some(meta) = log.metas.get_mut(position)
-            && meta.end == 0
-            && !is_last
-        {
-            meta.end = found.end;
-        }
-        let end = match sealed_end {
-            0 => found.end,
-            sealed => sealed.min(open.map.len()),
-        };
-        log.note(&open.path, &found, is_last);
-        let segment = Arc::new(Segment::new(
-            open.path,
-            open.header,
-            open.file,
-            open.map,
-            end,
+        unread.push(Unread {
+            open,
+            position,
+            terms,
             index,
-        ));
-        log.records += replay(&segment, &terms, &found, visitor)?;
-        if is_last {
-            log.last = Some(LastSegment {
-                segment: Arc::clone(&segment),
-                closed: found.closed.map(Lsn::new),
-                blank: found.torn.is_none() && found.end == SEGMENT_HEADER_LEN as u64,
-            });
-        }
-        log.segments.push(segment);
+        });
     }
+    survey_all(unread, |segment, found| {
+        log.take(segment, &found, &mut *visitor)
+    })?;
     Ok(log)
 }
 
@@ -307,6 +283,44 @@ impl RecoveredLog {
                 self.damaged.push(known);
             }
         }
+    }
+
+    /// Replays a segment that was looked at.
+    fn take(
+        &mut self,
+        unread: Unread,
+        found: &Survey,
+        visitor: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let Unread {
+            open,
+            position,
+            terms,
+            mut index,
+        } = unread;
+        let is_last = position + 1 == self.metas.len();
+        let mut end = found.end;
+        if let Some(meta) = self.metas.get_mut(position) {
+            if meta.end != 0 {
+                end = meta.end.min(open.map.len());
+            } else if !is_last {
+                meta.end = end;
+            }
+        }
+        index.extend_from_slice(&found.index);
+        self.note(&open.path, found, is_last);
+        let segment = Segment::new(open.path, open.header, open.file, open.map, end, index);
+        let segment = Arc::new(segment);
+        self.records += replay(&segment, &terms, found, visitor)?;
+        if is_last {
+            self.last = Some(LastSegment {
+                segment: Arc::clone(&segment),
+                closed: found.closed.map(Lsn::new),
+                blank: found.torn.is_none() && found.end == SEGMENT_HEADER_LEN as u64,
+            });
+        }
+        self.segments.push(segment);
+        Ok(())
     }
 
     /// The segments as a set.
