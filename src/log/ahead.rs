@@ -34,7 +34,6 @@ impl Unread {
             return Survey::nothing(&self.terms);
         }
         let map = &self.open.map;
-        map.populate(self.terms.from..self.terms.limit);
         survey(map.get(0..map.len()).unwrap_or_default(), &self.terms)
     }
 }

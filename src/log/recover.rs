@@ -14,8 +14,9 @@ use std::{
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{Checkpoint, FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
+    format::{Checkpoint, FRAME_HEADER_LEN, FrameHeader, RecordKind, SEGMENT_HEADER_LEN},
     model::{InstanceId, Lsn},
+    simd::prefetch,
     vfs::Vfs,
 };
 
@@ -27,7 +28,7 @@ use super::{
     segment::{Frame, Segment, SegmentMeta},
     set::SegmentSet,
     start,
-    walk::{Step, Walk},
+    walk::{Step, Walk, slice},
 };
 
 /// One record of the log, as the visitor of a replay gets it.
@@ -464,6 +465,9 @@ pub(super) fn replay(
             Step::Gap { at, .. } => (at, None),
         };
         let damaged = damage.next_if(|damage| damage.at == at);
+        if let Some(header) = &header {
+            prefetch_next(bytes, at, header);
+        }
         match (header, damaged) {
             (Some(header), None) if header.kind == RecordKind::Close => {}
             (Some(header), None) => {
@@ -477,4 +481,19 @@ pub(super) fn replay(
         }
     }
     Ok(records)
+}
+
+/// Asks the CPU for the header and the fields of the record behind the one at `at`, while that is applied:
+/// the second pass over a segment finds little of the first in the cache. Neighbours are mostly of one
+/// size; where they are not, a record is waited for.
+fn prefetch_next(bytes: &[u8], at: u64, header: &FrameHeader) {
+    /// The first lines of a long text; the CPU notices by itself that it is read on.
+    const MOST: u64 = 1024;
+    let next = at + header.frame_len();
+    let head = FRAME_HEADER_LEN as u64;
+    let vector = u64::from(header.dimension) * size_of::<f32>() as u64;
+    let fields = u64::from(header.payload_len).saturating_sub(vector);
+    for (at, len) in [(next, head), (next + head + vector, fields.min(MOST))] {
+        prefetch(slice(bytes, at, len).unwrap_or_default());
+    }
 }

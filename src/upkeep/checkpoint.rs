@@ -371,7 +371,7 @@ pub(crate) fn load(
         map()
             .map_err(|error| format!("{}: {error}", file_path.display()))
             .and_then(|map| {
-                map.populate(0..map.len());
+                map.populate();
                 let checkpoint = Checkpoint::parse(Bytes::from_owner(map))
                     .map_err(|fault| format!("{}: {fault}", file_path.display()))?;
                 check_history(&checkpoint, manifest)?;

@@ -91,21 +91,12 @@ impl Map {
         Some(signed)
     }
 
-    /// Maps all pages of `range` at once, for who is about to read all of them: a page at a time costs
-    /// several times as much. A hint.
-    pub fn populate(&self, range: Range<u64>) {
-        let Some(range) = indices(range).filter(|range| range.end <= self.bytes.len()) else {
-            return;
-        };
+    /// Maps all pages at once, for who is about to read all of them: a page at a time costs several
+    /// times as much. A hint.
+    pub fn populate(&self) {
         // A system that does not know it maps them as they are read.
         #[cfg(target_os = "linux")]
-        let _ = (self.bytes).advise_range(
-            memmap2::Advice::PopulateRead,
-            range.start,
-            range.len(),
-        );
-        #[cfg(not(target_os = "linux"))]
-        let _ = range;
+        let _ = self.bytes.advise(memmap2::Advice::PopulateRead);
     }
 
     /// Are all pages of `range` in memory, so that reading it would not wait for the medium? An
