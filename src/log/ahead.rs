@@ -14,8 +14,8 @@ use super::{
     scan::{Survey, Terms, survey},
 };
 
-/// Surveyed segments that may wait. No more are needed to keep the thread busy: looking at a segment takes
-/// less than replaying it.
+/// Surveyed segments that may wait. Looking at a segment takes about as long as replaying it, so that more
+/// would only push more out of the cache before it is read again.
 const AHEAD: usize = 1;
 
 /// A segment that is to be looked at.
