@@ -6,6 +6,7 @@
 //! reaches through [`SegmentCatalog`], nor what a record means. The committer owns the one
 //! [`LogWriter`]; anybody may read through a [`SegmentSet`].
 
+mod ahead;
 mod build;
 mod damage;
 mod file;

@@ -124,7 +124,13 @@ pub(crate) fn apply(
     undecodable: &mut Vec<PulseDBError>,
 ) {
     let (header, mutation) = match replayed {
-        Replayed::Frame(frame) => (frame.header, mutation_of(frame, applier, undecodable)),
+        Replayed::Frame(frame) => {
+            if frame.header.kind.makes_row() {
+                // Where the row's id goes, while its record is decoded.
+                applier.ids().prefetch(frame.header.entity);
+            }
+            (frame.header, mutation_of(frame, applier, undecodable))
+        }
         Replayed::Damaged {
             header: Some(header),
             place,

@@ -89,6 +89,36 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
 }
 
 #[test]
+fn a_replay_that_is_refused_ends_the_open_wherever_it_stands() {
+    let vfs = SimVfs::new(1);
+    let config = small(SyncMode::Normal);
+    let (mut db, _) = open_sim(&vfs, 1, &config).unwrap();
+    let mut expected = Seen::new();
+    for number in 0..200 {
+        expected.append(&mut write(&mut db, &[payload(number, 2_000)]).unwrap().0);
+    }
+    close(&mut db).unwrap();
+    assert!(db.manifest.current().segments.len() > 4);
+    drop(db);
+    let shared: Arc<dyn Vfs> = Arc::new(vfs.clone());
+    let env: Arc<dyn Env> = Arc::new(SimEnv::new(2, Timestamp::from_millis(1_000)));
+    for refused in [0, 40, 199] {
+        let mut shown = 0;
+        let error = open(&shared, &env, Path::new(DB), &config, &mut |_| {
+            shown += 1;
+            if shown > refused {
+                return Err(PulseDBError::Closed);
+            }
+            Ok(())
+        });
+        assert!(matches!(error, Err(PulseDBError::Closed)));
+        assert_eq!(shown, refused + 1);
+    }
+    let (_, seen) = open_sim(&vfs, 3, &config).unwrap();
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn reading_what_is_not_there_names_the_path() {
     let reader = OpenOptions {
         read_only: true,
