@@ -11,18 +11,23 @@ use crate::{
     model::{
         ContextCandidates, ContextExperience, ContextInsight, ContextRequest, ContextScore,
         DecayConfig, Experience, ExperienceId, ExperienceRelation, InsightHit, RecallWeights,
-        RelationFilter, SearchHit, SearchOptions, limits::MAX_K,
+        RelationFilter, SearchOptions, Sibling, limits::MAX_K,
     },
     read::{
         activities,
-        collapse::{Said, collapsed},
-        hybrid::{self, Asked},
+        collapse::{Distinct, collapsed},
+        experience_view::ExperienceView,
+        filter::Compiled,
+        hybrid::{Asked, Ground},
         insights, list,
         rank::weighted,
         reader::Reader,
         relations, search,
         texts::Words,
+        trace::Trace,
     },
+    state::{Table, Visited},
+    sync::Arc,
     text::Question,
     vector::similarity::Query,
 };
@@ -66,7 +71,7 @@ pub struct Settings<'a> {
     pub count: &'a dyn Fn(&str) -> usize,
 }
 
-/// The context of a request about `vector`.
+/// The context of a request about `vector`, from the snapshot: no transaction asks for one.
 pub fn candidates(
     reader: &Reader,
     request: &ContextRequest,
@@ -82,6 +87,7 @@ pub fn candidates(
     let context = Context {
         reader,
         request,
+        table: reader.table(request.collective_id)?,
         query: Query::new(vector),
         decay: reader.collective(request.collective_id)?.decay.clone(),
         ef: settings.ef,
@@ -110,10 +116,24 @@ pub fn candidates(
 struct Context<'a> {
     reader: &'a Reader,
     request: &'a ContextRequest,
+    table: &'a Arc<Table>,
     query: Query<'a>,
     decay: DecayConfig,
     ef: usize,
     words: Option<(&'a Question, &'a Words)>,
+}
+
+/// An experience that may be answered, read in place: what is found is more than what is answered.
+struct Found {
+    view: ExperienceView,
+    /// Its similarity and its score, where a search has told them.
+    told: Option<(f32, f32)>,
+}
+
+impl Found {
+    fn embedding(&self) -> &[f32] {
+        self.view.embedding()
+    }
 }
 
 impl Context<'_> {
@@ -127,34 +147,54 @@ impl Context<'_> {
             weights: request.weights,
             ..SearchOptions::default()
         };
-        let collective = request.collective_id;
-        self.enough(request.max_similar, |k| {
+        let similar = self.enough(request.max_similar, Found::embedding, |k| {
             options.k = k;
-            let found = match self.words {
-                Some((question, words)) => {
-                    let vector = Some(vector);
-                    let asked = Asked { question, vector };
-                    hybrid::search(self.reader, collective, asked, &options, (self.ef, words))?
-                }
-                None => {
-                    let one = [vector];
-                    let (found, _) =
-                        search::search(self.reader, collective, &one, &options, self.ef)?;
-                    found.into_iter().flatten().collect()
-                }
-            };
-            Ok(found.into_iter().map(|hit| self.scored(hit)).collect())
-        })
+            match self.words {
+                Some(words) => self.by_words(vector, &options, words),
+                None => self.by_vector(vector, &options),
+            }
+        })?;
+        self.answered(similar)
     }
 
-    fn scored(&self, hit: SearchHit) -> ContextExperience {
-        let energy = self.reader.energy(&hit.experience, &self.decay);
-        let score = ContextScore {
-            similarity: hit.similarity,
-            energy,
-            score: hit.score,
+    fn by_words(
+        &self,
+        vector: &[f32],
+        options: &SearchOptions,
+        (question, words): (&Question, &Words),
+    ) -> Result<Vec<Found>> {
+        let asked = Asked {
+            question,
+            vector: Some(vector),
         };
-        of_experience(hit.experience, score)
+        let limits = (self.ef, words);
+        let ground = Ground::new(self.reader, self.table, asked, options, limits)?;
+        let read = |row: &Visited<'_>| self.reader.view_of(self.table, row);
+        let found = ground.walk(read, &mut Trace::default())?;
+        let found = found.into_iter().map(|(view, one)| Found {
+            view,
+            told: Some((one.similarity(), one.score)),
+        });
+        Ok(found.collect())
+    }
+
+    fn by_vector(&self, vector: &[f32], options: &SearchOptions) -> Result<Vec<Found>> {
+        let (reader, table) = (self.reader, self.table);
+        let filter = Compiled::new(&options.filter, table)?;
+        let read = |row: &Visited<'_>| {
+            let Some(view) = reader.view_of(table, row)? else {
+                return Ok(None);
+            };
+            Ok(Some((view, reader.passes(&filter, row)?)))
+        };
+        let passes = |read: &(ExperienceView, bool)| read.1;
+        let found =
+            search::search_rows(reader, table, &[vector], options, self.ef, (read, passes))?;
+        let found = found.into_iter().flatten().map(|hit| Found {
+            view: hit.item.0,
+            told: Some((hit.similarity, hit.score)),
+        });
+        Ok(found.collect())
     }
 
     fn insights(&self, vector: &[f32]) -> Result<Vec<ContextInsight>> {
@@ -164,24 +204,29 @@ impl Context<'_> {
         }
         let filter = &request.insight_filter;
         let collective = request.collective_id;
-        self.enough(request.max_insights, |k| {
-            let found = match self.words {
-                Some((question, words)) => {
-                    let vector = Some(vector);
-                    let asked = Asked { question, vector };
-                    let limits = (self.ef, words);
-                    insights::with_words(self.reader, collective, asked, k, filter, limits)?
-                }
-                None => insights::similar(self.reader, collective, vector, k, filter, self.ef)?,
-            };
-            let found = found.into_iter().map(|hit: InsightHit| ContextInsight {
-                insight: hit.insight,
-                similarity: hit.similarity,
+        let find = |k| match self.words {
+            Some((question, words)) => {
+                let vector = Some(vector);
+                let asked = Asked { question, vector };
+                let limits = (self.ef, words);
+                insights::with_words(self.reader, collective, asked, k, filter, limits)
+            }
+            None => insights::similar(self.reader, collective, vector, k, filter, self.ef),
+        };
+        let found = self.enough(
+            request.max_insights,
+            |hit: &InsightHit| &hit.insight.embedding,
+            find,
+        )?;
+        let found = found
+            .into_iter()
+            .map(|Distinct { one, same }| ContextInsight {
+                insight: one.insight,
+                similarity: one.similarity,
                 tokens: 0,
-                siblings: Vec::new(),
+                siblings: siblings(&same, |hit| hit.insight.id),
             });
-            Ok(found.collect())
-        })
+        Ok(found.collect())
     }
 
     /// The newest that are neither among `similar` nor among what was left out for saying the same.
@@ -197,28 +242,46 @@ impl Context<'_> {
                 siblings.chain([one.experience.id])
             })
             .collect();
-        let table = self.reader.table(request.collective_id)?;
-        let weights = request.weights.or(self.decay.default_recall_weights);
-        self.enough(request.max_recent, |limit| {
+        let recent = self.enough(request.max_recent, Found::embedding, |limit| {
             let page = list::newest(limit, &request.filter);
-            let newest = list::page_of(self.reader, table, &page, &|row| {
+            let newest = list::page_of(self.reader, self.table, &page, &|row| {
                 if shown.contains(&ExperienceId::from_u128(row.row.id)) {
                     return Ok(None);
                 }
-                self.reader.assemble(table, row)
+                self.reader.view_of(self.table, row)
             })?;
-            let found = newest.items.into_iter().map(|experience| {
-                let similarity = self.query.similarity_to(&experience.embedding);
-                let energy = self.reader.energy(&experience, &self.decay);
-                let score = ContextScore {
-                    similarity,
-                    energy,
-                    score: score(weights, similarity, energy),
-                };
-                of_experience(experience, score)
-            });
-            Ok(found.collect())
-        })
+            let found = newest.items.into_iter();
+            Ok(found.map(|view| Found { view, told: None }).collect())
+        })?;
+        self.answered(recent)
+    }
+
+    /// These as they are answered, without those of which a record turns out to be damaged.
+    fn answered(&self, found: Vec<Distinct<Found>>) -> Result<Vec<ContextExperience>> {
+        let whole = found.into_iter().map(|Distinct { one, same }| {
+            let experience = Reader::unless_damaged(one.view.to_experience())?;
+            Ok(experience.map(|experience| ContextExperience {
+                score: self.score(&experience, one.told),
+                experience,
+                tokens: 0,
+                siblings: siblings(&same, |found| found.view.id()),
+            }))
+        });
+        whole.filter_map(Result::transpose).collect()
+    }
+
+    fn score(&self, experience: &Experience, told: Option<(f32, f32)>) -> ContextScore {
+        let energy = self.reader.energy(experience, &self.decay);
+        let (similarity, score) = told.unwrap_or_else(|| {
+            let similarity = self.query.similarity_to(&experience.embedding);
+            let weights = self.request.weights.or(self.decay.default_recall_weights);
+            (similarity, score(weights, similarity, energy))
+        });
+        ContextScore {
+            similarity,
+            energy,
+            score,
+        }
     }
 
     /// The relations of these experiences, in their order, each once.
@@ -226,42 +289,33 @@ impl Context<'_> {
         &self,
         experiences: impl Iterator<Item = &'e ContextExperience>,
     ) -> Result<Vec<ExperienceRelation>> {
-        let mut seen = HashSet::new();
-        let mut found = Vec::new();
-        for one in experiences {
-            let left = self.request.max_relations - found.len();
-            if left == 0 {
-                break;
-            }
-            let filter = RelationFilter {
-                types: self.request.relation_types.clone(),
-                // Those that were met already may come again.
-                limit: (left + seen.len()).min(MAX_K),
-                ..RelationFilter::default()
-            };
-            let around = relations::relations(self.reader, one.experience.id, &filter)?;
-            let fresh = around
-                .into_iter()
-                .filter(|relation| seen.insert(relation.id));
-            found.extend(fresh.take(left));
+        if self.request.max_relations == 0 {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        let filter = RelationFilter {
+            types: self.request.relation_types.clone(),
+            limit: self.request.max_relations,
+            ..RelationFilter::default()
+        };
+        let ids = experiences.map(|one| one.experience.id);
+        relations::among(self.reader, self.table, ids, &filter)
     }
 
     /// `most` of what `find` finds if it is asked for enough, those that say the same being one.
-    fn enough<T: Said>(
+    fn enough<T>(
         &self,
         most: usize,
+        vector: impl Fn(&T) -> &[f32],
         mut find: impl FnMut(usize) -> Result<Vec<T>>,
-    ) -> Result<Vec<T>> {
+    ) -> Result<Vec<Distinct<T>>> {
         let Some(bound) = self.request.collapse_above else {
-            return find(most);
+            return Ok(find(most)?.into_iter().map(Distinct::alone).collect());
         };
         let mut asked = (most + most / SPARE_PARTS + 1).min(MAX_K);
         loop {
             let found = find(asked)?;
             let is_all = found.len() < asked || asked == MAX_K;
-            let distinct = collapsed(found, bound, most);
+            let distinct = collapsed(found, &vector, bound, most);
             if is_all || distinct.len() == most {
                 return Ok(distinct);
             }
@@ -273,19 +327,46 @@ impl Context<'_> {
 /// One more is asked for with every so many, in case that some say the same.
 const SPARE_PARTS: usize = 4;
 
-fn of_experience(experience: Experience, score: ContextScore) -> ContextExperience {
-    ContextExperience {
-        experience,
-        score,
-        tokens: 0,
-        siblings: Vec::new(),
-    }
+fn siblings<T, I>(same: &[(T, f32)], id: impl Fn(&T) -> I) -> Vec<Sibling<I>> {
+    let sibling = |(other, similarity): &(T, f32)| Sibling {
+        id: id(other),
+        similarity: *similarity,
+    };
+    same.iter().map(sibling).collect()
 }
 
 fn score(weights: Option<RecallWeights>, similarity: f32, energy: f32) -> f32 {
     weights
         .filter(|weights| weights.energy > 0.0)
         .map_or(similarity, |weights| weighted(&weights, similarity, energy))
+}
+
+/// What takes tokens.
+trait Said {
+    /// What it says.
+    fn text(&self) -> &str;
+    /// Notes how long that is.
+    fn set_tokens(&mut self, tokens: usize);
+}
+
+impl Said for ContextExperience {
+    fn text(&self) -> &str {
+        &self.experience.content
+    }
+
+    fn set_tokens(&mut self, tokens: usize) {
+        self.tokens = tokens;
+    }
+}
+
+impl Said for ContextInsight {
+    fn text(&self) -> &str {
+        &self.insight.content
+    }
+
+    fn set_tokens(&mut self, tokens: usize) {
+        self.tokens = tokens;
+    }
 }
 
 /// The tokens that are left.

@@ -271,12 +271,12 @@ impl ExperienceView {
         vitals.others = self.others;
         vitals.last_reinforced = Some(self.last_reinforced);
         vitals.archived = self.archived;
-        let whole =
+        let mut whole =
             self.decoded(traits.and_then(|traits| assemble(&self.head, &body, &vitals, traits)))?;
-        Ok(Experience {
-            embedding: self.embedding().to_vec(),
-            ..whole
-        })
+        if self.beside.is_some() {
+            whole.embedding = self.embedding().to_vec();
+        }
+        Ok(whole)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         Lsn, Timestamp,
     },
     read::{
+        experience_view::ExperienceView,
         filter::Compiled,
         overlay::{Overlay, OwnCollective, OwnExperience},
         point::Point,
@@ -226,7 +227,12 @@ impl Reader {
         Ok(Self::unless_damaged(traits)?.is_some_and(|traits| filter.traits(&traits)))
     }
 
-    /// The experience that a row stands for; `None` where a record of it is damaged.
+    /// The experience that a row stands for, in place; `None` where a record of it is damaged.
+    pub fn view_of(&self, table: &Table, row: &Visited<'_>) -> Result<Option<ExperienceView>> {
+        Self::unless_damaged(self.point().view_of(table, row))
+    }
+
+    /// The same, copied.
     pub fn assemble(&self, table: &Table, row: &Visited<'_>) -> Result<Option<Experience>> {
         Self::unless_damaged(self.point().assemble(table, row))
     }

@@ -206,6 +206,41 @@ pub fn relations(
     each(reader, id, filter, |_, _, relation| Ok(Some(relation)))
 }
 
+/// The relations of these experiences of one collective that pass the filter, in the order of the experiences,
+/// each once; as many as the filter allows together.
+///
+/// # Errors
+/// `NotFound` where one of the experiences is not there.
+pub fn among(
+    reader: &Reader,
+    experiences: &Arc<Table>,
+    ids: impl Iterator<Item = ExperienceId>,
+    filter: &RelationFilter,
+) -> Result<Vec<ExperienceRelation>> {
+    check(filter)?;
+    let around = Around::of(reader, experiences);
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for id in ids {
+        let left = filter.limit - found.len();
+        if left == 0 {
+            break;
+        }
+        let (_, row) = reader.locate(id)?;
+        // Those that were met already may come again.
+        let most = (left + seen.len()).min(MAX_PAGE_LIMIT);
+        for step in around.steps(Node { id, row }, filter).take(most) {
+            if found.len() < filter.limit
+                && let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))?
+                && seen.insert(relation.id)
+            {
+                found.push(relation);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What `make` makes of the relations of an experience that pass the filter, oldest first.
 fn each<T>(
     reader: &Reader,
@@ -215,8 +250,10 @@ fn each<T>(
 ) -> Result<Vec<T>> {
     check(filter)?;
     let (around, from) = Around::new(reader, id)?;
-    let mut made = Vec::new();
-    for step in around.steps(from, filter).take(filter.limit) {
+    let steps = around.steps(from, filter).take(filter.limit);
+    let (_, most) = steps.size_hint();
+    let mut made = Vec::with_capacity(most.unwrap_or_default());
+    for step in steps {
         if let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))? {
             made.extend(make(&around, &step, relation)?);
         }
@@ -304,14 +341,17 @@ impl<'a> Around<'a> {
     /// The collective of an experience, and where that stands.
     fn new(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node)> {
         let (experiences, row) = reader.locate(id)?;
+        Ok((Self::of(reader, experiences), Node { id, row }))
+    }
+
+    fn of(reader: &'a Reader, experiences: &'a Arc<Table>) -> Self {
         let relations = experiences.of_kind(RowKind::Relation);
-        let around = Self {
+        Self {
             reader,
             experiences,
             rows: experiences.rows(reader.lsn()),
             relations: relations.map(|table| (table.rows(reader.lsn()), reader.hidden(table))),
-        };
-        Ok((around, Node { id, row }))
+        }
     }
 
     /// The relations of an experience that pass the filter, oldest first.

@@ -1,11 +1,11 @@
 //! Does a context say what is known, once, as of one moment, and why?
 
-use std::time::Duration;
+use std::{collections::HashSet, fmt::Debug, hash::Hash, time::Duration};
 
 use pulsedb::{
     AgentId, CollectiveId, ContextQuery, ContextRequest, DecayConfig, ExperienceId, InsightType,
-    NewActivity, NewExperience, NewInsight, NewRelation, PulseDB, RecallWeights, RelationType,
-    SearchFilter, SearchOptions, blocking,
+    NewActivity, NewExperience, NewInsight, NewRelation, PulseDB, RecallWeights, RelationFilter,
+    RelationType, SearchFilter, SearchOptions, Sibling, blocking,
 };
 
 use super::support::{World, refused_field, run};
@@ -333,4 +333,180 @@ fn what_cannot_be_answered_is_refused() {
     };
     let context = db.get_context_candidates(nothing).unwrap();
     assert!(context.similar.is_empty() && context.agents.is_empty());
+}
+
+/// The cosine, plainly.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        products.sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Of `all`, best first, the first `most` that say something of their own, each with who says the same: what
+/// `collapse_above` promises, by comparing all, as far down as it is known to look.
+fn distinct(all: &[&[f32]], above: Option<f32>, most: usize) -> Vec<(usize, Vec<usize>)> {
+    let Some(above) = above else {
+        return (0..most.min(all.len())).map(|one| (one, vec![])).collect();
+    };
+    let mut asked = most + most / 4 + 1;
+    loop {
+        let mut kept: Vec<(usize, Vec<usize>)> = Vec::new();
+        for (place, one) in all.iter().enumerate().take(asked) {
+            let room = kept.len() < most;
+            let same = kept
+                .iter_mut()
+                .find(|(known, _)| cosine(one, all[*known]) > f64::from(above));
+            match same {
+                Some((_, others)) => others.push(place),
+                None if room => kept.push((place, vec![])),
+                None => {}
+            }
+        }
+        if kept.len() == most || asked > all.len() {
+            return kept;
+        }
+        asked *= 2;
+    }
+}
+
+/// These and no others, most similar first.
+fn are_siblings<I: Copy + Eq + Hash + Debug>(
+    told: &[Sibling<I>],
+    expected: impl Iterator<Item = I>,
+) {
+    let ids: HashSet<_> = told.iter().map(|it| it.id).collect();
+    assert_eq!(ids, expected.collect());
+    assert!(told.is_sorted_by(|a, b| a.similarity >= b.similarity));
+}
+
+#[test]
+fn a_context_is_what_plain_calls_and_comparisons_come_to() {
+    for seed in 0..6 {
+        run(beside_plain_calls(seed));
+    }
+}
+
+async fn beside_plain_calls(seed: u64) {
+    let world = World::new();
+    let db = world.open().await;
+    let team = db.create_collective("team").await.unwrap();
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut chance = move |below: u16| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(97);
+        (state >> 33) as u16 % below
+    };
+    let mut known = Vec::new();
+    for number in 0..150_u16 {
+        // Never the same direction twice, and many that are near each other.
+        let degrees = f32::from(chance(24)) * 7.0 + f32::from(number) * 0.011;
+        let id = learn(&db, team, &format!("text {number}"), degrees).await;
+        world.env.advance(Duration::from_secs(1));
+        match chance(8) {
+            0 => db.archive_experience(id).await.unwrap(),
+            1 => db.set_tag(id, "part", "one").await.unwrap(),
+            2 => drop(db.reinforce_experience(id).await.unwrap()),
+            3 => derive(&db, team, &format!("insight {number}"), degrees, id).await,
+            4 => {
+                db.delete_experience(id).await.unwrap();
+                continue;
+            }
+            _ => {}
+        }
+        for _ in 0..chance(3) {
+            if let Some(other) = known.get(usize::from(chance(150))) {
+                let new = NewRelation::new(id, *other, RelationType::Implies);
+                let _ = db.store_relation(new).await;
+            }
+        }
+        known.push(id);
+    }
+    let tagged = SearchFilter {
+        tags_all: [("part".into(), "one".into())].into(),
+        ..SearchFilter::default()
+    };
+    let weights = RecallWeights {
+        similarity: 0.6,
+        energy: 0.4,
+    };
+    for (collapse_above, filter, weights, most) in [
+        (Some(0.9995), SearchFilter::default(), None, 9),
+        (Some(0.99), SearchFilter::default(), Some(weights), 7),
+        (Some(0.9), SearchFilter::default(), None, 30),
+        (Some(0.995), tagged, None, 4),
+        (None, SearchFilter::default(), None, 12),
+    ] {
+        let asked = ContextRequest {
+            max_similar: most,
+            max_recent: most,
+            max_insights: most,
+            max_relations: most,
+            collapse_above,
+            filter: filter.clone(),
+            weights,
+            ..request(team)
+        };
+        let context = db.get_context_candidates(asked).await.unwrap();
+        let options = SearchOptions {
+            k: 1000,
+            filter: filter.clone(),
+            weights,
+            ..SearchOptions::default()
+        };
+        let hits = db.search(team, &at(0.0), options).await.unwrap();
+        let vectors: Vec<_> = hits.iter().map(|hit| &*hit.experience.embedding).collect();
+        let expected = distinct(&vectors, collapse_above, most);
+        assert_eq!(context.similar.len(), expected.len());
+        let mut shown = Vec::new();
+        for (one, (first, others)) in context.similar.iter().zip(expected) {
+            let hit = &hits[first];
+            assert_eq!(one.experience, hit.experience);
+            assert_eq!(
+                (one.score.similarity, one.score.score),
+                (hit.similarity, hit.score)
+            );
+            are_siblings(
+                &one.siblings,
+                others.iter().map(|it| hits[*it].experience.id),
+            );
+            shown.push(one.experience.id);
+            shown.extend(one.siblings.iter().map(|it| it.id));
+        }
+        let recent = db.get_recent_experiences_filtered(team, 1000, filter);
+        let mut recent = recent.await.unwrap();
+        recent.retain(|one| !shown.contains(&one.id));
+        let vectors: Vec<_> = recent.iter().map(|one| &*one.embedding).collect();
+        let expected = distinct(&vectors, collapse_above, most);
+        assert_eq!(context.recent.len(), expected.len());
+        for (one, (first, others)) in context.recent.iter().zip(expected) {
+            assert_eq!(one.experience, recent[first]);
+            are_siblings(&one.siblings, others.iter().map(|it| recent[*it].id));
+            let energy = db.energy(one.experience.id).await.unwrap();
+            let similarity = cosine(&one.experience.embedding, &at(0.0)) as f32;
+            assert_eq!(one.score.energy, energy);
+            assert!((one.score.similarity - similarity).abs() < 1e-6);
+        }
+        let hits = db.get_insights(team, &at(0.0), 1000).await.unwrap();
+        let vectors: Vec<_> = hits.iter().map(|hit| &*hit.insight.embedding).collect();
+        let expected = distinct(&vectors, collapse_above, most);
+        assert_eq!(context.insights.len(), expected.len());
+        for (one, (first, others)) in context.insights.iter().zip(expected) {
+            assert_eq!(one.insight, hits[first].insight);
+            assert_eq!(one.similarity, hits[first].similarity);
+            are_siblings(&one.siblings, others.iter().map(|it| hits[*it].insight.id));
+        }
+        let mut relations = Vec::new();
+        for one in context.similar.iter().chain(&context.recent) {
+            let around = db.get_relations(one.experience.id, RelationFilter::default());
+            for relation in around.await.unwrap() {
+                if relations.len() < most && !relations.contains(&relation) {
+                    relations.push(relation);
+                }
+            }
+        }
+        assert_eq!(context.relations, relations);
+    }
 }

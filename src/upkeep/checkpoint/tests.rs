@@ -346,7 +346,7 @@ fn told(applier: &Applier, story: &[(Lsn, Mutation)]) -> Vec<String> {
             let table = applier.tables().get(at.collective);
             table.is_some_and(|table| table.row(at.row, NEWEST).is_some())
         });
-        told.push(format!("{} is {found:?}", row.id));
+        told.push(format!("{} is {found:?}", { row.id }));
         if let Some(key) = key {
             told.push(format!("{key} is {:?}", applier.keyed(at.collective, key)));
         }

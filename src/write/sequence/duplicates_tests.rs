@@ -37,7 +37,7 @@ impl TraitsSource for Committer {
     fn written(&self, row: &Visited<'_>, table: &Table) -> Option<Written> {
         assert_eq!(table.dimension, 2);
         self.read.set(self.read.get() + 1);
-        self.bodies.get(&row.row.id).cloned()
+        self.bodies.get(&{ row.row.id }).cloned()
     }
 }
 
