@@ -232,7 +232,6 @@ impl QueryCode {
     }
 
     /// What belongs to the code.
-    #[cfg(test)]
     #[must_use]
     pub const fn measure(&self) -> Measure {
         self.measure
