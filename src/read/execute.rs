@@ -27,6 +27,7 @@ use crate::{
     sync::Arc,
     vector::{
         Graph,
+        codes::Measure,
         index::IndexState,
         tail::{BLOCK_ROWS, Block},
     },
@@ -224,23 +225,40 @@ impl<'a> Search<'a> {
         let Some(matches) = &self.matches else {
             return Ok(());
         };
-        let whole = self.count - self.count % BLOCK_ROWS;
-        let mut graphs = self.index.graphs.iter().map(|one| &one.graph).peekable();
-        let mut nodes = None;
-        let mut gathered = Gathered::default();
-        for row in matches {
-            while graphs.next_if(|graph| graph.covered().end <= row).is_some() {
-                nodes = None;
+        for one in &self.index.graphs {
+            let covered = one.graph.covered();
+            let rows = matches.range(covered.first..covered.end);
+            let codes = one.graph.codes();
+            match codes.filter(|_| self.reader.lsn() >= covered.horizon) {
+                Some(matrix) => {
+                    let codes = matrix.codes();
+                    self.gather(rows, |row| codes.row(matrix.slot(row)?), pass)?;
+                }
+                None => {
+                    for row in rows {
+                        self.compare_plainly(row, pass)?;
+                    }
+                }
             }
-            let code = match graphs.peek() {
-                Some(graph) if self.reader.lsn() >= graph.covered().horizon => nodes
-                    .get_or_insert_with(|| graph.codes().map(|matrix| (matrix, matrix.codes())))
-                    .as_ref()
-                    .and_then(|(matrix, codes)| codes.row(matrix.slot(row)?)),
-                None if row < whole => self.block(row).and_then(|block| block.code_of(row)),
-                _ => None,
-            };
-            match code {
+        }
+        let whole = self.count - self.count % BLOCK_ROWS;
+        let code = |row| match row < whole {
+            true => self.block(row)?.code_of(row),
+            false => None,
+        };
+        self.gather(matches.range(self.index.indexed..), code, pass)
+    }
+
+    /// Compares rows that stand anywhere by their codes, and those that have none as they are.
+    fn gather<'c>(
+        &self,
+        rows: impl Iterator<Item = u32>,
+        code: impl Fn(u32) -> Option<(&'c [i8], Measure)>,
+        pass: &mut Pass<'a>,
+    ) -> Result<()> {
+        let mut gathered = Gathered::default();
+        for row in rows {
+            match code(row) {
                 Some(code) => {
                     gathered.fetch(row, code);
                     if gathered.is_enough() {

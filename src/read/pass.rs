@@ -215,7 +215,7 @@ const CODES_TOGETHER: usize = 64;
 const SKETCHES_TOGETHER: usize = 4096;
 
 /// Rows that are passed over together.
-const GROUP_ROWS: usize = 32;
+const GROUP_ROWS: usize = 16;
 
 /// Stands for the highest similarity of a row that was offered already.
 const OFFERED: f32 = f32::NEG_INFINITY;
