@@ -456,7 +456,12 @@ async fn model_from_a_hub_embeds_as_the_one_that_is_there() {
     let download = dir.clone();
     let report = tokio::task::spawn_blocking(move || model.download(&download, |_| ()));
     assert_eq!(report.await.unwrap().unwrap().files.len(), files.len());
-    let builtin = Builtin::with_model(Some(dir), 1, 32, ModelConfig::default());
+    let config = ModelConfig {
+        // As `here`, whatever the CPU has.
+        precision: Precision::F32,
+        ..ModelConfig::default()
+    };
+    let builtin = Builtin::with_model(Some(dir), 1, 32, config);
     let text = words(4, 7);
     let vectors = builtin.embed(vec![text.clone()], Priority::Query);
     let here = small.load();

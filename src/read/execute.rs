@@ -242,9 +242,9 @@ impl<'a> Search<'a> {
             }
         }
         let whole = self.count - self.count % BLOCK_ROWS;
-        let code = |row| match row < whole {
-            true => self.block(row)?.code_of(row),
-            false => None,
+        let code = |row| {
+            let block = (row < whole).then(|| self.block(row))??;
+            block.code_of(row)
         };
         self.gather(matches.range(self.index.indexed..), code, pass)
     }
