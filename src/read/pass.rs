@@ -174,6 +174,7 @@ fn promising_first<'c>(
         }
         None => Ok(()),
     };
+    // Groups in vain stay so: what a row must reach only rises.
     let mut promising = Vec::new();
     for (group, highest) in highest.chunks_mut(GROUP_ROWS).enumerate() {
         let best = largest(highest);
