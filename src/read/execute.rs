@@ -185,9 +185,13 @@ impl<'a> Search<'a> {
     /// Compares all rows of a graph by their codes, without walking it.
     fn scan_graph(&self, graph: &Graph, pass: &mut Pass<'a>) -> Result<()> {
         let covered = graph.covered();
-        let codes = graph
-            .sketched_codes()
-            .filter(|_| self.reader.lsn() >= covered.horizon);
+        let codes = if self.reader.lsn() < covered.horizon {
+            None
+        } else if pass.sieves.len() == 1 {
+            graph.sketched_codes()
+        } else {
+            graph.codes()
+        };
         let Some(matrix) = codes else {
             // Of graphs without codes, and of snapshots that see more than the graph has.
             return (covered.first..covered.end.min(self.count))
