@@ -73,12 +73,7 @@ fn dot_rows_i8(query: &[i8], rows: &[i8], dots: &mut [i32]) {
 /// Rows that stand anywhere.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_four_i8(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
-    let ones = _mm512_set1_epi8(1);
-    let mut sum = _mm512_setzero_si512();
-    for query in query.as_chunks().0 {
-        sum = _mm512_dpbusd_epi32(sum, ones, load(query));
-    }
-    let offset = _mm512_reduce_add_epi32(_mm512_slli_epi32::<7>(sum));
+    let offset = offset(query);
     dot_unsigned_four(query, rows).map(|dot| dot.wrapping_sub(offset))
 }
 
@@ -295,9 +290,16 @@ fn unsigned(codes: __m512i) -> __m512i {
     _mm512_xor_si512(codes, _mm512_set1_epi8(i8::MIN))
 }
 
-/// What a dot product of `codes` and an unsigned vector is too large by: 128 · Σ codes.
+/// What a dot product of `codes`, whole registers of them, and an unsigned vector is too large by: 128 · Σ codes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn offset(codes: &[i8]) -> i32 {
-    128 * codes.iter().map(|code| i32::from(*code)).sum::<i32>()
+    let ones = _mm512_set1_epi8(1);
+    let mut sum = _mm512_setzero_si512();
+    for codes in codes.as_chunks().0 {
+        sum = _mm512_dpbusd_epi32(sum, ones, load(codes));
+    }
+    _mm512_reduce_add_epi32(_mm512_slli_epi32::<7>(sum))
 }
 
 /// The sum of each.
