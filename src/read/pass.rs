@@ -3,14 +3,13 @@
 //! Codes that stand one behind the other are read once for all queries; what their intervals cannot
 //! exclude goes through each query's sieve.
 
+use std::collections::BinaryHeap;
+
 use crate::{
     error::Result,
-    read::sieve::Sieve,
+    read::sieve::{Score, Sieve},
     simd::{self, AlignedCodes},
-    vector::{
-        codes::{Codes, Measure},
-        sketch::Sketched,
-    },
+    vector::codes::{Codes, Measure},
 };
 
 /// One pass of some queries over codes.
@@ -55,16 +54,17 @@ impl<'a> Pass<'a> {
         self.codes_compared += rows as u64;
         let sketched = self.sieves.len() == 1 && codes.sketches.is_some();
         let together = if sketched {
-            SKETCHES_TOGETHER
+            BOUNDS_TOGETHER
         } else {
             CODES_TOGETHER
         };
         for first in (0..rows).step_by(together) {
             let run = codes.slice(first..first + together);
             let number = |at| number(first + at);
-            match (self.sieves.as_mut_slice(), run.sketches) {
-                ([_], Some(sketches)) => self.by_sketches(&run, &sketches, number, &energy)?,
-                _ => self.by_codes(&run, number, &energy)?,
+            if sketched {
+                self.by_sketches(&run, number, &energy)?;
+            } else {
+                self.by_codes(&run, number, &energy)?;
             }
         }
         Ok(())
@@ -82,15 +82,21 @@ impl<'a> Pass<'a> {
         for (query, sieve) in self.sieves.iter_mut().enumerate() {
             let dots = self.dots.iter().skip(query).step_by(queries);
             sieve.code.highest(dots.copied(), codes, &mut self.highest);
-            for (at, highest) in self.highest.iter().enumerate() {
-                if sieve.in_vain(*highest) {
+            for (highest, first) in groups(&self.highest) {
+                if sieve.in_vain(largest(highest)) {
                     continue;
                 }
-                let dot = self.dots.get(at * queries + query);
-                if let (Some(dot), Some((_, measure)), Some(row)) = (dot, codes.row(at), number(at))
-                {
-                    let interval = sieve.code.interval(*dot, measure);
-                    sieve.offer(row, interval, &energy)?;
+                for (at, highest) in (first..).zip(highest) {
+                    if sieve.in_vain(*highest) {
+                        continue;
+                    }
+                    let dot = self.dots.get(at * queries + query);
+                    if let (Some(dot), Some((_, measure)), Some(row)) =
+                        (dot, codes.row(at), number(at))
+                    {
+                        let interval = sieve.code.interval(*dot, measure);
+                        sieve.offer(row, interval, &energy)?;
+                    }
                 }
             }
         }
@@ -101,19 +107,24 @@ impl<'a> Pass<'a> {
     fn by_sketches(
         &mut self,
         codes: &Codes<'_>,
-        sketches: &Sketched<'_>,
         number: impl Fn(usize) -> Option<u32>,
         energy: impl Fn(u32) -> Result<Option<f32>>,
     ) -> Result<()> {
         let Some(sieve) = self.sieves.first_mut() else {
             return Ok(());
         };
-        self.dots.clear();
-        let query = sieve.code.codes_for_sketches();
-        simd::dot_nibbles(query, sketches.nibbles(), &mut self.dots);
-        (sieve.code).highest_sketched(&self.dots, codes, sketches, &mut self.highest);
+        self.highest.clear();
+        for first in (0..codes.errors.len()).step_by(SKETCHES_TOGETHER) {
+            let run = codes.slice(first..first + SKETCHES_TOGETHER);
+            if let Some(sketches) = run.sketches {
+                let query = sieve.code.codes_for_sketches();
+                self.dots.clear();
+                simd::dot_nibbles(query, sketches.nibbles(), &mut self.dots);
+                (sieve.code).highest_sketched(&self.dots, &run, &sketches, &mut self.highest);
+            }
+        }
         let known = |at| Some((number(at)?, codes.row(at)?));
-        promising_first(sieve, &mut self.highest, known, energy)
+        promising_first(sieve, &self.highest, known, energy)
     }
 
     /// Offers rows that stand anywhere to each query, and forgets them.
@@ -159,67 +170,83 @@ impl<'c> Gathered<'c> {
 }
 
 /// Offers the rows whose highest possible similarities are given, and whose number and code `known` tells. The best of each group
-/// come first: they exclude most of what follows.
+/// come first, in order of what they promise: they exclude most of the others.
 fn promising_first<'c>(
     sieve: &mut Sieve<'_>,
-    highest: &mut [f32],
+    highest: &[f32],
     known: impl Fn(usize) -> Option<(u32, (&'c [i8], Measure))>,
     energy: impl Fn(u32) -> Result<Option<f32>>,
 ) -> Result<()> {
-    let offer = |sieve: &mut Sieve<'_>, at| match known(at) {
-        Some((row, (code, measure))) => {
-            let dot = simd::dot_i8(sieve.code.codes(), code);
-            let interval = sieve.code.interval(dot, measure);
-            sieve.offer(row, interval, &energy)
+    // Codes stand anywhere, so that one would be waited for after the other.
+    let offer = |sieve: &mut Sieve<'_>, rows: &[(f32, usize)]| {
+        for (_, at) in rows {
+            if let Some((_, (code, _))) = known(*at) {
+                simd::prefetch(code);
+            }
         }
-        None => Ok(()),
+        for (highest, at) in rows {
+            match known(*at) {
+                Some((row, (code, measure))) if !sieve.in_vain(*highest) => {
+                    let dot = simd::dot_i8(sieve.code.codes(), code);
+                    let interval = sieve.code.interval(dot, measure);
+                    sieve.offer(row, interval, &energy)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     };
-    // Groups in vain stay so: what a row must reach only rises.
-    let mut promising = Vec::new();
-    for (group, highest) in highest.chunks_mut(GROUP_ROWS).enumerate() {
-        let best = largest(highest);
+    let promising = groups(highest)
+        .map(|(highest, first)| (Score(largest(highest)), first))
+        .filter(|(best, _)| !sieve.in_vain(best.0));
+    let mut promising: BinaryHeap<(Score, usize)> = promising.collect();
+    let (mut next, mut left) = (Vec::new(), Vec::new());
+    while let Some((Score(best), first)) = promising.pop() {
+        // What a row must reach only rises, and what the others promise only falls.
         if sieve.in_vain(best) {
+            break;
+        }
+        let rows = || (first..).zip(highest.iter().skip(first).take(GROUP_ROWS));
+        let Some((at, _)) = rows().find(|(_, highest)| **highest == best) else {
             continue;
-        }
-        let first = group * GROUP_ROWS;
-        promising.push(first);
-        if let Some((at, found)) = (first..).zip(highest).find(|(_, of)| **of == best) {
-            *found = OFFERED;
-            offer(sieve, at)?;
-        }
-    }
-    let groups = promising
-        .iter()
-        .filter_map(|first| Some((*first, highest.get(*first..)?)));
-    let rows = groups.flat_map(|(first, highest)| (first..).zip(highest.iter().take(GROUP_ROWS)));
-    let rows = rows.filter(|(_, highest)| **highest > OFFERED && !sieve.in_vain(**highest));
-    let left: Vec<(usize, f32)> = rows.map(|(at, highest)| (at, *highest)).collect();
-    // Their codes stand anywhere.
-    for (at, _) in &left {
-        if let Some((_, (code, _))) = known(*at) {
-            simd::prefetch(code);
+        };
+        next.push((best, at));
+        left.extend(
+            rows()
+                .filter(|(other, highest)| *other != at && !sieve.in_vain(**highest))
+                .map(|(other, highest)| (*highest, other)),
+        );
+        if next.len() == FETCHED_TOGETHER {
+            offer(sieve, &next)?;
+            next.clear();
         }
     }
-    for (at, highest) in left {
-        if !sieve.in_vain(highest) {
-            offer(sieve, at)?;
-        }
-    }
-    Ok(())
+    offer(sieve, &next)?;
+    left.retain(|(highest, _)| !sieve.in_vain(*highest));
+    left.chunks(FETCHED_TOGETHER)
+        .try_for_each(|rows| offer(sieve, rows))
+}
+
+/// Rows that are passed over together, and the number of the first.
+fn groups(highest: &[f32]) -> impl Iterator<Item = (&[f32], usize)> {
+    highest.chunks(GROUP_ROWS).zip((0..).step_by(GROUP_ROWS))
 }
 
 /// Rows whose codes are compared before the first of them is offered.
 const CODES_TOGETHER: usize = 64;
 
-/// Rows whose sketches are compared before the first of them is offered: the more, the sooner the best are known; few enough for
-/// the first-level cache.
+/// Rows whose sketches are compared before what they allow is computed: few enough for the first-level cache.
 const SKETCHES_TOGETHER: usize = 4096;
+
+/// Rows of which it is known what their sketches allow before the first of them is offered: the more, the fewer codes are compared
+/// before the best are known; few enough for the second-level cache.
+const BOUNDS_TOGETHER: usize = 1 << 17;
+
+/// Codes that are fetched together: enough to overlap the waits for memory, few enough that the first of them still exclude others.
+const FETCHED_TOGETHER: usize = 8;
 
 /// Rows that are passed over together.
 const GROUP_ROWS: usize = 16;
-
-/// Stands for the highest similarity of a row that was offered already.
-const OFFERED: f32 = f32::NEG_INFINITY;
 
 /// The largest of some numbers, in lanes so that it vectorises.
 fn largest(numbers: &[f32]) -> f32 {

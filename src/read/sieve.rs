@@ -62,7 +62,7 @@ struct Kept {
 
 /// A number that heaps can order.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Score(f32);
+pub struct Score(pub f32);
 
 impl Eq for Score {}
 

@@ -101,7 +101,7 @@ impl<'a> Sketched<'a> {
 }
 
 impl QueryCode {
-    /// The highest similarity that each row of a run may have, from the products with its nibbles.
+    /// Appends the highest similarity that each row of a run may have, from the products with its nibbles.
     pub fn highest_sketched(
         &self,
         dots: &[i32],
@@ -109,23 +109,21 @@ impl QueryCode {
         sketches: &Sketched<'_>,
         highest: &mut Vec<f32>,
     ) {
-        let unit = self.measure().unit;
+        let Measure { unit, error } = self.measure();
         let (lowest, norm) = (LOWEST * self.sum(), self.norm());
-        let parts = dots.iter().zip(sketches.rests).zip(rows.errors);
-        let of = |(((dot, rest), error), row_unit): (((&i32, &f32), &f32), f32)| {
+        // What it captures it owns: the loop then stays in wide registers.
+        let highest_of = move |dot: i32, rest: f32, row_unit: f32, row_error: f32| {
             let product = (STEP * dot + lowest) as f32 + norm * rest;
-            let row = Measure {
-                unit: row_unit,
-                error: *error,
-            };
-            unit * row_unit * product + self.off(row)
+            unit * row_unit * product + (row_error + error * (1.0 + row_error))
         };
-        highest.clear();
+        let parts = dots.iter().zip(sketches.rests).zip(rows.errors);
         match rows.units {
-            Units::Same(unit) => highest.extend(parts.map(|part| of((part, unit)))),
-            Units::Each(units) => {
-                highest.extend(parts.zip(units).map(|(part, unit)| of((part, *unit))));
-            }
+            Units::Same(row_unit) => highest.extend(
+                parts.map(move |((dot, rest), error)| highest_of(*dot, *rest, row_unit, *error)),
+            ),
+            Units::Each(units) => highest.extend(parts.zip(units).map(
+                move |(((dot, rest), error), row_unit)| highest_of(*dot, *rest, *row_unit, *error),
+            )),
         }
     }
 }
