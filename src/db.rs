@@ -496,15 +496,22 @@ impl PulseDB {
         self.read_telling(about, |reader, _| question(reader)).await
     }
 
-    /// The same for one that takes about a microsecond: where the caller may wait, its thread does it without
-    /// ceremony.
+    /// The same for one about one experience that takes about a microsecond: where the caller may wait, its thread
+    /// does it without ceremony.
     async fn read_briefly<T: Send + 'static>(
         &self,
         operation: Operation,
+        id: ExperienceId,
         question: impl Fn(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if self.may_block {
-            let here = || question(&self.reader()?).map(Some);
+            let here = || {
+                let reader = match &self.fixed {
+                    Some(_) => self.reader()?,
+                    None => self.engine().reader_about(id)?,
+                };
+                question(&reader).map(Some)
+            };
             if let Some(answer) = self.engine().telemetry.briefly(operation, here)? {
                 return Ok(answer);
             }

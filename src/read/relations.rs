@@ -343,6 +343,12 @@ struct Around<'a> {
 impl<'a> Around<'a> {
     /// The collective of an experience, and where that stands.
     fn new(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node)> {
+        // The list is on its way from memory while the row is looked at.
+        if let Some(at) = reader.ids.get(id.as_u128())
+            && let Some(table) = reader.view.tables.get(at.collective)
+        {
+            table.adjacency.prefetch(at.row);
+        }
         let (experiences, row) = reader.locate(id)?;
         Ok((Self::of(reader, experiences), Node { id, row }))
     }

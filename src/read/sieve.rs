@@ -17,9 +17,6 @@ use crate::{
 
 /// Rows kept before the first look for those that have fallen behind.
 const FIRST_CLEARING: usize = 1024;
-/// Vectors that are on their way from memory while one is compared: enough to overlap the waits, few enough to
-/// stay in the first-level cache.
-const FETCHED_AHEAD: usize = 8;
 
 /// How scores come from similarities.
 #[derive(Clone, Copy, Debug)]
@@ -206,21 +203,15 @@ impl<'a> Sieve<'a> {
         let mut best = Best::new(self.k);
         let mut compared = 0;
         self.sort();
-        for kept in self.kept.iter().take(FETCHED_AHEAD) {
+        // So many are compared in any case, so all are fetched at once.
+        for kept in self.kept.iter().take(self.k) {
             if let Some(row) = vector(kept.row)? {
                 simd::prefetch(row.vector);
             }
         }
-        let mut ahead = self.kept.iter().skip(FETCHED_AHEAD);
         for kept in &self.kept {
             if kept.most < best.threshold() {
                 break;
-            }
-            if let Some(next) = ahead.next()
-                && next.most >= best.threshold()
-                && let Some(row) = vector(next.row)?
-            {
-                simd::prefetch(row.vector);
             }
             let Some(row) = vector(kept.row)? else {
                 continue;
