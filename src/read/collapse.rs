@@ -31,7 +31,7 @@ impl<T> Distinct<T> {
 enum Role {
     /// It says something of its own.
     Own,
-    /// It joins the so-manieth that does.
+    /// It joins the one at this place among those.
     Joins(usize, f32),
     /// There are enough already.
     LeftOut,

@@ -18,6 +18,7 @@ use crate::{
     format::{Checkpoint, CheckpointEdge},
     model::RelationType,
     simd::prefetch,
+    state::id_map::GOLDEN,
     sync::{Arc, RwLock},
 };
 
@@ -120,9 +121,6 @@ impl Adjacency {
 /// Hashes row numbers, which are of this database's own making and not of an attacker's, by multiplying.
 #[derive(Debug, Default)]
 struct RowHasher(u64);
-
-/// 2⁶⁴ / φ, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, §6.4).
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Hasher for RowHasher {
     fn write(&mut self, bytes: &[u8]) {
