@@ -285,7 +285,6 @@ pub struct HnswConfig {
     /// Most bytes of codes of rows behind the newest graph. Beyond, recording in that collective
     /// waits up to `Config::write_timeout` for the builder and then answers `Backpressure`.
     /// 64 MiB are 170,000 rows of 384 dimensions, which a search scans in some milliseconds.
-    /// Where they were searched, their sketches take half as much beside them.
     pub max_tail_bytes: usize,
     /// Threads that build graphs, each at one collective at a time, at a low priority; 0 means
     /// one for every two cores.

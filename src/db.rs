@@ -56,7 +56,7 @@ use crate::{
     format::FORMAT_VERSION,
     model::{DatabaseMetadata, ExperienceId, InstanceId},
     read::{point::Point, reader::Reader},
-    telemetry::{self, About, Told},
+    telemetry::{self, About, Operation, Told},
     vfs::{OsVfs, Vfs},
     write::{
         guard::Guard,
@@ -494,6 +494,29 @@ impl PulseDB {
         question: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.read_telling(about, |reader, _| question(reader)).await
+    }
+
+    /// The same for one about one experience that takes about a microsecond: where the caller may wait, its thread
+    /// does it without ceremony.
+    async fn read_briefly<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        id: ExperienceId,
+        question: impl Fn(&Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.may_block {
+            let here = || {
+                let reader = match &self.fixed {
+                    Some(_) => self.reader()?,
+                    None => self.engine().reader_about(id)?,
+                };
+                question(&reader).map(Some)
+            };
+            if let Some(answer) = self.engine().telemetry.briefly(operation, here)? {
+                return Ok(answer);
+            }
+        }
+        self.read(operation, question).await
     }
 
     /// The same for one whose answer says more of the call.

@@ -33,7 +33,7 @@ use crate::{
     },
     read::{point::Point, reader::Reader},
     state::{
-        KeyIndex, Newest,
+        IdIndex, KeyIndex, Newest,
         retention::{Note, Retention},
     },
     sync::{Arc, atomic::AtomicU64},
@@ -438,10 +438,20 @@ impl Engine {
 
     /// What a call sees: the newest snapshot and the present moment.
     pub(crate) fn reader(&self) -> Result<Reader> {
+        self.reader_after(|_| ())
+    }
+
+    /// The same for a question about one experience, whose row is on its way from memory meanwhile.
+    pub(crate) fn reader_about(&self, id: ExperienceId) -> Result<Reader> {
+        self.reader_after(|ids| ids.prefetch(id.as_u128()))
+    }
+
+    fn reader_after(&self, first: impl FnOnce(&IdIndex)) -> Result<Reader> {
         if self.closing.load(Ordering::Acquire) {
             return Err(PulseDBError::Closed);
         }
         let view = self.published.load().ok_or(PulseDBError::Closed)?;
+        first(&view.ids);
         Ok(Reader {
             ids: Arc::clone(&view.ids),
             view,

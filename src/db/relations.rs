@@ -125,7 +125,7 @@ impl PulseDB {
         id: ExperienceId,
         filter: RelationFilter,
     ) -> Result<Vec<ExperienceRelation>> {
-        self.read(Operation::ReadRelations, move |reader| {
+        self.read_briefly(Operation::GetRelations, id, move |reader| {
             relations::relations(reader, id, &filter)
         })
         .await

@@ -3,7 +3,7 @@
 //! Pure. In the order given, each joins the first before it that it is similar enough to, or stands for
 //! itself. All are compared exactly: to make codes of the few that there are takes longer than codes save.
 
-use crate::{simd::inverse_norm, vector::similarity::Query};
+use crate::vector::similarity::Query;
 
 /// What says something of its own.
 #[derive(Debug, PartialEq)]
@@ -27,6 +27,16 @@ impl<T> Distinct<T> {
     }
 }
 
+/// What becomes of something that was found.
+enum Role {
+    /// It says something of its own.
+    Own,
+    /// It joins the one at this place among those.
+    Joins(usize, f32),
+    /// There are enough already.
+    LeftOut,
+}
+
 /// The first `most` that say something of their own; what is more similar than `bound` to one of them
 /// joins it. `vector` tells where the meaning of each is.
 pub fn collapsed<T>(
@@ -35,25 +45,36 @@ pub fn collapsed<T>(
     bound: f32,
     most: usize,
 ) -> Vec<Distinct<T>> {
-    let mut kept: Vec<Distinct<T>> = Vec::with_capacity(most.min(found.len()));
-    let mut inverse_norms: Vec<f32> = Vec::with_capacity(kept.capacity());
-    for one in found {
-        let query = Query::new(vector(&one));
-        let same = kept
-            .iter_mut()
-            .zip(&inverse_norms)
-            .find_map(|(known, inverse_norm)| {
-                let similarity = query.similarity(vector(&known.one), *inverse_norm);
-                (similarity > bound).then_some((known, similarity))
-            });
-        if let Some((known, similarity)) = same {
-            known.join(one, similarity);
+    let mut kept: Vec<(&[f32], f32)> = Vec::with_capacity(most.min(found.len()));
+    let role = |one| {
+        let query = Query::new(vector(one));
+        let alike = |(at, (known, inverse_norm)): (usize, &(&[f32], f32))| {
+            let similarity = query.similarity(known, *inverse_norm);
+            (similarity > bound).then_some(Role::Joins(at, similarity))
+        };
+        if let Some(joins) = kept.iter().enumerate().find_map(alike) {
+            joins
         } else if kept.len() < most {
-            inverse_norms.push(inverse_norm(vector(&one)));
-            kept.push(Distinct::alone(one));
+            kept.push((vector(one), query.inverse_norm()));
+            Role::Own
+        } else {
+            Role::LeftOut
+        }
+    };
+    let roles: Vec<Role> = found.iter().map(role).collect();
+    let mut distinct: Vec<Distinct<T>> = Vec::with_capacity(most.min(found.len()));
+    for (one, role) in found.into_iter().zip(roles) {
+        match role {
+            Role::Own => distinct.push(Distinct::alone(one)),
+            Role::Joins(at, similarity) => {
+                if let Some(known) = distinct.get_mut(at) {
+                    known.join(one, similarity);
+                }
+            }
+            Role::LeftOut => {}
         }
     }
-    kept
+    distinct
 }
 
 #[cfg(test)]

@@ -287,7 +287,7 @@ impl Context<'_> {
     /// The relations of these experiences, in their order, each once.
     fn relations<'e>(
         &self,
-        experiences: impl Iterator<Item = &'e ContextExperience>,
+        experiences: impl Iterator<Item = &'e ContextExperience> + Clone,
     ) -> Result<Vec<ExperienceRelation>> {
         if self.request.max_relations == 0 {
             return Ok(Vec::new());

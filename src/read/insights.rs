@@ -148,14 +148,21 @@ fn similar_rows(
     filter: &InsightFilter,
     ef: usize,
 ) -> Result<Vec<InsightHit>> {
-    let read = |row: &Visited<'_>| Reader::unless_damaged(assemble(reader, table, row));
+    let read = |row: &Visited<'_>| {
+        let insight = Reader::unless_damaged(whole(reader, table, row))?;
+        // Their sources are looked up behind all of them: on their way from memory together.
+        for source in insight.iter().flat_map(|one| &one.source_experience_ids) {
+            reader.ids.prefetch(source.as_u128());
+        }
+        Ok(insight)
+    };
     let passes = |insight: &DerivedInsight| {
         let domains = &filter.domains;
         domains.is_empty() || insight.domain.iter().any(|one| domains.contains(one))
     };
     let found = search::search_rows(reader, table, &[query], options, ef, (read, passes))?;
     let hits = found.into_iter().flatten().map(|hit| InsightHit {
-        insight: hit.item,
+        insight: shown(reader, hit.item),
         similarity: hit.similarity,
         score: hit.score,
         parts: ScoreParts::default(),

@@ -94,19 +94,21 @@ impl Reader {
     pub fn locate(&self, id: ExperienceId) -> Result<(&Arc<Table>, Option<u32>)> {
         let none = || PulseDBError::not_found(EntityKind::Experience, id);
         let mut at = None;
-        let in_snapshot = self.point().with_row(id, |table, row| {
-            at = Some((CollectiveId::from_u128(table.id), row.number));
+        let _ = self.point().with_row(id, |table, row| {
+            at = Some((table.number, row.number));
         });
+        let in_snapshot = at.and_then(|(number, row)| Some((self.view.tables.get(number)?, row)));
+        let row = in_snapshot.map(|(_, row)| row);
+        if self.overlay.is_none() {
+            return Ok((in_snapshot.ok_or_else(none)?.0, row));
+        }
         let collective = match self.touched(id) {
             Some(own) => own.ok_or_else(none)?.collective,
-            None => {
-                in_snapshot?;
-                at.ok_or_else(none)?.0
-            }
+            None => CollectiveId::from_u128(in_snapshot.ok_or_else(none)?.0.id),
         };
         // It may be one that the transaction has deleted.
         let table = self.table(collective).map_err(|_| none())?;
-        Ok((table, at.map(|(_, row)| row)))
+        Ok((table, row))
     }
 
     /// Whether a transaction has deleted what stands in a row, or with its collective.

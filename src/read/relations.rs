@@ -214,10 +214,13 @@ pub fn relations(
 pub fn among(
     reader: &Reader,
     experiences: &Arc<Table>,
-    ids: impl Iterator<Item = ExperienceId>,
+    ids: impl Iterator<Item = ExperienceId> + Clone,
     filter: &RelationFilter,
 ) -> Result<Vec<ExperienceRelation>> {
     check(filter)?;
+    for id in ids.clone() {
+        reader.ids.prefetch(id.as_u128());
+    }
     let around = Around::of(reader, experiences);
     let mut seen = HashSet::new();
     let mut found = Vec::new();
@@ -231,7 +234,7 @@ pub fn among(
         let most = (left + seen.len()).min(MAX_PAGE_LIMIT);
         for step in around.steps(Node { id, row }, filter).take(most) {
             if found.len() < filter.limit
-                && let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))?
+                && let Some(relation) = whole(reader, id, &step)?
                 && seen.insert(relation.id)
             {
                 found.push(relation);
@@ -254,7 +257,7 @@ fn each<T>(
     let (_, most) = steps.size_hint();
     let mut made = Vec::with_capacity(most.unwrap_or_default());
     for step in steps {
-        if let Some(relation) = Reader::unless_damaged(whole(reader, id, &step))? {
+        if let Some(relation) = whole(reader, id, &step)? {
             made.extend(make(&around, &step, relation)?);
         }
     }
@@ -340,6 +343,12 @@ struct Around<'a> {
 impl<'a> Around<'a> {
     /// The collective of an experience, and where that stands.
     fn new(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node)> {
+        // The list is on its way from memory while the row is looked at.
+        if let Some(at) = reader.ids.get(id.as_u128())
+            && let Some(table) = reader.view.tables.get(at.collective)
+        {
+            table.adjacency.prefetch(at.row);
+        }
         let (experiences, row) = reader.locate(id)?;
         Ok((Self::of(reader, experiences), Node { id, row }))
     }
@@ -434,14 +443,17 @@ impl<'a> Around<'a> {
     }
 }
 
-/// The relation of the experience `id`. Most of them have nothing in the log that is not in memory.
-fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<ExperienceRelation> {
+/// The relation of the experience `id`; `None` where its record is damaged. Most of them have nothing in the log
+/// that is not in memory.
+#[inline]
+fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<Option<ExperienceRelation>> {
     let (edge, row) = match &step.link {
-        Link::Own(own) => return Ok(ExperienceRelation::clone(own)),
+        Link::Own(own) => return Ok(Some(ExperienceRelation::clone(own))),
         Link::Stored(edge, row) => (edge, row),
     };
     if edge.has_metadata {
-        return Ok(assemble(row.row, record(reader, row)?));
+        let record = Reader::unless_damaged(record(reader, row))?;
+        return Ok(record.map(|record| assemble(row.row, record)));
     }
     let other = step.other.id;
     let (source_id, target_id) = if edge.outgoing {
@@ -449,7 +461,7 @@ fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<Experienc
     } else {
         (other, id)
     };
-    Ok(ExperienceRelation {
+    Ok(Some(ExperienceRelation {
         id: step.link.id(),
         source_id,
         target_id,
@@ -457,7 +469,7 @@ fn whole(reader: &Reader, id: ExperienceId, step: &Step<'_>) -> Result<Experienc
         strength: edge.strength,
         metadata: None,
         created_at: row.row.time,
-    })
+    }))
 }
 
 fn record(reader: &Reader, row: &Visited<'_>) -> Result<RelationRecord> {

@@ -157,8 +157,13 @@ pub fn prefetch<T>(values: &[T]) {
 /// computes it anew.
 #[must_use]
 pub fn inverse_norm(vector: &[f32]) -> f32 {
-    (1.0 / squared_norm(vector).sqrt()).clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX))
-        as f32
+    stored_inverse_norm(1.0 / squared_norm(vector).sqrt())
+}
+
+/// The same of a vector of which it is known in f64.
+#[must_use]
+pub fn stored_inverse_norm(exact: f64) -> f32 {
+    exact.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32
 }
 
 /// ‖v‖², summed in f64 in lanes so that it vectorises.

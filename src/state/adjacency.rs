@@ -9,11 +9,16 @@
 //! a snapshot; the relation's row decides. The committer writes, under a lock that it holds for one list
 //! at a time.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use crate::{
     format::{Checkpoint, CheckpointEdge},
     model::RelationType,
+    simd::prefetch,
+    state::id_map::GOLDEN,
     sync::{Arc, RwLock},
 };
 
@@ -37,7 +42,7 @@ pub struct Edge {
 /// The edges at the experiences of one collective.
 #[derive(Debug, Default)]
 pub struct Adjacency {
-    fresh: RwLock<HashMap<u32, Vec<Edge>>>,
+    fresh: RwLock<HashMap<u32, Vec<Edge>, BuildHasherDefault<RowHasher>>>,
     /// The checkpoint, and the number of the collective in it.
     base: Option<(Arc<Checkpoint>, u32)>,
 }
@@ -59,6 +64,13 @@ impl Adjacency {
             edges.extend_from_slice(fresh);
         }
         edges
+    }
+
+    /// Asks the CPU for the edges at a row, for callers who have something else to do meanwhile.
+    pub fn prefetch(&self, row: u32) {
+        if let Some(edges) = self.fresh.read().get(&row) {
+            prefetch(edges);
+        }
     }
 
     /// Number of edges at a row.
@@ -103,6 +115,23 @@ impl Adjacency {
     /// Forgets the edges of a row that nobody can see any more. For the committer.
     pub(super) fn forget(&self, row: u32) {
         self.fresh.write().remove(&row);
+    }
+}
+
+/// Hashes row numbers, which are of this database's own making and not of an attacker's, by multiplying.
+#[derive(Debug, Default)]
+struct RowHasher(u64);
+
+impl Hasher for RowHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(GOLDEN);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // The map goes by the lowest bits, and all bits have gone into the upper ones.
+        self.0 ^ (self.0 >> 32)
     }
 }
 

@@ -176,7 +176,7 @@ impl IdMap {
 }
 
 /// 2⁶⁴ / φ, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 3, §6.4).
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(super) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Hashes an id by multiplying its two halves: ids are UUIDs of this database's own making or of
 /// an import that the owner chose, not of an attacker, and lookups are on every hot path.

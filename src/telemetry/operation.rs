@@ -99,7 +99,9 @@ operations! {
     Context "context" "",
     /// Looks for duplicates of what is to be recorded.
     Duplicates "duplicates" "",
-    /// Reads relations or goes along them.
+    /// Reads the relations of one experience; where the caller waits on its own thread, one of sixteen is timed.
+    GetRelations "relation_get" "",
+    /// Reads relations otherwise, or goes along them.
     ReadRelations "relation_read" "",
     /// Reads or searches insights.
     ReadInsights "insight_read" "",

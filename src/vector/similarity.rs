@@ -7,7 +7,7 @@
 
 use simsimd::SpatialSimilarity;
 
-use crate::simd::{inverse_norm, squared_norm};
+use crate::simd::{inverse_norm, squared_norm, stored_inverse_norm};
 
 /// Products outside of this range may have lost bits to overflow or to subnormal numbers.
 const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
@@ -36,6 +36,11 @@ impl<'a> Query<'a> {
         values
             .map(|value| (f64::from(*value) * self.inverse_norm) as f32)
             .collect()
+    }
+
+    /// 1 / ‖q‖, as it would be stored with the vector.
+    pub fn inverse_norm(&self) -> f32 {
+        stored_inverse_norm(self.inverse_norm)
     }
 
     /// Similarity to a stored vector of the same length, in [−1, 1].

@@ -10,10 +10,7 @@ use std::{ops::Range, sync::OnceLock};
 use crate::{
     simd::AlignedCodes,
     sync::Arc,
-    vector::{
-        codes::{Codes, Measure, Units, encode, padded},
-        sketch::Sketches,
-    },
+    vector::codes::{Codes, Measure, Units, encode, padded},
 };
 
 /// Rows of a block: enough for the kernels to run long, few enough that the rest, which is compared
@@ -43,7 +40,6 @@ pub struct Block {
     codes: AlignedCodes,
     units: Vec<f32>,
     errors: Vec<f32>,
-    sketches: Sketches,
 }
 
 impl Block {
@@ -60,21 +56,22 @@ impl Block {
             })
             .map(|measure| (measure.unit, measure.error))
             .unzip();
-        let run = run(&codes, &units, &errors);
         Self {
-            sketches: Sketches::new(&run, dimension),
             codes,
             units,
             errors,
         }
     }
 
-    /// The codes in row order, with their sketches.
+    /// The codes in row order. They have no sketches: in runs as short as this one these cost more than they save.
     #[must_use]
     pub fn codes(&self) -> Codes<'_> {
         Codes {
-            sketches: Some(self.sketches.all()),
-            ..run(&self.codes, &self.units, &self.errors)
+            codes: &self.codes,
+            width: self.codes.len() / BLOCK_ROWS as usize,
+            units: Units::Each(&self.units),
+            errors: &self.errors,
+            sketches: None,
         }
     }
 
@@ -82,17 +79,6 @@ impl Block {
     #[must_use]
     pub fn code_of(&self, row: u32) -> Option<(&[i8], Measure)> {
         self.codes().row((row % BLOCK_ROWS) as usize)
-    }
-}
-
-/// The codes of a block.
-fn run<'a>(codes: &'a [i8], units: &'a [f32], errors: &'a [f32]) -> Codes<'a> {
-    Codes {
-        codes,
-        width: codes.len() / BLOCK_ROWS as usize,
-        units: Units::Each(units),
-        errors,
-        sketches: None,
     }
 }
 
@@ -169,7 +155,7 @@ impl Tail {
         let cells = self.chunks.iter().flat_map(|chunk| &chunk.0);
         let made = cells.filter_map(OnceLock::get).map(|block| {
             let measures = 2 * size_of_val(block.errors.as_slice());
-            (block.codes.len() + measures + block.sketches.bytes()) as u64
+            (block.codes.len() + measures) as u64
         });
         made.sum()
     }
@@ -210,8 +196,8 @@ mod tests {
             "{middle} ± {off}"
         );
         tail.block(191, |_| unreachable!("the block is there"));
-        // A code, its step, its error; and the sketch with what it leaves.
-        assert_eq!(tail.bytes(), 64 * (64 + 4 + 4 + 64 + 4));
+        // A code, its step, its error.
+        assert_eq!(tail.bytes(), 64 * (64 + 4 + 4));
     }
 
     #[test]
