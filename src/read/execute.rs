@@ -261,18 +261,25 @@ impl<'a> Search<'a> {
         pass: &mut Pass<'a>,
     ) -> Result<()> {
         let mut gathered = Gathered::default();
+        let offer = |pass: &mut Pass<'a>| {
+            pass.offer_found(|row| self.rows.prefetch(row), |row| self.energy(row))
+        };
         for row in rows {
             match code(row) {
                 Some(code) => {
                     gathered.fetch(row, code);
                     if gathered.is_enough() {
-                        pass.compare_each(&mut gathered, |row| self.energy(row))?;
+                        pass.compare_each(&mut gathered);
+                    }
+                    if pass.has_found_enough() {
+                        offer(pass)?;
                     }
                 }
                 None => self.compare_plainly(row, pass)?,
             }
         }
-        pass.compare_each(&mut gathered, |row| self.energy(row))
+        pass.compare_each(&mut gathered);
+        offer(pass)
     }
 
     /// Offers what a graph has near each query; whether enough of it counted. Where `filtered`, the

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     read::sieve::{Score, Sieve},
     simd::{self, AlignedCodes},
-    vector::codes::{Codes, Measure},
+    vector::codes::{Codes, Measure, QueryCode},
 };
 
 /// One pass of some queries over codes.
@@ -23,6 +23,8 @@ pub struct Pass<'a> {
     pub codes_compared: u64,
     dots: Vec<i32>,
     highest: Vec<f32>,
+    /// Of each query.
+    found: Vec<Found>,
 }
 
 impl<'a> Pass<'a> {
@@ -34,6 +36,7 @@ impl<'a> Pass<'a> {
             place.copy_from_slice(sieve.code.codes());
         }
         Self {
+            found: vec![Found::default(); sieves.len()],
             sieves,
             queries,
             width,
@@ -123,29 +126,70 @@ impl<'a> Pass<'a> {
                 (sieve.code).highest_sketched(&self.dots, &run, &sketches, &mut self.highest);
             }
         }
-        let known = |at| Some((number(at)?, codes.row(at)?));
-        promising_first(sieve, &self.highest, known, energy)
+        let fetch = |at| {
+            if let Some((code, _)) = codes.row(at) {
+                simd::prefetch(code);
+            }
+        };
+        let known = |query: &QueryCode, at| {
+            let (code, measure) = codes.row(at)?;
+            let dot = simd::dot_i8(query.codes(), code);
+            Some((number(at)?, query.interval(dot, measure)))
+        };
+        promising_first(sieve, &self.highest, fetch, known, energy)
     }
 
-    /// Offers rows that stand anywhere to each query, and forgets them.
-    pub fn compare_each(
-        &mut self,
-        gathered: &mut Gathered<'_>,
-        energy: impl Fn(u32) -> Result<Option<f32>>,
-    ) -> Result<()> {
-        for sieve in &mut self.sieves {
+    /// Compares rows that stand anywhere with each query, and forgets their codes; [`Pass::offer_found`] offers them.
+    pub fn compare_each(&mut self, gathered: &mut Gathered<'_>) {
+        for (sieve, found) in self.sieves.iter().zip(&mut self.found) {
             self.dots.clear();
             simd::dot_i8_each(sieve.code.codes(), &gathered.codes, &mut self.dots);
             for ((row, measure), dot) in gathered.rows.iter().zip(&self.dots) {
-                let interval = sieve.code.interval(*dot, *measure);
-                sieve.offer(*row, interval, &energy)?;
+                let (middle, off) = sieve.code.interval(*dot, *measure);
+                found.highest.push(middle + off);
+                found.rows.push((*row, (middle, off)));
             }
         }
         self.codes_compared += gathered.rows.len() as u64;
         gathered.rows.clear();
         gathered.codes.clear();
+    }
+
+    /// Whether so many rows were found that the best of them should exclude others.
+    pub fn has_found_enough(&self) -> bool {
+        self.found
+            .iter()
+            .any(|found| found.rows.len() >= FOUND_ROWS)
+    }
+
+    /// Offers the rows that were found, and forgets them. `fetch` has what `energy` looks at fetched.
+    pub fn offer_found(
+        &mut self,
+        fetch: impl Fn(u32),
+        energy: impl Fn(u32) -> Result<Option<f32>>,
+    ) -> Result<()> {
+        for (sieve, found) in self.sieves.iter_mut().zip(&mut self.found) {
+            let known = |_: &QueryCode, at| found.rows.get(at).copied();
+            let fetch = |at| {
+                if let Some((row, _)) = found.rows.get(at) {
+                    fetch(*row);
+                }
+            };
+            promising_first(sieve, &found.highest, fetch, known, &energy)?;
+            found.highest.clear();
+            found.rows.clear();
+        }
         Ok(())
     }
+}
+
+/// Rows that stand anywhere and were compared, but not offered yet.
+#[derive(Clone, Default)]
+struct Found {
+    /// The highest similarity of each.
+    highest: Vec<f32>,
+    /// Their numbers and intervals.
+    rows: Vec<(u32, (f32, f32))>,
 }
 
 /// Rows that stand anywhere, and their codes, which are on their way from memory.
@@ -169,29 +213,24 @@ impl<'c> Gathered<'c> {
     }
 }
 
-/// Offers the rows whose highest possible similarities are given, and whose number and code `known` tells. The best of each group
-/// come first, in order of what they promise: they exclude most of the others.
-fn promising_first<'c>(
+/// Offers the rows whose highest possible similarities are given. The best of each group come first, in order of what they
+/// promise: they exclude most of the others. `known` tells the number of a row and the interval of its similarity, and looks at what
+/// `fetch` has fetched.
+fn promising_first(
     sieve: &mut Sieve<'_>,
     highest: &[f32],
-    known: impl Fn(usize) -> Option<(u32, (&'c [i8], Measure))>,
+    fetch: impl Fn(usize),
+    known: impl Fn(&QueryCode, usize) -> Option<(u32, (f32, f32))>,
     energy: impl Fn(u32) -> Result<Option<f32>>,
 ) -> Result<()> {
-    // Codes stand anywhere, so that one would be waited for after the other.
     let offer = |sieve: &mut Sieve<'_>, rows: &[(f32, usize)]| {
-        for (_, at) in rows {
-            if let Some((_, (code, _))) = known(*at) {
-                simd::prefetch(code);
-            }
-        }
+        rows.iter().for_each(|(_, at)| fetch(*at));
         for (highest, at) in rows {
-            match known(*at) {
-                Some((row, (code, measure))) if !sieve.in_vain(*highest) => {
-                    let dot = simd::dot_i8(sieve.code.codes(), code);
-                    let interval = sieve.code.interval(dot, measure);
-                    sieve.offer(row, interval, &energy)?;
-                }
-                _ => {}
+            if sieve.in_vain(*highest) {
+                continue;
+            }
+            if let Some((row, interval)) = known(&sieve.code, *at) {
+                sieve.offer(row, interval, &energy)?;
             }
         }
         Ok(())
@@ -242,7 +281,7 @@ const SKETCHES_TOGETHER: usize = 4096;
 /// before the best are known; few enough for the second-level cache.
 const BOUNDS_TOGETHER: usize = 1 << 17;
 
-/// Codes that are fetched together: enough to overlap the waits for memory, few enough that the first of them still exclude others.
+/// Promising rows that are fetched together: enough to overlap the waits for memory, few enough that the first of them still exclude others.
 const FETCHED_TOGETHER: usize = 8;
 
 /// Rows that are passed over together.
@@ -261,6 +300,9 @@ fn largest(numbers: &[f32]) -> f32 {
     let all = largest.iter().chain(rest);
     all.copied().fold(f32::NEG_INFINITY, larger)
 }
+
+/// Rows that are compared before the best of them are offered: enough that these exclude most of the others.
+const FOUND_ROWS: usize = 1024;
 
 /// Rows whose codes are fetched together: enough to overlap the waits for memory, few enough to stay in
 /// the first-level cache.
