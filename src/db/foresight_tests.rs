@@ -1,10 +1,7 @@
 //! Does an event that was made before its record was durable tell what the log tells, and is it told only where it is
 //! right?
 
-use std::{
-    collections::VecDeque,
-    task::{Context, Poll, Waker},
-};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
@@ -16,6 +13,7 @@ use crate::{
     model::Lsn,
     sync::Arc,
     watch::{
+        channel::Word,
         event::{Scope, Source},
         hub::{Events, Hub, Parts},
     },
@@ -116,12 +114,15 @@ fn changed(frames: &[OutFrame]) -> Vec<OutFrame> {
 }
 
 fn told(events: &mut Events) -> Vec<WatchEvent> {
-    let mut told = VecDeque::new();
+    let mut told = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
-    while let Poll::Ready(word) = events.poll_take(&mut context, &mut told) {
-        assert_eq!(word, crate::watch::channel::Word::Told);
+    while let Poll::Ready(word) = events.poll_take(&mut context) {
+        let Word::Told(items) = word else {
+            panic!("everything is told");
+        };
+        told.extend(items.iter().map(|one| (**one.event().unwrap()).clone()));
     }
-    told.into_iter().map(|event| (*event).clone()).collect()
+    told
 }
 
 #[test]
