@@ -3,9 +3,10 @@
 //! One channel per watched collective and one for the whole database, each made at its first
 //! subscription and gone with its last. A commit costs a look at a counter where nobody watches, and else one walk over its
 //! records, of which only those make events that somebody watches: how many subscriptions and channels
-//! there are beside costs nothing. Of new experiences the hub is shown the records while they are being written, from which
-//! events can be made later; that counts for that very commit, and for those who were subscribed by then: else the log is read. The committer tells a
-//! hub, or whoever follows the log of another process's: the hub only asks that what it is told of is published.
+//! there are beside costs nothing. Records of new experiences are kept while they are being written, and whoever takes an
+//! event first makes it of that; they count for that very commit, and for those who were subscribed by then: else the log is
+//! read. The committer tells a hub, or whoever follows the log of another process's: the hub only asks that what it is told
+//! of is published.
 
 use std::collections::{HashMap, hash_map::Entry};
 

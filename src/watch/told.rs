@@ -1,8 +1,7 @@
 //! What does a channel hold of an event?
 //!
 //! Of a new experience the bytes that were written, from which whoever is first to take the event makes it for all: the
-//! thread that commits has more urgent things to do, and whoever frees memory had best be who allocated it. Of everything else
-//! the event itself.
+//! thread that commits has more urgent things to do. Of everything else the event itself.
 
 use std::sync::OnceLock;
 
@@ -99,5 +98,45 @@ impl From<Foreseen> for Told {
             event: OnceLock::new(),
             foreseen: Mutex::new(Some(foreseen)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_asked_for_once() {
+        let told = Told::from(Foreseen {
+            frame: OutFrame {
+                payload: Bytes::from_static(b"?"),
+                ..OutFrame::default()
+            },
+            collective: CollectiveId::from_u128(1),
+            instance: InstanceId::from_u128(2),
+        });
+        assert!(!told.ends_collective());
+        assert!(told.event().is_none());
+        assert!(told.event().is_none());
+        assert!(told.foreseen.lock().is_none(), "the bytes are gone");
+    }
+
+    #[test]
+    fn all_share_one_event() {
+        let collective = CollectiveId::from_u128(1);
+        let told = Told::from(WatchEvent {
+            lsn: Lsn::new(3),
+            collective_id: collective,
+            entity: EntityId::Collective(collective),
+            event_type: EventType::Deleted,
+            timestamp: crate::model::Timestamp::default(),
+            experience: None,
+        });
+        assert!(told.ends_collective());
+        assert_eq!(told.lsn(), Lsn::new(3));
+        let both = told.event().zip(told.event());
+        assert!(both.is_some_and(|(one, other)| Arc::ptr_eq(one, other)));
     }
 }
