@@ -1,28 +1,29 @@
 //! Does an event that was made before its record was durable tell what the log tells, and is it told only where it is
 //! right?
 
-use std::{
-    collections::VecDeque,
-    task::{Context, Poll, Waker},
-};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
 use crate::{
     Config, EmbeddingDimension, NewExperience, NewRelation, RelationType, WatchEvent, blocking,
-    db::PulseDB,
+    db::{PulseDB, telling::OnReaders},
     edge::block_on::block_on,
     log::OutFrame,
-    model::Lsn,
+    model::{Lsn, WatchItem},
     sync::Arc,
     watch::{
+        WatchItems,
+        channel::Word,
         event::{Scope, Source},
         hub::{Events, Hub, Parts},
+        wanted::Wanted,
     },
 };
 
 /// A database, and a hub of its own that tells what the test has it tell.
 struct Fixture {
+    db: PulseDB,
     ask: blocking::PulseDB,
     hub: Arc<Hub>,
     number: u32,
@@ -57,6 +58,7 @@ impl Fixture {
         Self {
             number: engine.reader().unwrap().table(team).unwrap().number,
             first,
+            db,
             ask,
             hub,
             _dir: dir,
@@ -116,12 +118,15 @@ fn changed(frames: &[OutFrame]) -> Vec<OutFrame> {
 }
 
 fn told(events: &mut Events) -> Vec<WatchEvent> {
-    let mut told = VecDeque::new();
+    let mut told = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
-    while let Poll::Ready(word) = events.poll_take(&mut context, &mut told) {
-        assert_eq!(word, crate::watch::channel::Word::Told);
+    while let Poll::Ready(word) = events.poll_take(&mut context) {
+        let Word::Told(items) = word else {
+            panic!("everything is told");
+        };
+        told.extend(items.iter().map(|one| (**one.event().unwrap()).clone()));
     }
-    told.into_iter().map(|event| (*event).clone()).collect()
+    told
 }
 
 #[test]
@@ -190,4 +195,24 @@ fn what_is_of_another_commit_or_says_too_little_is_not_told() {
     let read = fixture.read(&mixed);
     assert_eq!(read.len(), 3);
     assert_eq!(told(&mut events), read);
+}
+
+#[test]
+fn what_cannot_be_made_is_read_from_the_log() {
+    let fixture = Fixture::new();
+    let subscription = fixture.hub.subscribe(Scope::All, None).unwrap();
+    let from = fixture.hub.view().unwrap().cursor;
+    let readers = Arc::clone(&fixture.db.engine().readers);
+    let offload = Arc::new(OnReaders(readers));
+    let mut items = WatchItems::new(subscription, from, true, Wanted::default(), offload);
+    let frames = fixture.frames();
+    let mut unreadable = frames.clone();
+    unreadable[0].payload = Bytes::from_static(b"?");
+    fixture.hub.foresee(&unreadable);
+    fixture.committed(&frames);
+    let mut next = || block_on(items.recv()).unwrap().unwrap();
+    assert_eq!(next(), WatchItem::Live(from));
+    for event in fixture.read(&frames) {
+        assert_eq!(next(), WatchItem::Event(Arc::new(event)));
+    }
 }

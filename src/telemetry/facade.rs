@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use metrics::{Key, KeyName, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
-use super::operation::Operation;
+use super::{Counter, operation::Operation};
 use crate::model::{Labels, MetricKind, Metrics, names};
 
 const METADATA: Metadata<'static> = Metadata::new("pulsedb", Level::INFO, Some("pulsedb"));
@@ -23,6 +23,12 @@ static OPERATIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         Key::from_parts(names::OPERATION_SECONDS, labels)
     };
     Operation::ALL.iter().map(key).collect()
+});
+
+/// The same of each counter.
+static COUNTERS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let names = Counter::NAMES.iter();
+    names.map(|name| Key::from_static_name(name)).collect()
 });
 
 /// Says what the metrics mean. On the thread of who opens a database, where its own recorder may be.
@@ -67,10 +73,11 @@ pub(super) fn value(name: &'static str, value: f64) {
 }
 
 /// So many more.
-pub(super) fn count(name: &'static str, more: u64) {
+pub(super) fn count(counter: Counter, more: u64) {
     with_recorder(|recorder| {
-        let key = Key::from_static_name(name);
-        recorder.register_counter(&key, &METADATA).increment(more);
+        if let Some(key) = COUNTERS.get(counter as usize) {
+            recorder.register_counter(key, &METADATA).increment(more);
+        }
     });
 }
 

@@ -21,10 +21,10 @@ use tokio::sync::broadcast::{
 use crate::sync::{Arc, Weak};
 
 /// What a receiver hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// There were items, which were handed over.
-    Told,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word<T> {
+    /// These items, of one commit.
+    Told(Arc<Vec<T>>),
     /// So many messages were dropped before they were taken; none where the teller said that something is not told.
     Missed(u64),
     /// There will be none any more.
@@ -34,7 +34,7 @@ pub enum Word {
 /// What a commit tells.
 enum Message<T> {
     /// `None` once the channel came to hold too many items.
-    Items(RwLock<Option<Vec<T>>>),
+    Items(RwLock<Option<Arc<Vec<T>>>>),
     /// Something happened that is not told.
     Untold,
 }
@@ -78,7 +78,7 @@ impl<T> Teller<T> {
         }
         let items = std::mem::take(&mut self.collected);
         let count = items.len();
-        let message = Arc::new(Message::Items(RwLock::new(Some(items))));
+        let message = Arc::new(Message::Items(RwLock::new(Some(Arc::new(items)))));
         self.sent.push_back((Arc::downgrade(&message), count));
         self.items += count;
         // Nobody listens: nobody misses it.
@@ -123,9 +123,9 @@ enum State<T> {
 /// Who hears of the items.
 pub struct Receiver<T>(State<T>);
 
-impl<T: Clone + Send + Sync + 'static> Receiver<T> {
-    /// Moves the items of the next message behind the end of `into`, or has this task woken once there is one.
-    pub fn poll_take(&mut self, context: &mut Context<'_>, into: &mut VecDeque<T>) -> Poll<Word> {
+impl<T: Send + Sync + 'static> Receiver<T> {
+    /// The next word, or has this task woken once there is one.
+    pub fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Word<T>> {
         loop {
             let (receiver, received) = match std::mem::replace(&mut self.0, State::Closed) {
                 State::Closed => return Poll::Ready(Word::Closed),
@@ -150,7 +150,7 @@ impl<T: Clone + Send + Sync + 'static> Receiver<T> {
                 },
             };
             let word = match received {
-                Ok(message) => message.hand_over(into),
+                Ok(message) => message.word(),
                 Err(RecvError::Lagged(missed)) => Word::Missed(missed),
                 Err(RecvError::Closed) => continue,
             };
@@ -160,17 +160,16 @@ impl<T: Clone + Send + Sync + 'static> Receiver<T> {
     }
 }
 
-impl<T: Clone> Message<T> {
-    fn hand_over(&self, into: &mut VecDeque<T>) -> Word {
+impl<T> Message<T> {
+    fn word(&self) -> Word<T> {
         match self {
             Self::Untold => Word::Missed(0),
-            Self::Items(items) => match &*items.read() {
-                None => Word::Missed(1),
-                Some(items) => {
-                    into.extend(items.iter().cloned());
-                    Word::Told
-                }
-            },
+            Self::Items(items) => {
+                let items = items.read();
+                items
+                    .as_ref()
+                    .map_or(Word::Missed(1), |items| Word::Told(Arc::clone(items)))
+            }
         }
     }
 }
@@ -193,16 +192,17 @@ mod tests {
         }
     }
 
-    impl<T: Clone + Send + Sync + 'static> Receiver<T> {
-        fn hear(&mut self) -> (Option<Word>, Vec<T>) {
-            let mut taken = VecDeque::new();
-            let polled = self.poll_take(&mut Context::from_waker(Waker::noop()), &mut taken);
-            let word = match polled {
+    impl<T: Send + Sync + 'static> Receiver<T> {
+        fn hear(&mut self) -> Option<Word<T>> {
+            match self.poll_take(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(word) => Some(word),
                 Poll::Pending => None,
-            };
-            (word, taken.into())
+            }
         }
+    }
+
+    fn told<T>(items: impl IntoIterator<Item = T>) -> Option<Word<T>> {
+        Some(Word::Told(Arc::new(items.into_iter().collect())))
     }
 
     fn tell<T>(teller: &mut Teller<T>, items: impl IntoIterator<Item = T>) {
@@ -217,17 +217,17 @@ mod tests {
         let mut early = teller.receiver();
         tell(&mut teller, 1..=100);
         let mut late = teller.receiver();
-        assert_eq!(early.hear(), (Some(Word::Told), (1..=100).collect()));
-        assert_eq!(early.hear(), (None, vec![]));
+        assert_eq!(early.hear(), told(1..=100));
+        assert_eq!(early.hear(), None);
         tell(&mut teller, [101, 102]);
         tell(&mut teller, []);
-        assert_eq!(early.hear(), (Some(Word::Told), vec![101, 102]));
-        assert_eq!(late.hear(), (Some(Word::Told), vec![101, 102]));
+        assert_eq!(early.hear(), told(vec![101, 102]));
+        assert_eq!(late.hear(), told(vec![101, 102]));
         teller.put(103);
         drop(teller);
-        assert_eq!(early.hear(), (Some(Word::Told), vec![103]));
-        assert_eq!(early.hear(), (Some(Word::Closed), vec![]));
-        assert_eq!(early.hear(), (Some(Word::Closed), vec![]));
+        assert_eq!(early.hear(), told(vec![103]));
+        assert_eq!(early.hear(), Some(Word::Closed));
+        assert_eq!(early.hear(), Some(Word::Closed));
     }
 
     #[test]
@@ -235,17 +235,17 @@ mod tests {
         let mut teller = Teller::new(4);
         let mut receiver = teller.receiver();
         (1..=6).for_each(|item| tell(&mut teller, [item]));
-        assert_eq!(receiver.hear(), (Some(Word::Missed(2)), vec![]));
-        assert_eq!(receiver.hear(), (Some(Word::Told), vec![3]));
+        assert_eq!(receiver.hear(), Some(Word::Missed(2)));
+        assert_eq!(receiver.hear(), told(vec![3]));
         // Three more make one too many, whatever the number of messages.
         tell(&mut teller, 7..=9);
-        assert_eq!(receiver.hear(), (Some(Word::Missed(1)), vec![]));
-        assert_eq!(receiver.hear(), (Some(Word::Missed(1)), vec![]));
-        assert_eq!(receiver.hear(), (Some(Word::Told), vec![6]));
-        assert_eq!(receiver.hear(), (Some(Word::Told), vec![7, 8, 9]));
+        assert_eq!(receiver.hear(), Some(Word::Missed(1)));
+        assert_eq!(receiver.hear(), Some(Word::Missed(1)));
+        assert_eq!(receiver.hear(), told(vec![6]));
+        assert_eq!(receiver.hear(), told(vec![7, 8, 9]));
         tell(&mut teller, 10..=20);
-        assert_eq!(receiver.hear(), (Some(Word::Missed(1)), vec![]));
-        assert_eq!(receiver.hear(), (None, vec![]));
+        assert_eq!(receiver.hear(), Some(Word::Missed(1)));
+        assert_eq!(receiver.hear(), None);
     }
 
     #[test]
@@ -255,9 +255,9 @@ mod tests {
         teller.put(1);
         teller.send_untold();
         tell(&mut teller, [2]);
-        assert_eq!(receiver.hear(), (Some(Word::Told), vec![1]));
-        assert_eq!(receiver.hear(), (Some(Word::Missed(0)), vec![]));
-        assert_eq!(receiver.hear(), (Some(Word::Told), vec![2]));
+        assert_eq!(receiver.hear(), told(vec![1]));
+        assert_eq!(receiver.hear(), Some(Word::Missed(0)));
+        assert_eq!(receiver.hear(), told(vec![2]));
     }
 
     #[test]
@@ -287,19 +287,18 @@ mod tests {
         let woken = Arc::new(Counted::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
-        let (mut receiver, mut taken) = (teller.receiver(), VecDeque::new());
-        assert!(receiver.poll_take(&mut context, &mut taken).is_pending());
-        assert!(receiver.poll_take(&mut context, &mut taken).is_pending());
+        let mut receiver = teller.receiver();
+        assert!(receiver.poll_take(&mut context).is_pending());
+        assert!(receiver.poll_take(&mut context).is_pending());
         teller.put(1);
         teller.put(2);
         assert_eq!(woken.0.load(Ordering::SeqCst), 0);
         teller.send();
         teller.send();
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        assert!(receiver.poll_take(&mut context, &mut taken).is_ready());
-        assert!(receiver.poll_take(&mut context, &mut taken).is_pending());
+        assert_eq!(receiver.hear(), told([1, 2]));
+        assert!(receiver.poll_take(&mut context).is_pending());
         drop(teller);
         assert_eq!(woken.0.load(Ordering::SeqCst), 2);
-        assert_eq!(taken, [1, 2]);
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     },
     state::Snapshot,
     sync::Arc,
-    watch::experience::assembled,
+    watch::told::{Foreseen, Told},
 };
 
 /// Records looked at in one go while catching up: some milliseconds.
@@ -96,41 +96,26 @@ impl<'a> Source<'a> {
         Ok(batch.events)
     }
 
-    /// The events of records that the log is being given, where these say all that the events show: those of new
-    /// experiences. `None` where there are others among them, which are to be read from the log later.
+    /// The events of records that the log is being given, to be made when somebody takes them, where the records say all
+    /// that the events show: those of new experiences. `None` where there are others among them, which are to be read
+    /// from the log later.
     pub fn foreseen(
         &self,
         frames: &[OutFrame],
         has: impl Fn(u32) -> bool,
-    ) -> Option<Vec<(u32, WatchEvent)>> {
-        let wanted = || frames.iter().filter(|frame| has(frame.header.collective));
-        if wanted().any(|frame| frame.header.kind != RecordKind::Body) {
-            return None;
-        }
-        let created = |frame: &OutFrame| {
-            let header = &frame.header;
-            let table = self.view.tables.get(header.collective)?;
-            let collective = CollectiveId::from_u128(table.id);
-            let as_recorded = (None, None, None);
-            let shown = assembled(
-                header,
-                &frame.payload,
-                collective,
-                self.instance,
-                as_recorded,
-            );
-            let (entity, event_type) = experience(header.entity, EventType::Created);
-            let event = WatchEvent {
-                lsn: header.lsn,
-                collective_id: collective,
-                entity,
-                event_type,
-                timestamp: header.time,
-                experience: Some(Arc::new(shown.ok()?)),
+    ) -> Option<Vec<(u32, Told)>> {
+        let foreseen = |frame: &OutFrame| {
+            let number = frame.header.collective;
+            let table = self.view.tables.get(number)?;
+            let foreseen = Foreseen {
+                frame: frame.clone(),
+                collective: CollectiveId::from_u128(table.id),
+                instance: self.instance,
             };
-            Some((header.collective, event))
+            (frame.header.kind == RecordKind::Body).then(|| (number, foreseen.into()))
         };
-        wanted().map(created).collect()
+        let wanted = frames.iter().filter(|frame| has(frame.header.collective));
+        wanted.map(foreseen).collect()
     }
 
     /// The first of what [`Self::events`] answers, at most `limit`; where it ends earlier, the rest is to be

@@ -136,12 +136,12 @@ impl ChangeFeed {
         let Some(events) = &mut self.events else {
             return false;
         };
-        let (mut told, mut more) = (VecDeque::new(), false);
+        let mut more = false;
         loop {
-            let word = events.poll_take(context, &mut told);
-            more |= told.drain(..).any(|event| event.lsn > self.read);
-            match word {
-                Poll::Ready(Word::Told) => {}
+            match events.poll_take(context) {
+                Poll::Ready(Word::Told(told)) => {
+                    more |= told.iter().any(|one| one.lsn() > self.read)
+                }
                 Poll::Ready(Word::Missed(_)) => more = true,
                 Poll::Ready(Word::Closed) => return self.started && !more,
                 Poll::Pending => return false,

@@ -3,9 +3,10 @@
 //! One channel per watched collective and one for the whole database, each made at its first
 //! subscription and gone with its last. A commit costs a look at a counter where nobody watches, and else one walk over its
 //! records, of which only those make events that somebody watches: how many subscriptions and channels
-//! there are beside costs nothing. Events of new experiences are made while their records are being written; they count
-//! for that very commit, and for those who were subscribed by then: else the log is read. The committer tells a
-//! hub, or whoever follows the log of another process's: the hub only asks that what it is told of is published.
+//! there are beside costs nothing. Records of new experiences are kept while they are being written, and whoever takes an
+//! event first makes it of that; they count for that very commit, and for those who were subscribed by then: else the log is
+//! read. The committer tells a hub, or whoever follows the log of another process's: the hub only asks that what it is told
+//! of is published.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -15,7 +16,7 @@ use crate::{
     error::{PulseDBError, Result},
     format::Fork,
     log::{OutFrame, SegmentSet},
-    model::{Cursor, EntityId, EventType, InstanceId, Lsn, Timeline, WatchEvent},
+    model::{Cursor, InstanceId, Lsn, Timeline},
     protocol::{heard::Heard, publish::Published},
     state::Snapshot,
     sync::{
@@ -26,6 +27,7 @@ use crate::{
     watch::{
         channel::{Receiver, Teller},
         event::{Scope, Source},
+        told::Told,
     },
 };
 
@@ -33,10 +35,10 @@ type View = Snapshot<Arc<SegmentSet>>;
 
 /// Where a subscriber hears of events. Told of nothing but a miss, it reads the log itself and fails loudly where that
 /// is damaged, instead of missing something silently.
-pub type Events = Receiver<Arc<WatchEvent>>;
+pub type Events = Receiver<Arc<Told>>;
 
 struct Channel {
-    teller: Teller<Arc<WatchEvent>>,
+    teller: Teller<Arc<Told>>,
     /// LSN of the newest event: who has not heard it may have to read the log for it.
     told: Lsn,
     /// How far each subscriber is.
@@ -44,9 +46,9 @@ struct Channel {
 }
 
 impl Channel {
-    fn put(&mut self, event: Arc<WatchEvent>) {
-        self.told = event.lsn;
-        self.teller.put(event);
+    fn put(&mut self, told: Arc<Told>) {
+        self.told = told.lsn();
+        self.teller.put(told);
     }
 
     /// Up to where all have heard everything, if somebody has not heard all.
@@ -90,12 +92,12 @@ impl Drop for Subscription {
     }
 }
 
-/// The events of a commit that is not durable yet, made while it is being written.
-struct Foreseen {
+/// The events of a commit that is not durable yet.
+struct Foresight {
     /// LSNs of its first and last record.
     lsns: (Lsn, Lsn),
     /// Each with the number of its collective.
-    events: Vec<(u32, WatchEvent)>,
+    events: Vec<(u32, Told)>,
 }
 
 #[derive(Default)]
@@ -104,7 +106,7 @@ struct Channels {
     of: HashMap<u32, Channel>,
     next: u64,
     /// For those who are subscribed now: whoever comes may want more.
-    foreseen: Option<Foreseen>,
+    foreseen: Option<Foresight>,
 }
 
 impl Channels {
@@ -121,10 +123,10 @@ impl Channels {
         self.of.values().chain(&self.all)
     }
 
-    /// Tells what a commit made, each event with the number of its collective, and wakes who waits for it.
-    fn tell(&mut self, made: Vec<(u32, WatchEvent)>) {
+    /// Tells the events of a commit, each with the number of its collective, and wakes who waits for it.
+    fn tell(&mut self, events: Vec<(u32, Told)>) {
         let mut told = Vec::new();
-        for (number, event) in made {
+        for (number, event) in events {
             self.put(event, number);
             if told.last() != Some(&number) {
                 told.push(number);
@@ -141,17 +143,14 @@ impl Channels {
         }
     }
 
-    fn put(&mut self, event: WatchEvent, number: u32) {
-        let deleted = event.event_type == EventType::Deleted
-            && matches!(event.entity, EntityId::Collective(_));
+    fn put(&mut self, event: Told, number: u32) {
         let event = Arc::new(event);
         if let Some(all) = &mut self.all {
             all.put(Arc::clone(&event));
         }
         if let Entry::Occupied(mut channel) = self.of.entry(number) {
-            channel.get_mut().put(event);
-            // The deletion was the last event of a collective.
-            if deleted {
+            channel.get_mut().put(Arc::clone(&event));
+            if event.ends_collective() {
                 channel.remove();
             }
         }
@@ -366,8 +365,8 @@ impl Hub {
         self.instance
     }
 
-    /// Makes the events of records that the log is being given, as far as they can be made, so that little is left to
-    /// do once they are durable. Nobody is told.
+    /// Keeps the records that the log is being given, where they alone make the events, so that little is left to do
+    /// once they are durable. Nobody is told.
     pub fn foresee(&self, frames: &[OutFrame]) {
         if self.open.load(Ordering::SeqCst) == 0 {
             return;
@@ -379,7 +378,7 @@ impl Hub {
         if let (Some(channels), Ok(view)) = (channels.as_mut(), self.view()) {
             let source = Source::new(&view, self.instance);
             let events = source.foreseen(frames, |number| channels.has(number));
-            channels.foreseen = events.map(|events| Foreseen {
+            channels.foreseen = events.map(|events| Foresight {
                 lsns: (first.header.lsn, last.header.lsn),
                 events,
             });
@@ -397,15 +396,19 @@ impl Hub {
             return;
         };
         let foreseen = channels.foreseen.take();
-        let made = match foreseen.filter(|one| one.lsns == (first, view.lsn())) {
+        let events = match foreseen.filter(|one| one.lsns == (first, view.lsn())) {
             Some(foreseen) => Ok(foreseen.events),
             None => {
                 let source = Source::new(view, self.instance);
-                source.events(first, view.lsn(), |number| channels.has(number))
+                let made = source.events(first, view.lsn(), |number| channels.has(number));
+                made.map(|made| {
+                    let told = made.into_iter();
+                    told.map(|(number, event)| (number, event.into())).collect()
+                })
             }
         };
-        match made {
-            Ok(made) => channels.tell(made),
+        match events {
+            Ok(events) => channels.tell(events),
             Err(error) => {
                 tracing::error!(%error, "a commit could not be told to watchers");
                 channels.have_look(view);

@@ -13,6 +13,7 @@ pub mod feed;
 pub mod hub;
 pub mod relay;
 pub mod stream;
+pub mod told;
 pub mod wanted;
 
 pub use feed::ChangeFeed;

@@ -27,6 +27,7 @@ use crate::{
         channel::Word,
         event::{Batch, Scope, Source},
         hub::{Events, Reach, Subscription},
+        told::Told,
         wanted::Wanted,
     },
 };
@@ -71,7 +72,10 @@ pub struct WatchItems {
     subscription: Subscription,
     /// Markers that come before everything else.
     marks: VecDeque<WatchItem>,
-    backlog: VecDeque<Arc<WatchEvent>>,
+    /// What was told last, or read.
+    backlog: Option<Arc<Vec<Arc<Told>>>>,
+    /// How many of that were looked at.
+    looked_at: usize,
     /// Up to where the log was read into the backlog; `None` where it holds what is there.
     read: Option<Lsn>,
     /// The history that the last LSN is of.
@@ -119,7 +123,8 @@ impl WatchItems {
             }),
             subscription,
             marks,
-            backlog: VecDeque::new(),
+            backlog: None,
+            looked_at: 0,
             read: Some(from.lsn),
             timeline: from.timeline,
             resume: None,
@@ -160,14 +165,35 @@ impl WatchItems {
         }
     }
 
-    /// The next event of those that were read that is new and wanted.
-    fn next_read(&mut self) -> Option<Arc<WatchEvent>> {
-        while let Some(event) = self.backlog.pop_front() {
-            let new = self.read.is_none() || self.subscription.heard.take(event.lsn);
-            if new && self.wanted.wants(&event) {
-                return Some(event);
+    /// The next event of the backlog that is new and wanted.
+    fn next_known(&mut self) -> Option<Arc<WatchEvent>> {
+        let heard = &self.subscription.heard;
+        while let Some(told) = self
+            .backlog
+            .as_ref()
+            .and_then(|all| all.get(self.looked_at))
+        {
+            self.looked_at += 1;
+            if self.read.is_some() && told.lsn() <= heard.lsn() {
+                continue;
+            }
+            let Some(event) = told.event() else {
+                // Only the log can say why.
+                self.backlog = None;
+                self.state = match std::mem::replace(&mut self.state, State::Ended) {
+                    State::Live(events) => State::Behind(events),
+                    other => other,
+                };
+                return None;
+            };
+            if self.read.is_some() {
+                heard.set(told.lsn());
+            }
+            if self.wanted.wants(event) {
+                return Some(Arc::clone(event));
             }
         }
+        self.backlog = None;
         if let Some(read) = self.read {
             self.subscription.heard.advance(read);
         }
@@ -176,8 +202,13 @@ impl WatchItems {
 
     fn keep(&mut self, batch: Batch) {
         let events = batch.events.into_iter();
-        self.backlog
-            .extend(events.map(|(_, event)| Arc::new(event)));
+        let events = events.map(|(_, event)| Arc::new(event.into()));
+        self.look_at(Arc::new(events.collect()));
+    }
+
+    fn look_at(&mut self, events: Arc<Vec<Arc<Told>>>) {
+        self.backlog = Some(events);
+        self.looked_at = 0;
     }
 
     /// Starts to read what the channel will not tell.
@@ -257,13 +288,13 @@ impl Stream for WatchItems {
                 }
                 return Poll::Ready(Some(Ok(mark)));
             }
-            if let Some(event) = this.next_read() {
+            if let Some(event) = this.next_known() {
                 this.count(Counter::WatchEvents);
                 return Poll::Ready(Some(Ok(WatchItem::Event(event))));
             }
             let events = match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
-                State::Live(mut events) => match events.poll_take(context, &mut this.backlog) {
+                State::Live(mut events) => match events.poll_take(context) {
                     Poll::Ready(Word::Missed(missed)) => {
                         if missed > 0 {
                             this.count(Counter::WatchLagged);
@@ -271,7 +302,8 @@ impl Stream for WatchItems {
                         events
                     }
                     Poll::Ready(Word::Closed) => continue,
-                    Poll::Ready(Word::Told) => {
+                    Poll::Ready(Word::Told(told)) => {
+                        this.look_at(told);
                         this.state = State::Live(events);
                         continue;
                     }
