@@ -262,6 +262,7 @@ fn promising_first(
     }
     offer(sieve, &next)?;
     left.retain(|(highest, _)| !sieve.in_vain(*highest));
+    left.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
     left.chunks(FETCHED_TOGETHER)
         .try_for_each(|rows| offer(sieve, rows))
 }
@@ -281,7 +282,8 @@ const SKETCHES_TOGETHER: usize = 4096;
 /// before the best are known; few enough for the second-level cache.
 const BOUNDS_TOGETHER: usize = 1 << 17;
 
-/// Promising rows that are fetched together: enough to overlap the waits for memory, few enough that the first of them still exclude others.
+/// Promising rows that are fetched together: enough to overlap the waits for memory, few enough that the first of them still
+/// exclude others.
 const FETCHED_TOGETHER: usize = 8;
 
 /// Rows that are passed over together.

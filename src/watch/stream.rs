@@ -76,6 +76,8 @@ pub struct WatchItems {
     backlog: Option<Arc<Vec<Arc<Told>>>>,
     /// How many of that were looked at.
     looked_at: usize,
+    /// Events of that which were delivered and are not counted yet: the counter is shared with all other subscribers.
+    uncounted: u64,
     /// Up to where the log was read into the backlog; `None` where it holds what is there.
     read: Option<Lsn>,
     /// The history that the last LSN is of.
@@ -125,6 +127,7 @@ impl WatchItems {
             marks,
             backlog: None,
             looked_at: 0,
+            uncounted: 0,
             read: Some(from.lsn),
             timeline: from.timeline,
             resume: None,
@@ -194,6 +197,7 @@ impl WatchItems {
             }
         }
         self.backlog = None;
+        self.count_events();
         if let Some(read) = self.read {
             self.subscription.heard.advance(read);
         }
@@ -204,6 +208,22 @@ impl WatchItems {
         let events = batch.events.into_iter();
         let events = events.map(|(_, event)| Arc::new(event.into()));
         self.look_at(Arc::new(events.collect()));
+    }
+
+    /// Counts an event that is delivered, with those before it where it is the last of the backlog.
+    fn count_event(&mut self) {
+        self.uncounted += 1;
+        let known = self.backlog.as_ref().map_or(0, |all| all.len());
+        if self.looked_at >= known {
+            self.count_events();
+        }
+    }
+
+    fn count_events(&mut self) {
+        if self.uncounted > 0 {
+            self.count(Counter::WatchEvents, self.uncounted);
+            self.uncounted = 0;
+        }
     }
 
     fn look_at(&mut self, events: Arc<Vec<Arc<Told>>>) {
@@ -262,8 +282,8 @@ impl WatchItems {
         (scope, self.subscription.hub().instance())
     }
 
-    fn count(&self, counter: Counter) {
-        self.subscription.hub().telemetry().count(counter, 1);
+    fn count(&self, counter: Counter, more: u64) {
+        self.subscription.hub().telemetry().count(counter, more);
     }
 
     /// From here on the channel tells everything.
@@ -276,6 +296,12 @@ impl WatchItems {
     }
 }
 
+impl Drop for WatchItems {
+    fn drop(&mut self) {
+        self.count_events();
+    }
+}
+
 impl Stream for WatchItems {
     type Item = Result<WatchItem>;
 
@@ -284,12 +310,12 @@ impl Stream for WatchItems {
         loop {
             if let Some(mark) = this.marks.pop_front() {
                 if matches!(mark, WatchItem::Gap { .. }) {
-                    this.count(Counter::WatchGaps);
+                    this.count(Counter::WatchGaps, 1);
                 }
                 return Poll::Ready(Some(Ok(mark)));
             }
             if let Some(event) = this.next_known() {
-                this.count(Counter::WatchEvents);
+                this.count_event();
                 return Poll::Ready(Some(Ok(WatchItem::Event(event))));
             }
             let events = match std::mem::replace(&mut this.state, State::Ended) {
@@ -297,7 +323,7 @@ impl Stream for WatchItems {
                 State::Live(mut events) => match events.poll_take(context) {
                     Poll::Ready(Word::Missed(missed)) => {
                         if missed > 0 {
-                            this.count(Counter::WatchLagged);
+                            this.count(Counter::WatchLagged, 1);
                         }
                         events
                     }
