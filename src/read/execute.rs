@@ -270,9 +270,9 @@ impl<'a> Search<'a> {
                     gathered.fetch(row, code);
                     if gathered.is_enough() {
                         pass.compare_each(&mut gathered);
-                    }
-                    if pass.has_found_enough() {
-                        offer(pass)?;
+                        if pass.has_found_enough() {
+                            offer(pass)?;
+                        }
                     }
                 }
                 None => self.compare_plainly(row, pass)?,

@@ -61,6 +61,13 @@ impl Measure {
         unit: 0.0,
         error: 0.0,
     };
+
+    /// How far the product of two codes may be off the similarity, where the other has this error.
+    #[inline]
+    #[must_use]
+    pub fn off(self, error: f32) -> f32 {
+        error + self.error * (1.0 + error)
+    }
 }
 
 /// Writes the code of `vector` with the step that fits it best.
@@ -247,7 +254,7 @@ impl QueryCode {
     /// How far the middle may be off.
     #[must_use]
     pub fn off(&self, row: Measure) -> f32 {
-        row.error + self.measure.error * (1.0 + row.error)
+        self.measure.off(row.error)
     }
 
     /// The same for a run of rows: the highest similarity that each may have.
@@ -257,9 +264,9 @@ impl QueryCode {
         rows: &Codes<'_>,
         highest: &mut Vec<f32>,
     ) {
-        let Measure { unit, error } = self.measure;
+        let query = self.measure;
         let highest_of = |dot: i32, row_unit: f32, row_error: f32| {
-            unit * row_unit * dot as f32 + (row_error + error * (1.0 + row_error))
+            query.unit * row_unit * dot as f32 + query.off(row_error)
         };
         highest.clear();
         let rows_with_errors = dots.zip(rows.errors);

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::{
     simd::{AlignedCodes, NIBBLES_PADDING, pack_nibbles},
-    vector::codes::{Codes, Measure, QueryCode, Units},
+    vector::codes::{Codes, QueryCode, Units},
 };
 
 /// Where `h` is 0, a code is this plus its rest.
@@ -109,12 +109,12 @@ impl QueryCode {
         sketches: &Sketched<'_>,
         highest: &mut Vec<f32>,
     ) {
-        let Measure { unit, error } = self.measure();
+        let query = self.measure();
         let (lowest, norm) = (LOWEST * self.sum(), self.norm());
         // What it captures it owns: the loop then stays in wide registers.
         let highest_of = move |dot: i32, rest: f32, row_unit: f32, row_error: f32| {
             let product = (STEP * dot + lowest) as f32 + norm * rest;
-            unit * row_unit * product + (row_error + error * (1.0 + row_error))
+            query.unit * row_unit * product + query.off(row_error)
         };
         let parts = dots.iter().zip(sketches.rests).zip(rows.errors);
         match rows.units {
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         simd::{dot_i8, dot_nibbles, inverse_norm},
-        vector::codes::{encode, padded},
+        vector::codes::{Measure, encode, padded},
     };
 
     proptest! {

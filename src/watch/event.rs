@@ -105,6 +105,9 @@ impl<'a> Source<'a> {
         has: impl Fn(u32) -> bool,
     ) -> Option<Vec<(u32, Told)>> {
         let foreseen = |frame: &OutFrame| {
+            if frame.header.kind != RecordKind::Body {
+                return None;
+            }
             let number = frame.header.collective;
             let table = self.view.tables.get(number)?;
             let foreseen = Foreseen {
@@ -112,7 +115,7 @@ impl<'a> Source<'a> {
                 collective: CollectiveId::from_u128(table.id),
                 instance: self.instance,
             };
-            (frame.header.kind == RecordKind::Body).then(|| (number, foreseen.into()))
+            Some((number, foreseen.into()))
         };
         let wanted = frames.iter().filter(|frame| has(frame.header.collective));
         wanted.map(foreseen).collect()

@@ -177,9 +177,6 @@ impl WatchItems {
             .and_then(|all| all.get(self.looked_at))
         {
             self.looked_at += 1;
-            if self.read.is_some() && told.lsn() <= heard.lsn() {
-                continue;
-            }
             let Some(event) = told.event() else {
                 // Only the log can say why.
                 self.backlog = None;
@@ -189,10 +186,8 @@ impl WatchItems {
                 };
                 return None;
             };
-            if self.read.is_some() {
-                heard.set(told.lsn());
-            }
-            if self.wanted.wants(event) {
+            let new = self.read.is_none() || heard.take(told.lsn());
+            if new && self.wanted.wants(event) {
                 return Some(Arc::clone(event));
             }
         }
