@@ -11,8 +11,8 @@ use crate::{
     error::Result,
     model::{
         CollectiveId, ContextCandidates, ContextRequest, Experience, ExperienceId,
-        ExperienceUpdate, InsightId, NewExperience, NewInsight, NewRelation, Query, RelatedExperience, RelationDirection,
-        RelationId, SearchHit, SearchOptions,
+        ExperienceUpdate, InsightId, NewExperience, NewInsight, NewRelation, Query,
+        RelatedExperience, RelationDirection, RelationId, SearchHit, SearchOptions,
     },
     watch::WatchStream,
 };
