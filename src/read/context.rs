@@ -22,7 +22,8 @@ use crate::{
         insights, list,
         rank::weighted,
         reader::Reader,
-        relations, search,
+        relations::{self, Node},
+        search,
         texts::Words,
         trace::Trace,
     },
@@ -97,6 +98,7 @@ pub fn candidates(
     let insights = budget.affordable(context.insights(vector)?);
     let recent = budget.affordable(context.recent(&similar)?);
     let relations = context.relations(similar.iter().chain(&recent))?;
+    let (similar, recent) = (items(similar), items(recent));
     let mut agents = activities::list(reader, request.collective_id, settings.stale_ms, false)?;
     agents.truncate(request.max_agents);
     Ok(ContextCandidates {
@@ -125,6 +127,7 @@ struct Context<'a> {
 
 /// An experience that may be answered, read in place: what is found is more than what is answered.
 struct Found {
+    row: u32,
     view: ExperienceView,
     /// Its similarity and its score, where a search has told them.
     told: Option<(f32, f32)>,
@@ -136,8 +139,18 @@ impl Found {
     }
 }
 
+/// An experience that is answered, and its row, by which its relations are found.
+struct Shown {
+    item: ContextExperience,
+    row: u32,
+}
+
+fn items(shown: Vec<Shown>) -> Vec<ContextExperience> {
+    shown.into_iter().map(|one| one.item).collect()
+}
+
 impl Context<'_> {
-    fn similar(&self, vector: &[f32]) -> Result<Vec<ContextExperience>> {
+    fn similar(&self, vector: &[f32]) -> Result<Vec<Shown>> {
         let request = self.request;
         if request.max_similar == 0 {
             return Ok(Vec::new());
@@ -169,11 +182,10 @@ impl Context<'_> {
         };
         let limits = (self.ef, words);
         let ground = Ground::new(self.reader, self.table, asked, options, limits)?;
-        let read = |row: &Visited<'_>| self.reader.view_of(self.table, row);
-        let found = ground.walk(read, &mut Trace::default())?;
-        let found = found.into_iter().map(|(view, one)| Found {
-            view,
+        let found = ground.walk(|row| self.found(row), &mut Trace::default())?;
+        let found = found.into_iter().map(|(found, one)| Found {
             told: Some((one.similarity(), one.score)),
+            ..found
         });
         Ok(found.collect())
     }
@@ -182,19 +194,29 @@ impl Context<'_> {
         let (reader, table) = (self.reader, self.table);
         let filter = Compiled::new(&options.filter, table)?;
         let read = |row: &Visited<'_>| {
-            let Some(view) = reader.view_of(table, row)? else {
+            let Some(found) = self.found(row)? else {
                 return Ok(None);
             };
-            Ok(Some((view, reader.passes(&filter, row)?)))
+            Ok(Some((found, reader.passes(&filter, row)?)))
         };
-        let passes = |read: &(ExperienceView, bool)| read.1;
+        let passes = |read: &(Found, bool)| read.1;
         let found =
             search::search_rows(reader, table, &[vector], options, self.ef, (read, passes))?;
         let found = found.into_iter().flatten().map(|hit| Found {
-            view: hit.item.0,
             told: Some((hit.similarity, hit.score)),
+            ..hit.item.0
         });
         Ok(found.collect())
+    }
+
+    /// `None` where a record is damaged.
+    fn found(&self, row: &Visited<'_>) -> Result<Option<Found>> {
+        let view = self.reader.view_of(self.table, row)?;
+        Ok(view.map(|view| Found {
+            row: row.number,
+            view,
+            told: None,
+        }))
     }
 
     fn insights(&self, vector: &[f32]) -> Result<Vec<ContextInsight>> {
@@ -230,16 +252,16 @@ impl Context<'_> {
     }
 
     /// The newest that are neither among `similar` nor among what was left out for saying the same.
-    fn recent(&self, similar: &[ContextExperience]) -> Result<Vec<ContextExperience>> {
+    fn recent(&self, similar: &[Shown]) -> Result<Vec<Shown>> {
         let request = self.request;
         if request.max_recent == 0 {
             return Ok(Vec::new());
         }
         let shown: HashSet<_> = similar
             .iter()
-            .flat_map(|one| {
-                let siblings = one.siblings.iter().map(|sibling| sibling.id);
-                siblings.chain([one.experience.id])
+            .flat_map(|Shown { item, .. }| {
+                let siblings = item.siblings.iter().map(|sibling| sibling.id);
+                siblings.chain([item.experience.id])
             })
             .collect();
         let recent = self.enough(request.max_recent, Found::embedding, |limit| {
@@ -248,26 +270,29 @@ impl Context<'_> {
                 if shown.contains(&ExperienceId::from_u128(row.row.id)) {
                     return Ok(None);
                 }
-                self.reader.view_of(self.table, row)
+                self.found(row)
             })?;
-            let found = newest.items.into_iter();
-            Ok(found.map(|view| Found { view, told: None }).collect())
+            Ok(newest.items)
         })?;
         self.answered(recent)
     }
 
     /// These as they are answered, without those of which a record turns out to be damaged.
-    fn answered(&self, found: Vec<Distinct<Found>>) -> Result<Vec<ContextExperience>> {
-        let whole = found.into_iter().map(|Distinct { one, same }| {
+    fn answered(&self, found: Vec<Distinct<Found>>) -> Result<Vec<Shown>> {
+        let mut answered = Vec::with_capacity(found.len());
+        for Distinct { one, same } in &found {
             let experience = Reader::unless_damaged(one.view.to_experience())?;
-            Ok(experience.map(|experience| ContextExperience {
-                score: self.score(&experience, one.told),
-                experience,
-                tokens: 0,
-                siblings: siblings(&same, |found| found.view.id()),
-            }))
-        });
-        whole.filter_map(Result::transpose).collect()
+            answered.extend(experience.map(|experience| Shown {
+                item: ContextExperience {
+                    score: self.score(&experience, one.told),
+                    experience,
+                    tokens: 0,
+                    siblings: siblings(same, |found| found.view.id()),
+                },
+                row: one.row,
+            }));
+        }
+        Ok(answered)
     }
 
     fn score(&self, experience: &Experience, told: Option<(f32, f32)>) -> ContextScore {
@@ -287,7 +312,7 @@ impl Context<'_> {
     /// The relations of these experiences, in their order, each once.
     fn relations<'e>(
         &self,
-        experiences: impl Iterator<Item = &'e ContextExperience> + Clone,
+        experiences: impl Iterator<Item = &'e Shown>,
     ) -> Result<Vec<ExperienceRelation>> {
         if self.request.max_relations == 0 {
             return Ok(Vec::new());
@@ -297,8 +322,11 @@ impl Context<'_> {
             limit: self.request.max_relations,
             ..RelationFilter::default()
         };
-        let ids = experiences.map(|one| one.experience.id);
-        relations::among(self.reader, self.table, ids, &filter)
+        let nodes = experiences.map(|one| Node {
+            id: one.item.experience.id,
+            row: Some(one.row),
+        });
+        relations::among(self.reader, self.table, nodes, &filter)
     }
 
     /// `most` of what `find` finds if it is asked for enough, those that say the same being one.
@@ -349,13 +377,13 @@ trait Said {
     fn set_tokens(&mut self, tokens: usize);
 }
 
-impl Said for ContextExperience {
+impl Said for Shown {
     fn text(&self) -> &str {
-        &self.experience.content
+        &self.item.experience.content
     }
 
     fn set_tokens(&mut self, tokens: usize) {
-        self.tokens = tokens;
+        self.item.tokens = tokens;
     }
 }
 
@@ -380,19 +408,18 @@ struct Budget<'a> {
 impl Budget<'_> {
     /// Those that the budget suffices for, each in its turn: a long one that does not fit leaves room for
     /// shorter ones behind it.
-    fn affordable<T: Said>(&mut self, found: Vec<T>) -> Vec<T> {
-        let mut kept = Vec::with_capacity(found.len());
-        for mut one in found {
+    fn affordable<T: Said>(&mut self, mut found: Vec<T>) -> Vec<T> {
+        found.retain_mut(|one| {
             let tokens = (self.count)(one.text());
             if self.left.is_some_and(|left| tokens > left) {
                 self.left_out += 1;
-                continue;
+                return false;
             }
             self.left = self.left.map(|left| left - tokens);
             self.spent += tokens;
             one.set_tokens(tokens);
-            kept.push(one);
-        }
-        kept
+            true
+        });
+        found
     }
 }

@@ -92,9 +92,21 @@ impl Reader {
     /// # Errors
     /// `NotFound`.
     pub fn locate(&self, id: ExperienceId) -> Result<(&Arc<Table>, Option<u32>)> {
+        self.locate_and(id, |_, _| ())
+    }
+
+    /// The same; `meanwhile` is told where the experience probably stands, while its row is on its way from memory.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn locate_and(
+        &self,
+        id: ExperienceId,
+        meanwhile: impl FnOnce(&Table, u32),
+    ) -> Result<(&Arc<Table>, Option<u32>)> {
         let none = || PulseDBError::not_found(EntityKind::Experience, id);
         let mut at = None;
-        let _ = self.point().with_row(id, |table, row| {
+        self.point().locate(id, meanwhile, |table, row| {
             at = Some((table.number, row.number));
         });
         let in_snapshot = at.and_then(|(number, row)| Some((self.view.tables.get(number)?, row)));

@@ -106,9 +106,11 @@ pub fn page(
 
 /// An experience, and its row, unless a transaction has recorded it.
 #[derive(Clone, Copy)]
-struct Node {
-    id: ExperienceId,
-    row: Option<u32>,
+pub struct Node {
+    /// Its id.
+    pub id: ExperienceId,
+    /// Where it stands in the snapshot.
+    pub row: Option<u32>,
 }
 
 /// A relation of an experience, and what is at its other end.
@@ -207,34 +209,27 @@ pub fn relations(
 }
 
 /// The relations of these experiences of one collective that pass the filter, in the order of the experiences,
-/// each once; as many as the filter allows together.
-///
-/// # Errors
-/// `NotFound` where one of the experiences is not there.
+/// each once; as many as the filter allows together. The experiences are there: the reader has shown them.
 pub fn among(
     reader: &Reader,
     experiences: &Arc<Table>,
-    ids: impl Iterator<Item = ExperienceId> + Clone,
+    nodes: impl Iterator<Item = Node>,
     filter: &RelationFilter,
 ) -> Result<Vec<ExperienceRelation>> {
     check(filter)?;
-    for id in ids.clone() {
-        reader.ids.prefetch(id.as_u128());
-    }
     let around = Around::of(reader, experiences);
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for id in ids {
+    for node in nodes {
         let left = filter.limit - found.len();
         if left == 0 {
             break;
         }
-        let (_, row) = reader.locate(id)?;
         // Those that were met already may come again.
         let most = (left + seen.len()).min(MAX_PAGE_LIMIT);
-        for step in around.steps(Node { id, row }, filter).take(most) {
+        for step in around.steps(node, filter).take(most) {
             if found.len() < filter.limit
-                && let Some(relation) = whole(reader, id, &step)?
+                && let Some(relation) = whole(reader, node.id, &step)?
                 && seen.insert(relation.id)
             {
                 found.push(relation);
@@ -252,8 +247,8 @@ fn each<T>(
     mut make: impl FnMut(&Around<'_>, &Step<'_>, ExperienceRelation) -> Result<Option<T>>,
 ) -> Result<Vec<T>> {
     check(filter)?;
-    let (around, from) = Around::new(reader, id)?;
-    let steps = around.steps(from, filter).take(filter.limit);
+    let (around, from, edges) = Around::with_edges(reader, id)?;
+    let steps = around.along(edges, from, filter).take(filter.limit);
     let (_, most) = steps.size_hint();
     let mut made = Vec::with_capacity(most.unwrap_or_default());
     for step in steps {
@@ -343,14 +338,24 @@ struct Around<'a> {
 impl<'a> Around<'a> {
     /// The collective of an experience, and where that stands.
     fn new(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node)> {
-        // The list is on its way from memory while the row is looked at.
-        if let Some(at) = reader.ids.get(id.as_u128())
-            && let Some(table) = reader.view.tables.get(at.collective)
-        {
-            table.adjacency.prefetch(at.row);
-        }
         let (experiences, row) = reader.locate(id)?;
         Ok((Self::of(reader, experiences), Node { id, row }))
+    }
+
+    /// The same, and the edges there, which are looked up while the row is on its way from memory.
+    fn with_edges(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node, Vec<Edge>)> {
+        let mut met = None;
+        let (experiences, row) = reader.locate_and(id, |table, row| {
+            met = Some((table.number, row, table.adjacency.edges(row)));
+        })?;
+        let around = Self::of(reader, experiences);
+        let node = Node { id, row };
+        // An id that was given again may lead elsewhere than it did in the snapshot.
+        let edges = match met {
+            Some((table, at, edges)) if (table, Some(at)) == (experiences.number, row) => edges,
+            _ => around.edges(node),
+        };
+        Ok((around, node, edges))
     }
 
     fn of(reader: &'a Reader, experiences: &'a Arc<Table>) -> Self {
@@ -365,14 +370,30 @@ impl<'a> Around<'a> {
 
     /// The relations of an experience that pass the filter, oldest first.
     fn steps<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
-        self.stored(from, filter).chain(self.own(from, filter))
+        self.along(self.edges(from), from, filter)
     }
 
-    fn stored<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
+    fn edges(&self, from: Node) -> Vec<Edge> {
+        let edges = from.row.map(|row| self.experiences.adjacency.edges(row));
+        edges.unwrap_or_default()
+    }
+
+    /// The same along these edges of the experience, and along what a transaction has added.
+    fn along<'r>(
+        &'r self,
+        edges: Vec<Edge>,
+        from: Node,
+        filter: &RelationFilter,
+    ) -> impl Iterator<Item = Step<'r>> {
+        self.stored(edges, filter).chain(self.own(from, filter))
+    }
+
+    fn stored<'r>(
+        &'r self,
+        edges: Vec<Edge>,
+        filter: &RelationFilter,
+    ) -> impl Iterator<Item = Step<'r>> {
         let relations = self.relations.as_ref();
-        let row = from.row.filter(|_| relations.is_some());
-        let edges = row.map(|row| self.experiences.adjacency.edges(row));
-        let edges = edges.unwrap_or_default();
         if let Some((relations, _)) = relations {
             for edge in &edges {
                 relations.prefetch(edge.relation);

@@ -125,6 +125,12 @@ pub fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     chosen().dot_f32(a, b)
 }
 
+/// The same of numbers where they belong.
+#[must_use]
+pub fn dot_numbers(a: &[f32], b: &[f32]) -> f32 {
+    dot_f32(bytes_of(a), bytes_of(b))
+}
+
 /// The same of half-precision numbers.
 #[must_use]
 pub fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
@@ -157,12 +163,7 @@ pub fn prefetch<T>(values: &[T]) {
 /// computes it anew.
 #[must_use]
 pub fn inverse_norm(vector: &[f32]) -> f32 {
-    stored_inverse_norm(1.0 / squared_norm(vector).sqrt())
-}
-
-/// The same of a vector of which it is known in f64.
-#[must_use]
-pub fn stored_inverse_norm(exact: f64) -> f32 {
+    let exact = 1.0 / squared_norm(vector).sqrt();
     exact.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32
 }
 
@@ -233,6 +234,11 @@ fn chosen() -> &'static Kernels {
         let best = None;
         best.unwrap_or(scalar::kernels())
     })
+}
+
+fn bytes_of(numbers: &[f32]) -> &[F32] {
+    // SAFETY: four bytes each, without padding, of any value, and aligned enough for bytes.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
 }
 
 /// Both cut to the length of the shorter one.
