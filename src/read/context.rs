@@ -16,7 +16,6 @@ use crate::{
     read::{
         activities,
         collapse::{Distinct, collapsed},
-        experience_view::ExperienceView,
         filter::Compiled,
         hybrid::{Asked, Ground},
         insights, list,
@@ -125,17 +124,18 @@ struct Context<'a> {
     words: Option<(&'a Question, &'a Words)>,
 }
 
-/// An experience that may be answered, read in place: what is found is more than what is answered.
-struct Found {
+/// An experience that may be answered, as far as it takes to choose: what is found is more than what is answered.
+struct Found<'a> {
+    id: ExperienceId,
     row: u32,
-    view: ExperienceView,
+    embedding: &'a [f32],
     /// Its similarity and its score, where a search has told them.
     told: Option<(f32, f32)>,
 }
 
-impl Found {
+impl Found<'_> {
     fn embedding(&self) -> &[f32] {
-        self.view.embedding()
+        self.embedding
     }
 }
 
@@ -149,7 +149,7 @@ fn items(shown: Vec<Shown>) -> Vec<ContextExperience> {
     shown.into_iter().map(|one| one.item).collect()
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     fn similar(&self, vector: &[f32]) -> Result<Vec<Shown>> {
         let request = self.request;
         if request.max_similar == 0 {
@@ -175,7 +175,7 @@ impl Context<'_> {
         vector: &[f32],
         options: &SearchOptions,
         (question, words): (&Question, &Words),
-    ) -> Result<Vec<Found>> {
+    ) -> Result<Vec<Found<'a>>> {
         let asked = Asked {
             question,
             vector: Some(vector),
@@ -190,7 +190,7 @@ impl Context<'_> {
         Ok(found.collect())
     }
 
-    fn by_vector(&self, vector: &[f32], options: &SearchOptions) -> Result<Vec<Found>> {
+    fn by_vector(&self, vector: &[f32], options: &SearchOptions) -> Result<Vec<Found<'a>>> {
         let (reader, table) = (self.reader, self.table);
         let filter = Compiled::new(&options.filter, table)?;
         let read = |row: &Visited<'_>| {
@@ -199,7 +199,7 @@ impl Context<'_> {
             };
             Ok(Some((found, reader.passes(&filter, row)?)))
         };
-        let passes = |read: &(Found, bool)| read.1;
+        let passes = |read: &(Found<'_>, bool)| read.1;
         let found =
             search::search_rows(reader, table, &[vector], options, self.ef, (read, passes))?;
         let found = found.into_iter().flatten().map(|hit| Found {
@@ -209,12 +209,17 @@ impl Context<'_> {
         Ok(found.collect())
     }
 
-    /// `None` where a record is damaged.
-    fn found(&self, row: &Visited<'_>) -> Result<Option<Found>> {
-        let view = self.reader.view_of(self.table, row)?;
-        Ok(view.map(|view| Found {
+    /// `None` where its record is damaged.
+    fn found(&self, row: &Visited<'_>) -> Result<Option<Found<'a>>> {
+        let reader = self.reader;
+        if !reader.is_readable(self.table, row)? {
+            return Ok(None);
+        }
+        let stored = reader.vector(self.table, row)?;
+        Ok(stored.map(|stored| Found {
+            id: ExperienceId::from_u128(row.row.id),
             row: row.number,
-            view,
+            embedding: stored.vector,
             told: None,
         }))
     }
@@ -278,16 +283,23 @@ impl Context<'_> {
     }
 
     /// These as they are answered, without those of which a record turns out to be damaged.
-    fn answered(&self, found: Vec<Distinct<Found>>) -> Result<Vec<Shown>> {
+    fn answered(&self, found: Vec<Distinct<Found<'_>>>) -> Result<Vec<Shown>> {
+        let rows = self.table.rows(self.reader.lsn());
+        for row in found.iter().filter_map(|found| rows.visible(found.one.row)) {
+            self.reader.fetch(&row);
+        }
         let mut answered = Vec::with_capacity(found.len());
         for Distinct { one, same } in &found {
-            let experience = Reader::unless_damaged(one.view.to_experience())?;
+            let Some(row) = rows.visible(one.row) else {
+                continue;
+            };
+            let experience = self.reader.assemble(self.table, &row)?;
             answered.extend(experience.map(|experience| Shown {
                 item: ContextExperience {
                     score: self.score(&experience, one.told),
                     experience,
                     tokens: 0,
-                    siblings: siblings(same, |found| found.view.id()),
+                    siblings: siblings(same, |found| found.id),
                 },
                 row: one.row,
             }));

@@ -145,7 +145,7 @@ impl<'a> Pass<'a> {
         simd::dot_i8_queries(&self.queries, self.width, codes.codes, &mut self.dots);
         let queries = self.sieves.len();
         for (at, dots) in self.dots.chunks(queries.max(1)).enumerate() {
-            let (Some((_, measure)), Some(row)) = (codes.row(at), number(at)) else {
+            let (Some(measure), Some(row)) = (codes.measure(at), number(at)) else {
                 continue;
             };
             let each = self.sieves.iter().zip(&mut self.found).zip(dots);

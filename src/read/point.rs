@@ -170,8 +170,8 @@ impl Point<'_> {
         answer
     }
 
-    /// Has the CPU fetch the body that may stand at `place` while the row is looked at.
-    fn fetch(&self, place: Place) {
+    /// Has the CPU fetch the body that may stand at `place` while something else is looked at.
+    pub fn fetch(&self, place: Place) {
         if let Ok((segment, unit)) = self.view.segments.holder(place) {
             segment.prefetch(unit, FETCHED_BYTES);
         }

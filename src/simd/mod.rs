@@ -163,7 +163,12 @@ pub fn prefetch<T>(values: &[T]) {
 /// computes it anew.
 #[must_use]
 pub fn inverse_norm(vector: &[f32]) -> f32 {
-    let exact = 1.0 / squared_norm(vector).sqrt();
+    stored_inverse_norm(1.0 / squared_norm(vector).sqrt())
+}
+
+/// The same of a vector of which it is known in f64.
+#[must_use]
+pub fn stored_inverse_norm(exact: f64) -> f32 {
     exact.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32
 }
 

@@ -5,9 +5,11 @@
 //! too large or too small for f32 arithmetic are computed anew in f64. Searches and the committer's look
 //! for duplicates compare by this one function, so that they agree to the last bit.
 
+use std::cell::OnceCell;
+
 use simsimd::SpatialSimilarity;
 
-use crate::simd::{dot_numbers, inverse_norm, squared_norm};
+use crate::simd::{dot_numbers, inverse_norm, squared_norm, stored_inverse_norm};
 
 /// Products outside of this range may have lost bits to overflow or to subnormal numbers.
 const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
@@ -86,6 +88,8 @@ pub struct Rough<'a> {
     vector: &'a [f32],
     /// About its length; NaN where f32 arithmetic is not to be trusted with it.
     length: f32,
+    /// 1 / its length, where somebody was near enough to ask.
+    inverse_norm: OnceCell<f64>,
 }
 
 /// Squared lengths whose f32 arithmetic neither overflows nor loses bits to subnormal numbers.
@@ -104,7 +108,19 @@ impl<'a> Rough<'a> {
         } else {
             f32::NAN
         };
-        Self { vector, length }
+        Self {
+            vector,
+            length,
+            inverse_norm: OnceCell::new(),
+        }
+    }
+
+    fn exactly(&self) -> Query<'a> {
+        let (vector, known) = (self.vector, &self.inverse_norm);
+        Query {
+            vector,
+            inverse_norm: *known.get_or_init(|| Query::new(vector).inverse_norm),
+        }
     }
 
     /// [Similarity](Query::similarity) to a vector of the same length, where it is above `bound`.
@@ -113,7 +129,8 @@ impl<'a> Rough<'a> {
         if dot_numbers(self.vector, other.vector) < lowest {
             return None;
         }
-        let similarity = Query::new(self.vector).similarity_to(other.vector);
+        let (one, other) = (self.exactly(), other.exactly());
+        let similarity = one.similarity(other.vector, stored_inverse_norm(other.inverse_norm));
         (similarity > bound).then_some(similarity)
     }
 }
