@@ -285,9 +285,6 @@ impl<'a> Context<'a> {
     /// These as they are answered, without those of which a record turns out to be damaged.
     fn answered(&self, found: Vec<Distinct<Found<'_>>>) -> Result<Vec<Shown>> {
         let rows = self.table.rows(self.reader.lsn());
-        for row in found.iter().filter_map(|found| rows.visible(found.one.row)) {
-            self.reader.fetch(&row);
-        }
         let mut answered = Vec::with_capacity(found.len());
         for Distinct { one, same } in &found {
             let Some(row) = rows.visible(one.row) else {

@@ -48,20 +48,8 @@ impl Point<'_> {
         id: ExperienceId,
         look: impl FnOnce(&Table, &Visited<'_>),
     ) -> Result<()> {
-        self.visit((RowKind::Experience, id.as_u128()), |_, _, _| (), look)
+        self.visit((RowKind::Experience, id.as_u128()), |_| (), look)
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
-    }
-
-    /// The same where there is one and it is visible; `meanwhile` is told where the row probably is, while it is on its
-    /// way from memory.
-    pub fn locate(
-        &self,
-        id: ExperienceId,
-        meanwhile: impl FnOnce(&Table, u32),
-        look: impl FnOnce(&Table, &Visited<'_>),
-    ) {
-        let one = (RowKind::Experience, id.as_u128());
-        self.visit(one, |table, row, _| meanwhile(table, row), look);
     }
 
     /// Shows the row of a relation or an insight to `look`; `None` where there is none, or none visible.
@@ -71,19 +59,19 @@ impl Point<'_> {
         id: u128,
         look: impl FnOnce(&Table, &Visited<'_>),
     ) -> Option<()> {
-        self.visit((kind, id), |_, _, _| (), look)
+        self.visit((kind, id), |_| (), look)
     }
 
-    /// `meanwhile` is told where row and body may be, while the row is on its way from memory.
+    /// `meanwhile` is told where the body may be, while the row is on its way from memory.
     fn visit(
         &self,
         (kind, id): (RowKind, u128),
-        meanwhile: impl FnOnce(&Table, u32, Place),
+        meanwhile: impl FnOnce(Place),
         look: impl FnOnce(&Table, &Visited<'_>),
     ) -> Option<()> {
         let (at, place) = self.ids.find(id)?;
         let mut look = Some(look);
-        let mut visit = |at: RowRef, meanwhile: &mut dyn FnMut(&Table)| {
+        let mut visit = |at: RowRef, meanwhile: &mut dyn FnMut()| {
             let table = self.view.tables.get(at.collective)?;
             if table.kind() != kind {
                 return None;
@@ -94,12 +82,12 @@ impl Point<'_> {
                 look(table, row);
                 Some(())
             };
-            table.with_row(at.row, self.view.lsn(), || meanwhile(table), look)
+            table.with_row(at.row, self.view.lsn(), meanwhile, look)
         };
         let mut meanwhile = Some(meanwhile);
-        let mut once = |table: &Table| {
+        let mut once = || {
             if let Some(meanwhile) = meanwhile.take() {
-                meanwhile(table, at.row, place);
+                meanwhile(place);
             }
         };
         if let Some(seen) = visit(at, &mut once) {
@@ -108,7 +96,7 @@ impl Point<'_> {
         // What it was given to may be newer than the snapshot, which sees what had it before.
         let former = self.ids.former(id);
         let earlier = former.into_iter().filter(|former| *former != at);
-        earlier.into_iter().find_map(|at| visit(at, &mut |_| ()))?
+        earlier.into_iter().find_map(|at| visit(at, &mut || ()))?
     }
 
     /// How warm an experience is.
@@ -152,7 +140,7 @@ impl Point<'_> {
             }
         };
         let one = (RowKind::Experience, id.as_u128());
-        self.visit(one, |_, _, place| self.fetch(place), look)
+        self.visit(one, |place| self.fetch(place), look)
             .ok_or_else(|| PulseDBError::not_found(EntityKind::Experience, id))
     }
 
@@ -170,8 +158,8 @@ impl Point<'_> {
         answer
     }
 
-    /// Has the CPU fetch the body that may stand at `place` while something else is looked at.
-    pub fn fetch(&self, place: Place) {
+    /// Has the CPU fetch the body that may stand at `place` while the row is looked at.
+    fn fetch(&self, place: Place) {
         if let Ok((segment, unit)) = self.view.segments.holder(place) {
             segment.prefetch(unit, FETCHED_BYTES);
         }

@@ -91,21 +91,9 @@ impl Reader {
     /// # Errors
     /// `NotFound`.
     pub fn locate(&self, id: ExperienceId) -> Result<(&Arc<Table>, Option<u32>)> {
-        self.locate_and(id, |_, _| ())
-    }
-
-    /// The same; `meanwhile` is told where the experience probably stands, while its row is on its way from memory.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn locate_and(
-        &self,
-        id: ExperienceId,
-        meanwhile: impl FnOnce(&Table, u32),
-    ) -> Result<(&Arc<Table>, Option<u32>)> {
         let none = || PulseDBError::not_found(EntityKind::Experience, id);
         let mut at = None;
-        self.point().locate(id, meanwhile, |table, row| {
+        let _ = self.point().with_row(id, |table, row| {
             at = Some((table.number, row.number));
         });
         let in_snapshot = at.and_then(|(number, row)| Some((self.view.tables.get(number)?, row)));
@@ -249,11 +237,6 @@ impl Reader {
             self.point().view_of(table, row).map(drop)
         };
         Ok(Self::unless_damaged(read)?.is_some())
-    }
-
-    /// Has the CPU fetch the body of a row, for callers who will ask for many before they read the first.
-    pub fn fetch(&self, row: &Visited<'_>) {
-        self.point().fetch(row.row.place);
     }
 
     /// The experience that a row stands for, copied; `None` where a record of it is damaged.

@@ -247,8 +247,8 @@ fn each<T>(
     mut make: impl FnMut(&Around<'_>, &Step<'_>, ExperienceRelation) -> Result<Option<T>>,
 ) -> Result<Vec<T>> {
     check(filter)?;
-    let (around, from, edges) = Around::with_edges(reader, id)?;
-    let steps = around.along(edges, from, filter).take(filter.limit);
+    let (around, from) = Around::new(reader, id)?;
+    let steps = around.steps(from, filter).take(filter.limit);
     let (_, most) = steps.size_hint();
     let mut made = Vec::with_capacity(most.unwrap_or_default());
     for step in steps {
@@ -338,24 +338,14 @@ struct Around<'a> {
 impl<'a> Around<'a> {
     /// The collective of an experience, and where that stands.
     fn new(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node)> {
+        // The list is on its way from memory while the row is looked at.
+        if let Some(at) = reader.ids.get(id.as_u128())
+            && let Some(table) = reader.view.tables.get(at.collective)
+        {
+            table.adjacency.prefetch(at.row);
+        }
         let (experiences, row) = reader.locate(id)?;
         Ok((Self::of(reader, experiences), Node { id, row }))
-    }
-
-    /// The same, and the edges there, which are looked up while the row is on its way from memory.
-    fn with_edges(reader: &'a Reader, id: ExperienceId) -> Result<(Self, Node, Vec<Edge>)> {
-        let mut met = None;
-        let (experiences, row) = reader.locate_and(id, |table, row| {
-            met = Some((table.number, row, table.adjacency.edges(row)));
-        })?;
-        let around = Self::of(reader, experiences);
-        let node = Node { id, row };
-        // An id that was given again may lead elsewhere than it did in the snapshot.
-        let edges = match met {
-            Some((table, at, edges)) if (table, Some(at)) == (experiences.number, row) => edges,
-            _ => around.edges(node),
-        };
-        Ok((around, node, edges))
     }
 
     fn of(reader: &'a Reader, experiences: &'a Arc<Table>) -> Self {
@@ -370,30 +360,14 @@ impl<'a> Around<'a> {
 
     /// The relations of an experience that pass the filter, oldest first.
     fn steps<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
-        self.along(self.edges(from), from, filter)
+        self.stored(from, filter).chain(self.own(from, filter))
     }
 
-    fn edges(&self, from: Node) -> Vec<Edge> {
-        let edges = from.row.map(|row| self.experiences.adjacency.edges(row));
-        edges.unwrap_or_default()
-    }
-
-    /// The same along these edges of the experience, and along what a transaction has added.
-    fn along<'r>(
-        &'r self,
-        edges: Vec<Edge>,
-        from: Node,
-        filter: &RelationFilter,
-    ) -> impl Iterator<Item = Step<'r>> {
-        self.stored(edges, filter).chain(self.own(from, filter))
-    }
-
-    fn stored<'r>(
-        &'r self,
-        edges: Vec<Edge>,
-        filter: &RelationFilter,
-    ) -> impl Iterator<Item = Step<'r>> {
+    fn stored<'r>(&'r self, from: Node, filter: &RelationFilter) -> impl Iterator<Item = Step<'r>> {
         let relations = self.relations.as_ref();
+        let row = from.row.filter(|_| relations.is_some());
+        let edges = row.map(|row| self.experiences.adjacency.edges(row));
+        let edges = edges.unwrap_or_default();
         if let Some((relations, _)) = relations {
             for edge in &edges {
                 relations.prefetch(edge.relation);

@@ -17,6 +17,7 @@ use std::{
 use crate::{
     format::{Checkpoint, CheckpointEdge},
     model::RelationType,
+    simd::prefetch,
     state::id_map::GOLDEN,
     sync::{Arc, RwLock},
 };
@@ -63,6 +64,13 @@ impl Adjacency {
             edges.extend_from_slice(fresh);
         }
         edges
+    }
+
+    /// Asks the CPU for the edges at a row, for callers who have something else to do meanwhile.
+    pub fn prefetch(&self, row: u32) {
+        if let Some(edges) = self.fresh.read().get(&row) {
+            prefetch(edges);
+        }
     }
 
     /// Number of edges at a row.
