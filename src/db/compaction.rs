@@ -86,8 +86,9 @@ impl PulseDB {
     /// has its key. The files of the index are not read, since they say nothing of whose the vectors are.
     ///
     /// Its id stays: in the record of its deletion, and in those of insights and relations that name it. Relations go
-    /// with it, but their records, metadata included, stay in the log until a compaction comes to them, and what insights
-    /// say is not touched: delete both and call [`PulseDB::compact`] where they tell too much.
+    /// with it, but their records, metadata included, stay in the log until a compaction rewrites their segment, and that of
+    /// the collective's newest relation until there is a newer one. What insights say is not touched: delete those that
+    /// tell too much.
     ///
     /// History before the call is gone with it, for subscribers that lag and for
     /// [`crate::RetentionConfig`]; snapshots that are held go on showing it, and keep its bytes in files
