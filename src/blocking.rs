@@ -39,8 +39,10 @@ use crate::{
     watch,
 };
 
+mod snapshot;
 mod transaction;
 
+pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 
 /// A handle to an open database whose methods wait on the calling thread.

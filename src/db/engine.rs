@@ -488,11 +488,7 @@ impl Engine {
         if self.closing.load(Ordering::Acquire) {
             return Err(PulseDBError::Closed);
         }
-        self.committer
-            .as_ref()
-            .ok_or_else(|| PulseDBError::ReadOnly {
-                reason: "it was opened for reading only".into(),
-            })
+        self.committer.as_ref().ok_or_else(read_only)
     }
 
     /// Whether the end was asked for.
@@ -583,6 +579,13 @@ pub(crate) fn stopped_error(stopped: Stopped<PulseDBError>) -> PulseDBError {
         Stopped::Poisoned(failure) => PulseDBError::ReadOnly {
             reason: format!("writing stopped after a failure ({failure}); reopen the database"),
         },
+    }
+}
+
+/// How a handle that only reads refuses.
+pub(super) fn read_only() -> PulseDBError {
+    PulseDBError::ReadOnly {
+        reason: "it was opened for reading only".into(),
     }
 }
 
