@@ -244,12 +244,18 @@ impl Context<'_> {
             .collect();
         let recent = self.enough(request.max_recent, Found::embedding, |limit| {
             let page = list::newest(limit, &request.filter);
-            let newest = list::page_of(self.reader, self.table, &page, &|row| {
-                if shown.contains(&ExperienceId::from_u128(row.row.id)) {
-                    return Ok(None);
-                }
-                self.reader.view_of(self.table, row)
-            })?;
+            let newest = list::page_of(
+                self.reader,
+                self.table,
+                &page,
+                &list::Damaged::default(),
+                &|row| {
+                    if shown.contains(&ExperienceId::from_u128(row.row.id)) {
+                        return Ok(None);
+                    }
+                    self.reader.view_of(self.table, row)
+                },
+            )?;
             let found = newest.items.into_iter();
             Ok(found.map(|view| Found { view, told: None }).collect())
         })?;
