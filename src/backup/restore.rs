@@ -26,7 +26,7 @@ use crate::{
         BackupManifest, BackupSegment, FileFault, Fork, FrameHeader, Manifest, SEGMENT_HEADER_LEN,
         SegmentEntry, SegmentHeader, parse_segment_file_name,
     },
-    log::{SegmentBuilder, segment_path},
+    log::{Pieces, SegmentBuilder, SegmentMeta, implied_header, segment_path},
     manifest,
     model::{BackupId, InstanceId, Lsn, RestoreOptions, RestorePoint, RestoreReport, Timeline},
     vfs::{LOCK, OpenMode, Vfs, VfsFile, VfsLock, create_dir, lock_dir},
@@ -359,7 +359,8 @@ impl Building<'_> {
         Ok(before.last.is_some().then_some(before))
     }
 
-    /// The header block in `file`; that of a fork names the fork.
+    /// The header block in `file`; that of a fork names the fork. A damaged one was so when the backup was
+    /// made, since pieces have checksums: it stays, and the segment is read by what is known without.
     fn header(
         &self,
         segment: &BackupSegment,
@@ -369,12 +370,25 @@ impl Building<'_> {
         let mut block = vec![0; SEGMENT_HEADER_LEN];
         file.read_exact_at(&mut block, 0)
             .map_err(PulseDBError::io("read", path))?;
+        let meta = SegmentMeta {
+            id: segment.id,
+            first_lsn: segment.first_lsn,
+            end: segment.end,
+        };
+        let mut pieces = Pieces::new(Arc::clone(file), segment.end);
         let damaged = |fault: FileFault| {
             let first = segment.pieces.first();
             let file = first.map_or(path.to_owned(), |piece| self.repository.piece_path(piece));
             PulseDBError::corrupted(file, 0, format!("the header of a segment: {fault}"))
         };
-        let mut header = SegmentHeader::decode(&block).map_err(damaged)?;
+        let mut header = match SegmentHeader::decode(&block) {
+            Err(fault @ FileFault::Version { .. }) => return Err(damaged(fault)),
+            Err(fault) => {
+                return implied_header(&mut pieces, &meta, self.instance, false)
+                    .ok_or_else(|| damaged(fault));
+            }
+            Ok(header) => header,
+        };
         if header.instance_id != self.instance {
             header.instance_id = self.instance;
             file.write_all_at(&header.encode(), 0)

@@ -7,7 +7,7 @@ use crate::{
         CollectiveId, DerivedInsight, InsightFilter, InsightHit, InsightId, NewInsight, Page,
         PageResult, Query,
     },
-    read::{insights, search},
+    read::{insights, list::Damaged, search},
     sync::Arc,
     telemetry::Operation,
     write::{
@@ -177,7 +177,7 @@ impl PulseDB {
         page: Page,
     ) -> Result<PageResult<DerivedInsight>> {
         self.read(Operation::ReadInsights.of(collective), move |reader| {
-            insights::page(reader, collective, &page)
+            insights::page(reader, collective, &page, &Damaged::default())
         })
         .await
     }

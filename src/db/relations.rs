@@ -7,7 +7,7 @@ use crate::{
         CollectiveId, ExperienceId, ExperienceRelation, Neighbour, NewRelation, Page, PageResult,
         RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
     },
-    read::relations,
+    read::{list::Damaged, relations},
     telemetry::Operation,
     write::{
         request::{Change, Reply},
@@ -142,7 +142,7 @@ impl PulseDB {
         page: Page,
     ) -> Result<PageResult<ExperienceRelation>> {
         self.read(Operation::ReadRelations.of(collective), move |reader| {
-            relations::page(reader, collective, &page)
+            relations::page(reader, collective, &page, &Damaged::default())
         })
         .await
     }

@@ -75,7 +75,8 @@ impl fmt::Debug for ExportStream {
 impl PulseDB {
     /// A collective as JSON lines, as of now: its definition, its experiences in the order of time,
     /// archived ones too, its insights, its relations, and an end with counts and a checksum. What is committed meanwhile changes
-    /// nothing. An experience that is damaged is left out, as from any list; `health_check` names it.
+    /// nothing. What is damaged is left out, as from any list, and so are relations of a damaged experience; the end
+    /// says how much ([`ExportCounts::unreadable`](crate::model::ExportCounts::unreadable)), `health_check` what.
     ///
     /// ```
     /// # fn main() -> pulsedb::Result<()> {

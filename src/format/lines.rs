@@ -139,9 +139,11 @@ impl LineWriter {
         self.line(&Line::Relation(Box::new(relation)))
     }
 
-    /// The last line; the next one begins another export.
-    pub fn end(&mut self) -> Result<String> {
-        let end = std::mem::take(&mut self.0).end();
+    /// The last line, with how much was left out; the next one begins another export.
+    pub fn end(&mut self, unreadable: u64) -> Result<String> {
+        let mut sum = std::mem::take(&mut self.0);
+        sum.counts.unreadable = unreadable;
+        let end = sum.end();
         text(&Line::End(end))
     }
 
@@ -225,6 +227,8 @@ impl LineReader {
     }
 
     fn check_end(&mut self, end: &End) -> Result<()> {
+        // What was left out, only the end says.
+        self.sum.counts.unreadable = end.counts.unreadable;
         let read = self.sum.clone().end();
         if end.counts != read.counts {
             let told = |counts: &ExportCounts| {

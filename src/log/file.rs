@@ -20,6 +20,7 @@ use crate::{
 };
 
 use super::{
+    headless::implied_header,
     pool::{Spare, is_spare},
     segment::{Segment, SegmentMeta},
 };
@@ -31,8 +32,44 @@ pub(super) const UNFINISHED: &str = ".tmp";
 pub(super) struct OpenFile {
     pub(super) path: PathBuf,
     pub(super) header: SegmentHeader,
+    /// What is wrong with its header block, where `header` is what is known without.
+    pub(super) damage: Option<String>,
     pub(super) file: Arc<dyn VfsFile>,
     pub(super) map: Map,
+}
+
+impl OpenFile {
+    /// The segment that it is, with frames up to `end`, and its sparse index.
+    pub(super) fn into_segment(self, end: u64, index: Vec<(u64, u32)>) -> Segment {
+        let segment = Segment::new(self.path, self.header, self.file, self.map, end, index);
+        match self.damage {
+            None => segment,
+            Some(_) => segment.without_header_block(),
+        }
+    }
+
+    /// This file, if it is the one that the manifest of this database calls `meta`.
+    fn named(self, meta: &SegmentMeta, instance_id: InstanceId) -> Result<Self> {
+        let header = &self.header;
+        let what = if (header.id, header.first_lsn) != (meta.id, meta.first_lsn) {
+            format!(
+                "the header names segment {} from LSN {}, the manifest segment {} from LSN {}",
+                header.id, header.first_lsn, meta.id, meta.first_lsn
+            )
+        } else if header.instance_id != instance_id {
+            format!("the segment belongs to database {}", header.instance_id)
+        } else {
+            return Ok(self);
+        };
+        Err(PulseDBError::corrupted(self.path, 0, what))
+    }
+}
+
+/// A file of which nothing was looked at.
+struct Unseen {
+    path: PathBuf,
+    file: Arc<dyn VfsFile>,
+    map: Map,
 }
 
 /// The file of the segment `id` that begins with `first_lsn`, in the log directory `dir`.
@@ -105,20 +142,44 @@ pub(super) fn open(
     vfs: &dyn Vfs,
     dir: &Path,
     meta: &SegmentMeta,
+    instance_id: InstanceId,
     read_only: bool,
 ) -> Result<OpenFile> {
-    let opened = open_unchecked(vfs, &segment_path(dir, meta.first_lsn, meta.id), read_only)?;
-    if opened.header.id != meta.id || opened.header.first_lsn != meta.first_lsn {
-        return Err(PulseDBError::corrupted(
-            opened.path,
-            0,
-            format!(
-                "the header names segment {} from LSN {}, the manifest segment {} from LSN {}",
-                opened.header.id, opened.header.first_lsn, meta.id, meta.first_lsn
-            ),
-        ));
+    let unseen = map_file(vfs, &segment_path(dir, meta.first_lsn, meta.id), read_only)?;
+    unseen.checked()?.named(meta, instance_id)
+}
+
+/// The same, also where the header block is damaged: then by what is known without. `may_be_empty` says
+/// whether nothing in it may count.
+pub(super) fn open_damaged(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    meta: &SegmentMeta,
+    instance_id: InstanceId,
+    read_only: bool,
+    may_be_empty: bool,
+) -> Result<OpenFile> {
+    let unseen = map_file(vfs, &segment_path(dir, meta.first_lsn, meta.id), read_only)?;
+    let error = match decode_header(unseen.block(), &unseen.path) {
+        Err(error @ PulseDBError::Corrupted { .. }) => error,
+        _ => return unseen.checked()?.named(meta, instance_id),
+    };
+    let frames = match meta.end {
+        0 => unseen.map.len(),
+        end => end.min(unseen.map.len()),
+    };
+    let mut bytes = unseen.map.get(0..frames).unwrap_or_default();
+    let header = implied_header(&mut bytes, meta, instance_id, may_be_empty);
+    match (header, error) {
+        (Some(header), PulseDBError::Corrupted { what, .. }) => Ok(OpenFile {
+            path: unseen.path,
+            header,
+            damage: Some(what),
+            file: unseen.file,
+            map: unseen.map,
+        }),
+        (_, error) => Err(error),
     }
-    Ok(opened)
 }
 
 /// Is there a file of the segment `id`, with a header block that says the same? Reads with pread.
@@ -164,6 +225,10 @@ fn decode_header(block: &[u8], path: &Path) -> Result<SegmentHeader> {
 
 /// Opens any segment file.
 pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Result<OpenFile> {
+    map_file(vfs, path, read_only)?.checked()
+}
+
+fn map_file(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Result<Unseen> {
     let mode = if read_only {
         OpenMode::Read
     } else {
@@ -182,25 +247,40 @@ pub(super) fn open_unchecked(vfs: &dyn Vfs, path: &Path, read_only: bool) -> Res
         ));
     }
     let map = file.map(len).map_err(PulseDBError::io("map", path))?;
-    let block = map.get(0..SEGMENT_HEADER_LEN as u64).unwrap_or_default();
-    let header = decode_header(block, path)?;
-    if header.cipher != 0 || header.key != 0 {
-        return Err(PulseDBError::config(
-            "path",
-            format!(
-                "{} is encrypted (cipher {}, key {}), which this build cannot read",
-                path.display(),
-                header.cipher,
-                header.key
-            ),
-        ));
-    }
-    Ok(OpenFile {
+    Ok(Unseen {
         path: path.to_owned(),
-        header,
         file,
         map,
     })
+}
+
+impl Unseen {
+    fn block(&self) -> &[u8] {
+        let block = self.map.get(0..SEGMENT_HEADER_LEN as u64);
+        block.unwrap_or_default()
+    }
+
+    fn checked(self) -> Result<OpenFile> {
+        let header = decode_header(self.block(), &self.path)?;
+        if header.cipher != 0 || header.key != 0 {
+            return Err(PulseDBError::config(
+                "path",
+                format!(
+                    "{} is encrypted (cipher {}, key {}), which this build cannot read",
+                    self.path.display(),
+                    header.cipher,
+                    header.key
+                ),
+            ));
+        }
+        Ok(OpenFile {
+            path: self.path,
+            header,
+            damage: None,
+            file: self.file,
+            map: self.map,
+        })
+    }
 }
 
 /// First LSNs and numbers of the segment files in `dir`, ascending.

@@ -8,7 +8,7 @@
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 use crate::{
-    error::{PulseDBError, Result},
+    error::Result,
     format::{FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN},
     model::{InstanceId, Lsn},
     vfs::Vfs,
@@ -52,25 +52,9 @@ pub(crate) fn open_segment(
     meta: &SegmentMeta,
     instance_id: InstanceId,
 ) -> Result<Arc<Segment>> {
-    let open = file::open(vfs, dir, meta, true)?;
-    if open.header.instance_id != instance_id {
-        return Err(PulseDBError::corrupted(
-            open.path,
-            0,
-            format!(
-                "the segment belongs to database {}",
-                open.header.instance_id
-            ),
-        ));
-    }
-    Ok(Arc::new(Segment::new(
-        open.path,
-        open.header,
-        open.file,
-        open.map,
-        SEGMENT_HEADER_LEN as u64,
-        Vec::new(),
-    )))
+    let open = file::open(vfs, dir, meta, instance_id, true)?;
+    let segment = open.into_segment(SEGMENT_HEADER_LEN as u64, Vec::new());
+    Ok(Arc::new(segment))
 }
 
 /// Does the frame `lsn` stand behind those that `segment` shows, the newest of them being `after`, with

@@ -11,17 +11,15 @@ use std::{
 
 use crate::{
     error::{PulseDBError, Result},
-    format::{
-        FRAME_HEADER_LEN, FrameHeader, SEGMENT_HEADER_LEN, SegmentHeader, implied_seed, payload_crc,
-    },
+    format::{SEGMENT_HEADER_LEN, SegmentHeader},
     model::Lsn,
     vfs::{OpenMode, Vfs, VfsFile},
 };
 
 use super::{
     file::{read_header, segment_path},
-    pieces::{Pieces, Source},
-    place::UNIT_BYTES,
+    headless::find_seed,
+    pieces::Pieces,
     scan::{Survey, Terms, survey},
     walk::Walk,
 };
@@ -71,9 +69,8 @@ impl RawSegment {
         };
         let seed = match &header {
             Ok(header) => header.seed,
-            Err(error) => {
-                find_seed(&mut Pieces::new(Arc::clone(&file), len)).ok_or_else(|| error.clone())?
-            }
+            Err(error) => find_seed(&mut Pieces::new(Arc::clone(&file), len), first_lsn)
+                .ok_or_else(|| error.clone())?,
         };
         Ok(Self {
             path,
@@ -111,26 +108,4 @@ impl RawSegment {
         let start = SEGMENT_HEADER_LEN as u64;
         Walk::new(pieces, self.seed, start, limit, before_first)
     }
-}
-
-/// The seed of the first frame that is intact but for it.
-fn find_seed(pieces: &mut Pieces) -> Option<u32> {
-    let mut at = SEGMENT_HEADER_LEN as u64;
-    let header_bytes = FRAME_HEADER_LEN as u64;
-    while let Some(bytes) = pieces.slice(at, header_bytes) {
-        let written = bytes.iter().any(|&byte| byte != 0);
-        if let Some((seed, header)) = implied_seed(bytes).filter(|_| written)
-            && is_payload(pieces, at + header_bytes, &header)
-        {
-            return Some(seed);
-        }
-        at += UNIT_BYTES;
-    }
-    None
-}
-
-fn is_payload(pieces: &mut Pieces, at: u64, header: &FrameHeader) -> bool {
-    pieces
-        .slice(at, u64::from(header.payload_len))
-        .is_some_and(|payload| payload_crc(payload) == header.payload_crc)
 }

@@ -119,10 +119,11 @@ pub(crate) struct OpenLog<'a> {
 
 /// Opens the segments and replays them.
 ///
-/// A sealed segment that is missing or has no valid header is reported as damaged, like a record.
+/// A segment with a damaged header block is reported, and read by the seed that its frames tell. A sealed
+/// one that is missing, or has neither, is reported as damaged, like a record.
 ///
 /// # Errors
-/// `Corrupted` where the last segment is missing or has no valid header, `Version` where a segment
+/// `Corrupted` where the last segment is missing or another one, `Version` where a segment
 /// was written by a newer build, and what the visitor answers.
 pub(crate) fn open_log(
     source: OpenLog<'_>,
@@ -168,8 +169,7 @@ pub(crate) fn open_log(
         let known = start.as_mut().and_then(|start| start.known(position));
         if let Some(index) = known {
             let end = sealed_end.min(open.map.len());
-            let segment = Segment::new(open.path, open.header, open.file, open.map, end, index);
-            log.segments.push(Arc::new(segment));
+            log.segments.push(Arc::new(open.into_segment(end, index)));
             continue;
         }
         // An older manifest may not know the end of a segment; the header of the next one says
@@ -177,6 +177,7 @@ pub(crate) fn open_log(
         let next_previous = files
             .peek()
             .and_then(|(next, _)| next.as_ref())
+            .filter(|next| next.damage.is_none())
             .map(|next| next.header.previous_lsn.get());
         let is_last = position + 1 == metas.len();
         let mut terms = terms_of(&open, sealed_end, is_last, next_previous, source.reach);
@@ -275,7 +276,8 @@ impl RecoveredLog {
         self.highest_lsn = header.lsn;
         self.last_time = Some(header.last_time.as_millis());
         for damage in &checkpoint.directory().damage {
-            let files = opened.iter().flatten();
+            // Header blocks were just looked at.
+            let files = opened.iter().flatten().filter(|_| damage.offset != 0);
             if let Some(open) = files
                 .into_iter()
                 .find(|open| open.header.id == damage.segment)
@@ -310,8 +312,7 @@ impl RecoveredLog {
         }
         index.extend_from_slice(&found.index);
         self.note(&open.path, found, is_last);
-        let segment = Segment::new(open.path, open.header, open.file, open.map, end, index);
-        let segment = Arc::new(segment);
+        let segment = Arc::new(open.into_segment(end, index));
         self.records += replay(&segment, &terms, found, visitor)?;
         if is_last {
             self.last = Some(LastSegment {
@@ -355,33 +356,29 @@ fn open_files(
     let metas = source.metas;
     let mut files = Vec::with_capacity(metas.len());
     for (position, meta) in metas.iter().enumerate() {
-        let opened = file::open(source.vfs, source.dir, meta, source.read_only);
-        let opened = opened.and_then(|open| {
-            if open.header.instance_id == source.instance_id {
-                return Ok(open);
-            }
-            Err(PulseDBError::corrupted(
-                open.path,
-                0,
-                format!(
-                    "the segment belongs to database {}",
-                    open.header.instance_id
-                ),
-            ))
-        });
-        let error = match opened {
+        let is_last = position + 1 == metas.len();
+        // Beside a live writer frames are yet to come, which could not be read without the seed.
+        let may_be_empty = is_last && matches!(source.reach, Reach::LastCommit { .. });
+        let opened = file::open_damaged(
+            source.vfs,
+            source.dir,
+            meta,
+            source.instance_id,
+            source.read_only,
+            may_be_empty,
+        );
+        match opened.map_err(missing_is_damage) {
             Ok(open) => {
+                if let Some(what) = &open.damage {
+                    damaged.push((open.path.clone(), 0, what.clone()));
+                }
                 files.push(Some(open));
-                continue;
             }
-            Err(error) => missing_is_damage(error),
-        };
-        match error {
-            PulseDBError::Corrupted { file, offset, what } if position + 1 < metas.len() => {
+            Err(PulseDBError::Corrupted { file, offset, what }) if !is_last => {
                 damaged.push((file, offset, what));
                 files.push(None);
             }
-            error => return Err(error),
+            Err(error) => return Err(error),
         }
     }
     Ok(files)

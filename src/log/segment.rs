@@ -64,6 +64,8 @@ pub(crate) struct Mapped {
 pub(crate) struct Segment {
     id: u32,
     header: SegmentHeader,
+    /// Whether the header block says so; else it is what is known without.
+    header_intact: bool,
     mapped: Retiring<Mapped>,
     residency: Residency,
     end: AtomicU64,
@@ -130,6 +132,7 @@ impl Segment {
         Self {
             id: header.id,
             header,
+            header_intact: true,
             residency: Residency::new(map.len()),
             mapped: Retiring::new(Mapped { path, file, map }),
             end: AtomicU64::new(end),
@@ -139,6 +142,14 @@ impl Segment {
                 newest: None,
             }),
             sync_failed: Mutex::new(None),
+        }
+    }
+
+    /// The same, of a file whose header block is damaged.
+    pub(super) fn without_header_block(self) -> Self {
+        Self {
+            header_intact: false,
+            ..self
         }
     }
 
@@ -152,9 +163,14 @@ impl Segment {
         &self.mapped.path
     }
 
-    /// Its header block.
+    /// Its header block, or what is known without.
     pub(crate) fn header(&self) -> &SegmentHeader {
         &self.header
+    }
+
+    /// Whether its header block is as it was written.
+    pub(crate) fn header_intact(&self) -> bool {
+        self.header_intact
     }
 
     /// Offset behind the last frame.

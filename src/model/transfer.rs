@@ -50,6 +50,15 @@ pub struct ExportCounts {
     pub insights: u64,
     /// Relations.
     pub relations: u64,
+    /// What is not in it because its record is damaged, and relations of an experience that is not. A relation
+    /// that was damaged before an open that read the whole log is not counted: nothing is known of it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What an import did.

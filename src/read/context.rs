@@ -290,7 +290,8 @@ impl<'a> Context<'a> {
             .collect();
         let recent = self.enough(request.max_recent, Found::embedding, |limit| {
             let page = list::newest(limit, &request.filter);
-            let newest = list::page_of(self.reader, self.table, &page, &|row| {
+            let damaged = list::Damaged::default();
+            let newest = list::page_of(self.reader, self.table, &page, &damaged, &|row| {
                 if shown.contains(&ExperienceId::from_u128(row.row.id)) {
                     return Ok(None);
                 }

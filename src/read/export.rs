@@ -1,13 +1,19 @@
 //! How does a collective become the lines of an export?
 //!
 //! Experiences, then insights, then relations, each in the order of time, from one snapshot, piece by piece as
-//! any list. What is damaged is left out, as from any list.
+//! any list. What is damaged is left out, as from any list, and so is what leads to it, since nobody could
+//! import that; the end says how much.
 
 use crate::{
     error::Result,
     format::LineWriter,
     model::{CollectiveId, ExportOptions, Page, limits::MAX_PAGE_LIMIT},
-    read::{insights, list::Listing, reader::Reader, relations},
+    read::{
+        insights,
+        list::{Damaged, Listing},
+        reader::Reader,
+        relations,
+    },
 };
 
 /// A collective on its way out.
@@ -18,6 +24,8 @@ pub struct Export {
     listing: Listing,
     lines: LineWriter,
     stage: Stage,
+    /// Insights and relations that are left out.
+    left_out: Damaged,
 }
 
 enum Stage {
@@ -55,6 +63,7 @@ impl Export {
             listing,
             lines: LineWriter::default(),
             stage: Stage::Header,
+            left_out: Damaged::default(),
         })
     }
 
@@ -89,12 +98,15 @@ impl Export {
                 }
             },
             Stage::Insights(page) => {
-                let found = insights::page(&self.reader, self.collective, page)?;
+                let found = insights::page(&self.reader, self.collective, page, &self.left_out)?;
                 match found.next {
                     Some(next) => page.after = Some(next),
                     None => self.stage = Stage::Relations(beside()),
                 }
+                let damaged = self.listing.damaged().borrow();
                 let lines = found.items.into_iter().map(|mut insight| {
+                    let sources = &mut insight.source_experience_ids;
+                    sources.retain(|source| !damaged.contains(&source.as_u128()));
                     if !self.options.vectors {
                         insight.embedding = Vec::new();
                     }
@@ -103,15 +115,23 @@ impl Export {
                 lines.collect::<Result<_>>().map(Some)
             }
             Stage::Relations(page) => {
-                let found = relations::page(&self.reader, self.collective, page)?;
+                let found = relations::page(&self.reader, self.collective, page, &self.left_out)?;
                 let mut lines = Vec::with_capacity(found.items.len() + 1);
+                let damaged = self.listing.damaged().borrow();
+                let mut left_out = self.left_out.borrow_mut();
                 for relation in found.items {
-                    lines.push(self.lines.relation(relation)?);
+                    let ends = [relation.source_id, relation.target_id];
+                    if ends.iter().any(|end| damaged.contains(&end.as_u128())) {
+                        left_out.insert(relation.id.as_u128());
+                    } else {
+                        lines.push(self.lines.relation(relation)?);
+                    }
                 }
                 match found.next {
                     Some(next) => page.after = Some(next),
                     None => {
-                        lines.push(self.lines.end()?);
+                        let unreadable = damaged.len() as u64 + left_out.len() as u64;
+                        lines.push(self.lines.end(unreadable)?);
                         self.stage = Stage::Ended;
                     }
                 }

@@ -14,7 +14,8 @@ use crate::{
     read::{
         filter::admits,
         hybrid::{Asked, Ground},
-        list, merged,
+        list::{self, Damaged},
+        merged,
         neighbours::Ranked,
         rank::Candidate,
         reader::Reader,
@@ -175,11 +176,13 @@ pub fn page(
     reader: &Reader,
     collective: CollectiveId,
     page: &Page,
+    damaged: &Damaged,
 ) -> Result<PageResult<DerivedInsight>> {
     let from_rows = match reader.table(collective)?.of_kind(RowKind::Insight) {
-        Some(table) => list::page_of(reader, table, page, &|row| {
-            Reader::unless_damaged(assemble(reader, table, row))
-        }),
+        Some(table) => {
+            let read = |row: &Visited<'_>| assemble(reader, table, row).map(Some);
+            list::page_of(reader, table, page, damaged, &read)
+        }
         None => list::empty(page),
     }?;
     let Some(overlay) = &reader.overlay else {

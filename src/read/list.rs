@@ -5,7 +5,11 @@
 //! from there; where they do not (`state::order`), an index names them. Bounds of the other key, and
 //! the filter, are asked of each row.
 
-use std::ops::{Bound, Range, RangeBounds};
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    ops::{Bound, Range, RangeBounds},
+};
 
 use crate::{
     error::{PulseDBError, Result},
@@ -36,7 +40,9 @@ pub fn page(
     page: &Page,
 ) -> Result<PageResult<Experience>> {
     let table = reader.table(collective)?;
-    let from_rows = page_of(reader, table, page, &|row| reader.assemble(table, row))?;
+    let damaged = Damaged::default();
+    let read = |row: &Visited<'_>| reader.point().assemble(table, row).map(Some);
+    let from_rows = page_of(reader, table, page, &damaged, &read)?;
     let Some(overlay) = &reader.overlay else {
         return Ok(from_rows);
     };
@@ -56,6 +62,7 @@ pub fn page_of<T>(
     reader: &Reader,
     table: &Table,
     page: &Page,
+    damaged: &Damaged,
     read: Read<'_, T>,
 ) -> Result<PageResult<T>> {
     check(page)?;
@@ -65,7 +72,7 @@ pub fn page_of<T>(
         bytes: u64::MAX,
         rows: u64::MAX,
     };
-    let mut items = piece(reader, table, page, budget, read)?.items;
+    let mut items = piece(reader, table, page, budget, (damaged, read))?.items;
     let next = (items.len() > page.limit).then(|| {
         items.truncate(page.limit);
         items.last().map(|(key, _)| *key)
@@ -89,7 +96,10 @@ pub fn empty<T>(page: &Page) -> Result<PageResult<T>> {
     })
 }
 
-/// How a row is read; `None` where it is not shown.
+/// The ids of what an answer leaves out because a record of it is damaged.
+pub type Damaged = RefCell<HashSet<u128>>;
+
+/// How a row is read; `None` where it is not shown. What is damaged is left out.
 type Read<'r, T> = &'r dyn Fn(&Visited<'_>) -> Result<Option<T>>;
 
 /// The newest `limit` experiences, newest first.
@@ -117,6 +127,7 @@ pub struct Listing {
     reader: Reader,
     collective: CollectiveId,
     page: Page,
+    damaged: Damaged,
     ended: bool,
 }
 
@@ -132,6 +143,7 @@ impl Listing {
             reader,
             collective,
             page,
+            damaged: Damaged::default(),
             ended: false,
         })
     }
@@ -151,12 +163,17 @@ impl Listing {
         };
         let (reader, page) = (&self.reader, &self.page);
         let table = reader.table(self.collective)?;
-        let read = |row: &Visited<'_>| reader.assemble(table, row);
-        let piece = piece(reader, table, page, budget, &read)?;
+        let read = |row: &Visited<'_>| reader.point().assemble(table, row).map(Some);
+        let piece = piece(reader, table, page, budget, (&self.damaged, &read))?;
         let items = piece.items.into_iter().map(|(_, item)| item).collect();
         self.page.after = piece.next;
         self.ended = piece.next.is_none();
         Ok(Some(items))
+    }
+
+    /// Those that were left out so far, since a record of theirs is damaged.
+    pub fn damaged(&self) -> &Damaged {
+        &self.damaged
     }
 }
 
@@ -211,7 +228,7 @@ fn piece<T>(
     table: &Table,
     page: &Page,
     budget: Budget,
-    read: Read<'_, T>,
+    (damaged, read): (&Damaged, Read<'_, T>),
 ) -> Result<Piece<T>> {
     let mut walk = Walk {
         reader,
@@ -219,6 +236,7 @@ fn piece<T>(
         page,
         filter: Compiled::new(&page.filter, table)?.hiding(reader.hidden(table)),
         budget,
+        damaged,
         read,
         items: Vec::new(),
         last: None,
@@ -306,6 +324,7 @@ struct Walk<'a, T> {
     page: &'a Page,
     filter: Compiled<'a>,
     budget: Budget,
+    damaged: &'a Damaged,
     read: Read<'a, T>,
     items: Vec<(PageCursor, T)>,
     last: Option<PageCursor>,
@@ -370,13 +389,22 @@ impl<T> Walk<'_, T> {
     fn consider(&mut self, key: PageCursor, row: &Visited<'_>) -> Result<()> {
         if !(self.page.from, self.page.to).contains(&key.timestamp)
             || !(self.page.from_id, self.page.to_id).contains(&key.id)
-            || !self.reader.passes(&self.filter, row)?
         {
+            return Ok(());
+        }
+        // Known since the open.
+        if row.row.kind.is_none() {
+            self.damaged.borrow_mut().insert(row.row.id);
+        }
+        if !self.reader.passes(&self.filter, row)? {
             return Ok(());
         }
         let bytes = u64::from(row.row.frame_bytes);
         self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
-        self.items.extend((self.read)(row)?.map(|item| (key, item)));
+        match Reader::unless_damaged((self.read)(row))? {
+            Some(item) => self.items.extend(item.map(|item| (key, item))),
+            None => drop(self.damaged.borrow_mut().insert(row.row.id)),
+        }
         Ok(())
     }
 }

@@ -18,7 +18,11 @@ use crate::{
         RelationType,
         limits::{MAX_NEIGHBOURHOOD, MAX_NEIGHBOURHOOD_DEPTH, MAX_PAGE_LIMIT},
     },
-    read::{list, merged, reader::Reader},
+    read::{
+        list::{self, Damaged},
+        merged,
+        reader::Reader,
+    },
     state::{Row, Rows, Table, Visited, adjacency::Edge, body},
     sync::Arc,
 };
@@ -64,6 +68,7 @@ pub fn page(
     reader: &Reader,
     collective: CollectiveId,
     page: &Page,
+    damaged: &Damaged,
 ) -> Result<PageResult<ExperienceRelation>> {
     if page.filter != Page::default().filter {
         return Err(PulseDBError::validation(
@@ -78,10 +83,8 @@ pub fn page(
         Some(table) => {
             let rows = experiences.rows(reader.lsn());
             let shows = |row| rows.visible(row).is_some_and(|row| reader.shows(&row));
-            list::page_of(reader, table, page, &|row| {
-                let Some(record) = Reader::unless_damaged(record(reader, row))? else {
-                    return Ok(None);
-                };
+            list::page_of(reader, table, page, damaged, &|row| {
+                let record = record(reader, row)?;
                 let both = shows(record.source.row) && shows(record.target.row);
                 Ok(both.then(|| assemble(row.row, record)))
             })?

@@ -1,7 +1,7 @@
 //! How does a directory become an open database?
 //!
 //! lock → manifest → map segments → checkpoint → replay of what is behind it → decide. A database that was closed is continued in its
-//! last segment. After a crash the last segment is sealed at its last whole commit and never
+//! last segment. After a crash, or where its header block is damaged, the last segment is sealed at its last whole commit and never
 //! written again; a new segment with a new seed begins at an LSN so far ahead that nothing that may
 //! have been issued is issued again. What the crash cut off may have been seen outside only in
 //! `Fast` mode; then the history goes on in a new timeline.
@@ -165,7 +165,8 @@ fn open_for_writing(
         // Which session wrote the lost manifest is unknown, so its end cannot be recognised.
         .filter(|last| is_new || (last.closed.is_some() && fallback.is_none()));
     let clean = closed.is_some();
-    let (segments, active, next_lsn) = match closed {
+    // Nothing is appended behind a header block that the next open could not read.
+    let (segments, active, next_lsn) = match closed.filter(|last| last.segment.header_intact()) {
         Some(last) => {
             // The frame that closed it may have been replayed from the page cache.
             last.segment.sync()?;
@@ -177,9 +178,9 @@ fn open_for_writing(
             (log.segment_set(), Arc::clone(&last.segment), next_lsn)
         }
         None => {
-            let history = History::of(&found, &log, fallback.is_some());
+            let history = History::of(&found, &log, clean, fallback.is_some());
             context.timeline = history.timeline;
-            continue_after_crash(&context, &store, history, &log, options)?
+            continue_elsewhere(&context, &store, history, &log, options)?
         }
     };
     let tail = TailFile::open(&**vfs, path)?;
@@ -212,7 +213,7 @@ fn open_for_writing(
     })
 }
 
-/// What an open after a crash continues.
+/// What an open continues that does not append to the last segment.
 struct History {
     /// No greater LSN was issued, as far as can be known.
     newest_lsn: Lsn,
@@ -225,7 +226,7 @@ struct History {
 }
 
 impl History {
-    fn of(found: &Manifest, log: &RecoveredLog, is_older_manifest: bool) -> Self {
+    fn of(found: &Manifest, log: &RecoveredLog, clean: bool, is_older_manifest: bool) -> Self {
         let mut history = Self {
             newest_lsn: log
                 .last_lsn
@@ -247,9 +248,9 @@ impl History {
                 });
             }
         }
-        // In the other modes nobody has seen what was not durable. Which mode the writer of a lost
-        // manifest was in is unknown.
-        if found.sync_mode == SyncModeCode::Fast || is_older_manifest {
+        // In the other modes nobody has seen what was not durable, and a close leaves nothing of it. Which
+        // mode the writer of a lost manifest was in is unknown.
+        if !clean && (found.sync_mode == SyncModeCode::Fast || is_older_manifest) {
             history.timeline = Timeline::new(history.timeline.get().saturating_add(1));
         }
         history
@@ -257,7 +258,7 @@ impl History {
 }
 
 /// Seals what is left of the last segment and begins a new one.
-fn continue_after_crash(
+fn continue_elsewhere(
     context: &LogContext,
     store: &ManifestStore,
     history: History,

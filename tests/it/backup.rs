@@ -234,6 +234,60 @@ fn a_restored_database_is_the_one_that_was_backed_up() {
     });
 }
 
+/// A segment whose header block is damaged is read without, by whoever restores it, too; and nothing is made of
+/// it that says more than is known.
+#[test]
+fn a_segment_with_a_damaged_header_block_is_backed_up_and_not_compacted() {
+    run(async {
+        let world = World::with(small());
+        let db = world.open().await;
+        let (team, ids) = fill(&db, "team", 300).await;
+        let before = everything(&db).await;
+        db.close().await.unwrap();
+        let files = world.vfs.files().unwrap().into_iter();
+        let mut segments = files.map(|(path, _)| path);
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "seg");
+        let harmed = segments.by_ref().filter(is_segment).nth(1).unwrap();
+        let segments = || {
+            let files = world.vfs.files().unwrap().into_iter();
+            let names = files.map(|(path, _)| path);
+            names.filter(|path| is_segment(path) && path.parent() == harmed.parent())
+        };
+        world.vfs.flip_bit(&harmed, 77, 2).unwrap();
+        let db = world.open().await;
+        assert_eq!(everything(&db).await, before);
+        let backups = Backups::of(&world);
+        for (name, share) in [("copied", false), ("shared", true)] {
+            let options = BackupOptions {
+                compression: BackupCompression::None,
+                share,
+                ..BackupOptions::default()
+            };
+            let info = db.backup(&backups.dir, options).await.unwrap();
+            let to = backups.target(name);
+            let restoring = backups.restore(info.id, &to, RestoreOptions::default());
+            restoring.await.unwrap();
+            let copy = backups.open(&to).await.unwrap();
+            assert_eq!(everything(&copy).await, before);
+            let damaged = copy.health_check().await.unwrap().recovery.damaged;
+            assert_eq!(damaged.len(), 1, "{damaged:?}");
+            assert_eq!(damaged[0].0.file_name(), harmed.file_name());
+            copy.close().await.unwrap();
+        }
+        for id in ids {
+            // Some are deleted.
+            let _ = db.delete_experience(id).await;
+        }
+        let report = db.compact().await.unwrap();
+        assert!(report.segments_rewritten > 0, "{report:?}");
+        assert!(segments().any(|path| path == harmed));
+        db.close().await.unwrap();
+        let db = world.open().await;
+        assert_eq!(db.first_n(team, 1).await.unwrap(), []);
+        db.close().await.unwrap();
+    });
+}
+
 #[test]
 fn it_goes_on_in_a_history_of_its_own_and_a_fork_is_another_database() {
     run(async {

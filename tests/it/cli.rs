@@ -247,11 +247,9 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
     assert_eq!(code(&newer), 5, "{newer:?}");
     assert!(text(&newer.stderr).contains("version 9"), "{newer:?}");
     fs::write(&manifest, &whole).unwrap();
-    // Without a usable header the last segment does not open.
-    let segment = segment(&path);
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[100] ^= 1;
-    fs::write(&segment, &bytes).unwrap();
+    // Without any usable manifest it does not open.
+    fs::write(&manifest, "damaged").unwrap();
+    fs::write(path.join("MANIFEST.old"), "damaged").unwrap();
     let damaged = pulsedb(&["info"], &path);
     assert_eq!(code(&damaged), 3, "{damaged:?}");
     assert!(

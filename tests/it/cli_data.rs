@@ -218,6 +218,42 @@ fn context_gathers_what_is_known() {
 }
 
 #[test]
+fn an_export_says_what_damage_left_out() {
+    let commands = Commands::with_team();
+    for content in ["first", "second", "third"] {
+        commands.record(content, &[]);
+    }
+    for entry in fs::read_dir(commands.path("db/log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(6).position(|some| some == b"second") {
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+        }
+    }
+    for to in [["team.jsonl", "--json"].as_slice(), &[]] {
+        let exported = commands.run(&[["export", "db", "team"].as_slice(), to].concat());
+        assert_eq!(code(&exported), 1, "{exported:?}");
+        let told = text(&exported.stderr);
+        assert!(
+            told.contains("left 1 out") && told.contains("verify"),
+            "{told}"
+        );
+        if !to.is_empty() {
+            let report: Value = serde_json::from_slice(&exported.stdout).unwrap();
+            assert_eq!(
+                (&report["lines"], &report["unreadable"]),
+                (&json!(4), &json!(1))
+            );
+        }
+    }
+    commands.json(&["init", "copy"]);
+    let imported = commands.json(&["import", "copy", "team.jsonl"]);
+    assert_eq!(imported["created"], 2);
+    assert_eq!(imported["read"]["unreadable"], 1);
+}
+
+#[test]
 fn an_export_becomes_the_same_collective_elsewhere() {
     let commands = Commands::with_team();
     for content in ["first", "second", "third"] {

@@ -31,6 +31,7 @@ use workload::{Plan, Run, now};
 mod check;
 mod damage;
 mod faults;
+mod lazy;
 mod model;
 mod salvage;
 pub mod sequence;

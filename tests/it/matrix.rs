@@ -123,20 +123,18 @@ impl Small {
 
     /// One bit of the segment. Says whether it was told as torn.
     fn check_segment(&self, file: &Path, offset: usize, frames: &[(usize, usize, u8)]) -> bool {
-        let db = match self.open(&self.flipped(file, offset)) {
-            Ok(db) => db,
-            Err(PulseDBError::Corrupted {
-                file: named,
-                offset: 0,
-                ..
-            }) => {
-                assert!(offset < HEADER_BLOCK && named.ends_with(file));
-                return false;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        assert!(offset >= HEADER_BLOCK);
+        let db = self.open(&self.flipped(file, offset)).unwrap();
         let health = db.health_check().unwrap();
+        if offset < HEADER_BLOCK {
+            assert_eq!(listed(&db).unwrap(), self.shown);
+            let damaged = &health.recovery.damaged;
+            assert_eq!(damaged.len(), 1, "{health:?}");
+            assert!(damaged[0].0.ends_with(file) && damaged[0].1 == 0);
+            assert_eq!(health.recovery.torn, None);
+            assert_eq!(health.status, HealthStatus::Degraded);
+            db.close().unwrap();
+            return false;
+        }
         let hit = frames
             .iter()
             .find(|(at, end, _)| (*at..*end).contains(&offset));

@@ -11,7 +11,7 @@ use pulsedb::{
     model::{DecayConfig, EmbedderIdentity},
     sim::Survival,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::{DIMENSION, World, config, everything, new, refused_field, run};
@@ -142,6 +142,89 @@ async fn varied(world: &World, db: &PulseDB) -> CollectiveId {
 async fn assert_clean(db: &PulseDB) {
     let found = db.verify().await.unwrap();
     assert!(found.is_clean(), "{found:?}");
+}
+
+#[test]
+fn an_export_says_how_much_damage_left_out() {
+    run(async {
+        let world = World::new();
+        let db = world.open().await;
+        let team = db.create_collective("team").await.unwrap();
+        let mut ids = Vec::new();
+        for number in 0..6 {
+            let text = format!("text {number}");
+            ids.push(db.record_experience(new(team, text)).await.unwrap());
+        }
+        for pair in ids.windows(2) {
+            let relation = NewRelation::new(pair[0], pair[1], RelationType::Supports);
+            db.store_relation(relation).await.unwrap();
+            let insight = NewInsight {
+                collective_id: team,
+                content: "both".into(),
+                embedding: Some(vec![0.1, 0.2, -0.3, 0.7]),
+                source_experience_ids: pair.to_vec(),
+                insight_type: InsightType::Correlation,
+                confidence: 0.3,
+                domain: vec![],
+            };
+            db.store_insight(insight).await.unwrap();
+        }
+        let log = db.read_log(pulsedb::LogOptions::default()).await.unwrap();
+        let place = |entity: EntityId| {
+            let records = log.items.iter().filter_map(|item| match item {
+                pulsedb::LogItem::Record(entry) => Some(entry),
+                pulsedb::LogItem::Damaged(_) => None,
+            });
+            let mut of = records.filter(|one| one.entity.as_ref() == Some(&entity));
+            of.next().map(|one| (one.file.clone(), one.offset)).unwrap()
+        };
+        let end = |lines: &[String]| -> Value {
+            let end: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+            end["end"]["counts"].clone()
+        };
+        let whole = json!({"experiences": 6, "insights": 5, "relations": 5});
+        assert_eq!(end(&lines(&db, team).await), whole);
+        let insight = db.list_insights(team, Page::default()).await.unwrap().items[0].id;
+        let relation = db
+            .list_relations(team, Page::default())
+            .await
+            .unwrap()
+            .items[4]
+            .id;
+        // Damage is met when they are read: of a relation that a replay cannot read nothing is known.
+        db.checkpoint().await.unwrap();
+        db.close().await.unwrap();
+        for entity in [
+            EntityId::Experience(ids[1]),
+            EntityId::Insight(insight),
+            EntityId::Relation(relation),
+        ] {
+            let (file, offset) = place(entity);
+            world.vfs.flip_bit(&file, offset + 70, 3).unwrap();
+        }
+        let db = world.open().await;
+        let exported = lines(&db, team).await;
+        // With the experience go its two relations.
+        let left = json!({"experiences": 5, "insights": 4, "relations": 2, "unreadable": 5});
+        assert_eq!(end(&exported), left);
+        let other = World::new().open().await;
+        let report = merge(&other, &exported).await;
+        assert_eq!(
+            (report.created, report.read.unreadable),
+            (11, 5),
+            "{report:?}"
+        );
+        for insight in other
+            .list_insights(team, Page::default())
+            .await
+            .unwrap()
+            .items
+        {
+            assert!(!insight.source_experience_ids.contains(&ids[1]));
+        }
+        other.close().await.unwrap();
+        db.close().await.unwrap();
+    });
 }
 
 #[test]

@@ -72,6 +72,8 @@ struct Exported {
     collective: CollectiveId,
     lines: u64,
     bytes: u64,
+    /// What damage left out.
+    unreadable: u64,
 }
 
 pub(crate) fn export(export: &Export, session: &Session) -> Result<Exit, Failure> {
@@ -79,8 +81,8 @@ pub(crate) fn export(export: &Export, session: &Session) -> Result<Exit, Failure
     let collective = session::collective(&db, &export.collective)?;
     let Some(path) = &export.file else {
         let out = session.output.results();
-        write(export, &db, collective.id, out, None, Failure::Output)?;
-        return Ok(Exit::Fine);
+        let exported = write(export, &db, collective.id, out, None, Failure::Output)?;
+        return Ok(exported.exit());
     };
     let stats = db
         .get_collective_stats(collective.id)
@@ -91,21 +93,37 @@ pub(crate) fn export(export: &Export, session: &Session) -> Result<Exit, Failure
     let file = create(path).map_err(failed)?;
     let out = BufWriter::new(&file);
     let shown = Some((&progress, rows));
-    let (lines, bytes) = write(export, &db, collective.id, out, shown, failed)?;
+    let exported = write(export, &db, collective.id, out, shown, failed)?;
     file.sync_all().map_err(failed)?;
     drop(progress);
-    let exported = Exported {
-        collective: collective.id,
-        lines,
-        bytes,
-    };
     session.output.print(&exported, |out| {
+        let Exported { lines, bytes, .. } = exported;
         writeln!(out, "{}: {lines} lines, {bytes} bytes", path.display())
     })?;
-    Ok(Exit::Fine)
+    Ok(exported.exit())
 }
 
-/// Lines and bytes that were written.
+impl Exported {
+    /// Says on standard error what is missing, if something is.
+    fn exit(&self) -> Exit {
+        if self.unreadable > 0 {
+            eprintln!(
+                "pulsedb: damage left {} out of the export; `pulsedb verify` names it",
+                self.unreadable
+            );
+        }
+        Exit::of(self.unreadable == 0)
+    }
+}
+
+/// What the last line of an export says was left out.
+fn unreadable(end: &str) -> u64 {
+    let end = serde_json::from_str::<serde_json::Value>(end).ok();
+    let count = end.and_then(|line| line.pointer("/end/counts/unreadable")?.as_u64());
+    count.unwrap_or(0)
+}
+
+/// What was written.
 fn write(
     export: &Export,
     db: &PulseDB,
@@ -113,11 +131,11 @@ fn write(
     mut out: impl Write,
     progress: Option<(&Progress, u64)>,
     failed: impl Fn(io::Error) -> Failure,
-) -> Result<(u64, u64), Failure> {
+) -> Result<Exported, Failure> {
     let options = ExportOptions {
         vectors: !export.no_vectors,
     };
-    let (mut lines, mut bytes) = (0, 0);
+    let (mut lines, mut bytes, mut last) = (0, 0, String::new());
     let exported = db.export(collective, options);
     for line in exported.map_err(Failure::Command)? {
         let line = line.map_err(Failure::Command)?;
@@ -129,9 +147,15 @@ fn write(
         {
             progress.show(lines, rows);
         }
+        last = line;
     }
     out.flush().map_err(&failed)?;
-    Ok((lines, bytes))
+    Ok(Exported {
+        collective,
+        lines,
+        bytes,
+        unreadable: unreadable(&last),
+    })
 }
 
 pub(crate) fn import(import: &Import, session: &Session) -> Result<Exit, Failure> {
@@ -178,6 +202,13 @@ pub(crate) fn import(import: &Import, session: &Session) -> Result<Exit, Failure
             report.read.insights,
             report.read.relations
         )?;
+        if report.read.unreadable > 0 {
+            writeln!(
+                out,
+                "{} more were damaged where they come from, and are not in it",
+                report.read.unreadable
+            )?;
+        }
         if import.check {
             return writeln!(out, "they are as they were exported; nothing was written");
         }

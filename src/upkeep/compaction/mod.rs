@@ -396,9 +396,10 @@ impl Compactor {
         }
     }
 
-    /// The header of the segment that `run` becomes.
+    /// The header of the segment that `run` becomes; none where not all is known that it has to say.
     fn header_of(&self, run: &[Arc<Segment>], horizon: Lsn) -> Option<SegmentHeader> {
-        let first = run.first()?.header();
+        let is_known = run.iter().all(|segment| segment.header_intact());
+        let first = run.first().filter(|_| is_known)?.header();
         Some(SegmentHeader {
             seed: self.env.random_u64() as u32,
             id: self.manifest.reserve_segment(),
@@ -416,7 +417,7 @@ impl Compactor {
                 timeline: segment.header().timeline,
                 bytes: segment.capacity().saturating_sub(SEGMENT_HEADER_LEN as u64),
                 live: live.get(&segment.id()).copied().unwrap_or(0),
-                whole: !damaged.contains(&segment.id()),
+                whole: segment.header_intact() && !damaged.contains(&segment.id()),
             })
             .collect()
     }

@@ -2,8 +2,7 @@
 //!
 //! At most the record that it hit, and never silently: that record answers `Corrupted` with file and
 //! offset, or health names the place. Everything else is as it was. Only a bit of the very last
-//! commit of a database that was not closed may look torn, and a bit of the last segment's
-//! header block stops the open.
+//! commit of a database that was not closed may look torn. A bit of a segment's header block costs no record.
 
 use std::{
     collections::BTreeMap,
@@ -107,19 +106,9 @@ impl Whole {
     /// Checks the database with a bit of the segment file `path` flipped; `segment` is its place
     /// among `count`.
     fn check_segment(&self, path: &Path, offset: usize, frames: &[Placed], is_last: bool) {
-        let db = match self.flipped(path, offset) {
-            Ok(db) => db,
-            Err(PulseDBError::Corrupted {
-                file, offset: 0, ..
-            }) => {
-                assert!(is_last && offset < HEADER_BLOCK);
-                assert_eq!(file.file_name(), path.file_name());
-                return;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let db = self.flipped(path, offset).unwrap();
         let health = db.health_check().unwrap();
-        let whole_segment = offset < HEADER_BLOCK;
+        let in_header = offset < HEADER_BLOCK;
         let hit = frames
             .iter()
             .find(|one| (one.at..one.end).contains(&offset));
@@ -128,7 +117,7 @@ impl Whole {
         let may_be_torn = !self.closed && is_last && offset >= start;
         let names = |file: &Path, at: u64| {
             file.file_name() == path.file_name()
-                && if whole_segment {
+                && if in_header {
                     at == 0
                 } else {
                     hit.is_some_and(|hit| hit.at as u64 == at)
@@ -141,13 +130,10 @@ impl Whole {
             .any(|(file, at, _)| names(file, *at))
             || (may_be_torn && health.recovery.torn.is_some());
         let in_segment = |id: u128| frames.iter().any(|one| one.entity == id);
-        let may_differ = |id: u128| {
-            (hit.is_some_and(|hit| hit.entity == id))
-                || (whole_segment && in_segment(id))
-                || (may_be_torn && in_segment(id))
-        };
-        let about_collective = whole_segment
-            || hit.is_some_and(|hit| [COLLECTIVE, COLLECTIVE_DELETED].contains(&hit.kind));
+        let may_differ =
+            |id: u128| (hit.is_some_and(|hit| hit.entity == id)) || (may_be_torn && in_segment(id));
+        let about_collective =
+            hit.is_some_and(|hit| [COLLECTIVE, COLLECTIVE_DELETED].contains(&hit.kind));
         let mut differences = 0;
         for (id, before) in &self.experiences {
             let answer = db.get_experience(*id);
@@ -184,7 +170,12 @@ impl Whole {
             differences += 1;
             assert!(about_collective && reported, "{teams:?}");
         }
-        let harmless = !whole_segment && hit.is_none_or(|hit| hit.kind == CLOSE);
+        let harmless = hit.is_none_or(|hit| hit.kind == CLOSE);
+        if in_header {
+            assert!(reported, "{:?}", health.recovery);
+            assert_eq!(health.recovery.clean, self.closed);
+            assert_eq!(health.recovery.torn, None);
+        }
         if harmless {
             assert_eq!(differences, 0);
         } else if reported {
@@ -195,18 +186,14 @@ impl Whole {
         }
         let report = db.verify().unwrap();
         assert!(report.index_damage.is_empty(), "{report:?}");
-        if harmless && hit.is_none() {
+        if harmless && hit.is_none() && !in_header {
             assert!(report.is_clean(), "{report:?}");
         } else if hit.is_some_and(|hit| hit.kind == CLOSE) {
             // The last one is taken for torn, and lost without a trace.
             assert!(report.damage.iter().all(|one| names(&one.file, one.offset)));
         } else if !may_be_torn {
             let found = |one: &Damage| names(&one.file, one.offset);
-            // Where a whole segment is lost, records of others tell of what is not there.
-            assert!(
-                whole_segment || report.damage.iter().all(found),
-                "{report:?}"
-            );
+            assert!(report.damage.iter().all(found), "{report:?}");
             assert!(report.damage.iter().any(found), "verify found nothing");
             if let (Some(hit), Some(entity)) = (hit, &report.damage[0].entity) {
                 let entity = match entity {

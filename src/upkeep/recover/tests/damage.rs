@@ -175,6 +175,99 @@ fn a_lost_sealed_segment_is_damage() {
 }
 
 #[test]
+fn a_damaged_header_block_costs_nothing() {
+    for (clean, sync_mode) in [
+        (false, SyncMode::Normal),
+        (true, SyncMode::Normal),
+        (true, SyncMode::Fast),
+    ] {
+        let story = story(clean);
+        let config = OpenOptions {
+            sync_mode,
+            ..story.config
+        };
+        let mut files: Vec<&PathBuf> = story.places.iter().map(|(file, _)| file).collect();
+        files.dedup();
+        for file in &files {
+            let vfs = story.vfs.reboot(Survival::KeepAll);
+            vfs.flip_bit(file, 50, 3).unwrap();
+            let reader = OpenOptions {
+                read_only: true,
+                ..config
+            };
+            let damaged = |report: &RecoveryReport| {
+                let at = |(file, at, _): &(PathBuf, u64, String)| (file.clone(), *at);
+                report.damaged.iter().map(at).collect::<Vec<_>>()
+            };
+            let (db, seen) = open_sim(&vfs, 2, &reader).unwrap();
+            assert_eq!(seen, story.seen);
+            assert_eq!(damaged(&db.report), [((*file).clone(), 0)]);
+            let (mut db, seen) = open_sim(&vfs, 2, &config).unwrap();
+            assert_eq!(seen, story.seen);
+            assert_eq!(damaged(&db.report), [((*file).clone(), 0)]);
+            assert_eq!((db.report.clean, &db.report.torn), (clean, &None));
+            assert_eq!(db.timeline, Timeline::FIRST);
+            // Nothing is appended to it.
+            let (mut more, at) = write(&mut db, &[payload(77, 100)]).unwrap();
+            let appended = db.writer.as_ref().unwrap().segments();
+            let appended = appended.segment(at[0].segment).unwrap().path();
+            assert_ne!(appended, *file);
+            close(&mut db).unwrap();
+            drop(db);
+            let mut all = story.seen.clone();
+            all.append(&mut more);
+            let (db, seen) = open_sim(&vfs.reboot(Survival::DropAll), 3, &config).unwrap();
+            assert_eq!(seen, all);
+            assert!(db.report.clean);
+            assert_eq!(damaged(&db.report), [((*file).clone(), 0)]);
+        }
+    }
+}
+
+/// A process that died before its first commit left a segment with nothing in it.
+#[test]
+fn a_damaged_header_block_of_an_empty_segment_is_told_once() {
+    for old_bytes in [false, true] {
+        let story = story(false);
+        let vfs = story.vfs.reboot(Survival::KeepAll);
+        let (db, _) = open_sim(&vfs, 2, &story.config).unwrap();
+        let last = db.manifest.current().segments.last().cloned().unwrap();
+        let last = log::segment_path(&db.log_dir, last.first_lsn, last.id);
+        drop(db);
+        if old_bytes {
+            // What a recycled file held says nothing: those frames are older than the segment.
+            let old = vfs.open(&story.places[0].0, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; 8_192];
+            old.read_exact_at(&mut bytes, 4_096).unwrap();
+            let new = vfs.open(&last, OpenMode::Write).unwrap();
+            new.write_all_at(&bytes, 4_096).unwrap();
+            new.sync_all().unwrap();
+        }
+        vfs.flip_bit(&last, 4_000, 3).unwrap();
+        let reader = OpenOptions {
+            read_only: true,
+            ..story.config
+        };
+        for options in [reader, story.config] {
+            let (db, seen) = open_sim(&vfs, 3, &options).unwrap();
+            assert_eq!(seen, story.seen);
+            assert_eq!(db.report.damaged.len(), 1);
+            assert_eq!(db.report.damaged[0].0, last);
+        }
+        let (mut db, seen) = open_sim(&vfs, 4, &story.config).unwrap();
+        assert_eq!(seen, story.seen);
+        let expected = usize::from(old_bytes);
+        assert_eq!(db.report.damaged.len(), expected, "{:?}", db.report);
+        let (mut more, _) = write(&mut db, &[payload(77, 100)]).unwrap();
+        drop(db);
+        let mut all = story.seen.clone();
+        all.append(&mut more);
+        let (_, seen) = open_sim(&vfs, 5, &story.config).unwrap();
+        assert_eq!(seen, all);
+    }
+}
+
+#[test]
 fn an_older_manifest_finds_the_newer_segments() {
     for lost in [false, true] {
         let mut story = story(true);
