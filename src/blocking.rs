@@ -18,7 +18,7 @@ use futures_core::Stream;
 use crate::{
     config::Config,
     db::{self, Reranker},
-    edge::block_on::{block_on, block_on_for},
+    edge::block_on::{block_on, block_on_by, block_on_by_for},
     embed::Embedder,
     error::Result,
     model::{
@@ -39,8 +39,10 @@ use crate::{
     watch,
 };
 
+mod ears;
 mod transaction;
 
+use ears::Ears;
 pub use transaction::Transaction;
 
 /// A handle to an open database whose methods wait on the calling thread.
@@ -68,17 +70,18 @@ macro_rules! waiting_stream {
     ($(#[$doc:meta])+ $name:ident($stream:ty) of $item:ty;) => {
         $(#[$doc])+
         #[derive(Debug)]
-        pub struct $name($stream);
+        pub struct $name($stream, Ears);
 
         impl $name {
             /// Waits for the next one; `None` when there will be none any more.
             pub fn recv(&mut self) -> Option<Result<$item>> {
-                block_on(self.0.recv())
+                block_on_by(&self.1, self.0.recv())
             }
 
             /// The same for as long as `timeout`; [`Poll::Pending`] where nothing has come by then.
             pub fn recv_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<$item>>> {
-                block_on_for(self.0.recv(), timeout).map_or(Poll::Pending, Poll::Ready)
+                let received = block_on_by_for(&self.1, self.0.recv(), timeout);
+                received.map_or(Poll::Pending, Poll::Ready)
             }
 
             /// Where to go on after a restart.
@@ -364,12 +367,21 @@ impl PulseDB {
         block_on(self.0.import_with(collective, lines, options, tell))
     }
 
+    fn listening<T, S>(
+        &self,
+        stream: impl Future<Output = Result<T>>,
+        made: impl FnOnce(T, Ears) -> S,
+    ) -> Result<S> {
+        let bell = self.0.engine().bell.clone();
+        block_on(stream).map(|stream| made(stream, Ears::new(bell)))
+    }
+
     /// See [`crate::PulseDB::watch_experiences`].
     ///
     /// # Errors
     /// As there.
     pub fn watch_experiences(&self, collective: CollectiveId) -> Result<WatchStream> {
-        block_on(self.0.watch_experiences(collective)).map(WatchStream)
+        self.listening(self.0.watch_experiences(collective), WatchStream)
     }
 
     /// See [`crate::PulseDB::watch_experiences_filtered`].
@@ -381,7 +393,10 @@ impl PulseDB {
         collective: CollectiveId,
         filter: WatchFilter,
     ) -> Result<WatchStream> {
-        block_on(self.0.watch_experiences_filtered(collective, filter)).map(WatchStream)
+        self.listening(
+            self.0.watch_experiences_filtered(collective, filter),
+            WatchStream,
+        )
     }
 
     /// See [`crate::PulseDB::watch`].
@@ -389,7 +404,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch(&self, options: WatchOptions) -> Result<WatchItems> {
-        block_on(self.0.watch(options)).map(WatchItems)
+        self.listening(self.0.watch(options), WatchItems)
     }
 
     /// See [`crate::PulseDB::watch_from`].
@@ -397,7 +412,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn watch_from(&self, cursor: Cursor) -> Result<WatchItems> {
-        block_on(self.0.watch_from(cursor)).map(WatchItems)
+        self.listening(self.0.watch_from(cursor), WatchItems)
     }
 
     /// See [`crate::PulseDB::change_feed`].
@@ -405,7 +420,7 @@ impl PulseDB {
     /// # Errors
     /// As there.
     pub fn change_feed(&self, from: Cursor, follow: bool) -> Result<ChangeFeed> {
-        block_on(self.0.change_feed(from, follow)).map(ChangeFeed)
+        self.listening(self.0.change_feed(from, follow), ChangeFeed)
     }
 }
 

@@ -53,7 +53,7 @@ use crate::{
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
-        bell::Pauses,
+        bell::Bell,
         hub::{self, Hub},
         relay::Relay,
     },
@@ -95,7 +95,8 @@ pub(crate) struct Engine {
     pub(super) expiry: Expiry,
     /// Of a handle that only reads.
     pub(crate) follower: Option<Arc<Follower>>,
-    pub(super) pauses: Pauses,
+    /// Rings when somebody has written whom commits here do not tell of.
+    pub(crate) bell: Option<Arc<Bell>>,
     /// Tells the watchers of a writer, where its commits do not.
     relay: Option<Arc<Relay>>,
     closing: AtomicBool,
@@ -267,6 +268,8 @@ impl Engine {
             })
             .map(Arc::new)
         });
+        let follower = follower.transpose()?;
+        let bell = crate::db::following::bell(&**vfs, path, follower.as_ref(), relay.as_ref())?;
         let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),
@@ -297,8 +300,8 @@ impl Engine {
             wording,
             index_room,
             expiry: Expiry::default(),
-            follower: follower.transpose()?,
-            pauses: Pauses::default(),
+            follower,
+            bell,
             relay,
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
@@ -346,9 +349,9 @@ impl Engine {
             })
             .inspect_err(|_| self.end_beside())?;
         }
-        if let Some(relay) = &self.relay {
-            let (relay, engine) = (Arc::clone(relay), Arc::clone(self));
-            pool::spawn("relay", move || engine.relay_until_closed(&relay))
+        if let (Some(relay), Some(bell)) = (&self.relay, &self.bell) {
+            let (relay, bell, engine) = (Arc::clone(relay), Arc::clone(bell), Arc::clone(self));
+            pool::spawn("relay", move || engine.relay_until_closed(&relay, &bell))
                 .inspect_err(|_| self.end_beside())?;
         }
         let engine = Arc::clone(self);
@@ -402,7 +405,7 @@ impl Engine {
         self.compactor.end();
         if let Some(relay) = &self.relay {
             relay.tell();
-            self.pauses.end();
+            self.end_listening();
         }
         self.hub.close();
         self.published.clear();
@@ -420,7 +423,13 @@ impl Engine {
                 registry::announce_end(&self.path, Arc::clone(&self.ended));
                 committer.stop();
             }
-            None => self.pauses.end(),
+            None => self.end_listening(),
+        }
+    }
+
+    fn end_listening(&self) {
+        if let Some(bell) = &self.bell {
+            bell.end();
         }
     }
 

@@ -1,19 +1,21 @@
 //! How does a handle live that follows the log's files?
 //!
-//! Whenever `TAIL` changes, the system's own thread has the follower of a handle that only reads look, and the relay of
-//! one that writes, and whose watchers are not to be told by its commits, tell them what is published. A
-//! thread does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
+//! Whenever `TAIL` changes, whoever listens to its bell has the follower of a handle that only reads look, and the relay of
+//! one that writes, and whose watchers are not to be told by its commits, tell them what is published. One
+//! thread always listens, does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
 //! waits for that hears of it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::{
     db::engine::Engine,
     edge::{block_on::block_on, pool},
-    error::Result,
+    error::{PulseDBError, Result},
     log::TAIL_FILE,
     sync::Arc,
-    watch::{bell::Watched, relay::Relay},
+    upkeep::follow::Follower,
+    vfs::Vfs,
+    watch::{bell::Bell, relay::Relay},
 };
 
 impl Engine {
@@ -30,26 +32,17 @@ impl Engine {
 
     /// The life of the thread.
     pub(super) fn follow_until_closed(&self) {
-        let Some(follower) = &self.follower else {
+        let (Some(follower), Some(bell)) = (&self.follower, &self.bell) else {
             return;
         };
-        let watched_tail = || {
-            let follower = Arc::clone(follower);
-            self.watched_tail(move || {
-                follower.look(false);
-            })
-        };
-        let mut watched = watched_tail();
         loop {
             // News that nobody told of: the file may be another one now.
-            if follower.look(true) || watched.is_none() {
-                watched = watched_tail();
-            }
-            if !self.pauses.pause(self.poll_interval()) {
+            let untold = follower.look(true);
+            bell.watch(untold);
+            if !bell.listen(self.poll_interval()) {
                 break;
             }
         }
-        drop(watched);
         block_on(self.indexing.ended());
         follower.end();
         self.let_go();
@@ -57,24 +50,34 @@ impl Engine {
     }
 
     /// The life of the thread that tells a writer's watchers.
-    pub(super) fn relay_until_closed(&self, relay: &Arc<Relay>) {
-        let told = Arc::clone(relay);
-        let watched = self.watched_tail(move || {
-            told.tell();
-        });
-        while relay.tell() && self.pauses.pause(self.poll_interval()) {}
-        drop(watched);
+    pub(super) fn relay_until_closed(&self, relay: &Relay, bell: &Bell) {
+        bell.watch(false);
+        while relay.tell() && bell.listen(self.poll_interval()) {}
     }
 
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.config.watch_config.poll_interval_ms)
     }
+}
 
-    /// Has `look` called when `TAIL` changes; `None` where nobody tells of that.
-    fn watched_tail(&self, look: impl Fn() + Send + 'static) -> Option<Watched> {
-        let tells = self.vfs.tells_of_changes();
-        tells
-            .then(|| Watched::new(&self.path.join(TAIL_FILE), look))
-            .flatten()
-    }
+/// A bell for the changes of `TAIL`, where anybody wants one.
+pub(super) fn bell(
+    vfs: &dyn Vfs,
+    path: &Path,
+    follower: Option<&Arc<Follower>>,
+    relay: Option<&Arc<Relay>>,
+) -> Result<Option<Arc<Bell>>> {
+    let tail = path.join(TAIL_FILE);
+    let told = vfs.tells_of_changes().then(|| tail.clone());
+    let bell = match (follower.cloned(), relay.cloned()) {
+        (Some(follower), _) => Bell::new(told, move || {
+            follower.look(false);
+        }),
+        (None, Some(relay)) => Bell::new(told, move || {
+            relay.tell();
+        }),
+        (None, None) => return Ok(None),
+    };
+    bell.map(|bell| Some(Arc::new(bell)))
+        .map_err(PulseDBError::io("listen to", tail))
 }

@@ -1,0 +1,107 @@
+//! How do other systems tell?
+//!
+//! As the `notify` crate has it: on a thread of its own, which looks.
+
+use std::{fmt, path::PathBuf, sync::Arc, task::Waker, time::Duration};
+
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::{Condvar, Mutex};
+
+/// Has a look when a file changes.
+pub struct Bell {
+    /// The file; `None` where nobody tells of its changes.
+    path: Option<PathBuf>,
+    look: Arc<dyn Fn() + Send + Sync>,
+    watcher: Mutex<Option<RecommendedWatcher>>,
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bell")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bell {
+    /// Has `look` called when what is in the file changes.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn new(
+        path: Option<PathBuf>,
+        look: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            path,
+            look: Arc::new(look),
+            watcher: Mutex::new(None),
+            ended: Mutex::new(false),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Begins to watch, unless it does; `anew`: the file of that name may be another one now.
+    pub fn watch(&self, anew: bool) {
+        let mut watcher = self.watcher.lock();
+        if let Some(path) = &self.path
+            && (anew || watcher.is_none())
+        {
+            let look = Arc::clone(&self.look);
+            let hears = move |event: notify::Result<Event>| match event {
+                // Whoever reads the file opens it: that is no news.
+                Ok(event) if event.kind.is_access() => {}
+                // Of an error only a look helps.
+                Ok(_) | Err(_) => look(),
+            };
+            let watched = notify::recommended_watcher(hears).and_then(|mut watcher| {
+                watcher.watch(path, RecursiveMode::NonRecursive)?;
+                Ok(watcher)
+            });
+            *watcher = watched
+                .inspect_err(|error| tracing::debug!(%error, "the system does not tell of changes; they are polled for"))
+                .ok();
+        }
+    }
+
+    /// Sleeps for as long as `time`; false where the end has come.
+    pub fn listen(&self, time: Duration) -> bool {
+        let mut ended = self.ended.lock();
+        if !*ended {
+            self.changed.wait_for(&mut ended, time);
+        }
+        if *ended {
+            *self.watcher.lock() = None;
+        }
+        !*ended
+    }
+
+    /// Ends the listening, for ever.
+    pub fn end(&self) {
+        *self.ended.lock() = true;
+        self.changed.notify_one();
+    }
+}
+
+/// A thread of the application that listens: there is none, since the system tells threads of its own.
+#[derive(Debug)]
+pub enum Listener {}
+
+impl Listener {
+    /// `None`.
+    pub fn new(_: &Arc<Bell>) -> Option<Self> {
+        None
+    }
+
+    /// Never called.
+    pub fn waker(&self) -> Waker {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn sleep(&self, _: Option<Duration>) {
+        match *self {}
+    }
+}
