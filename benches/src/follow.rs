@@ -97,12 +97,14 @@ pub(crate) fn written(mut arguments: impl Iterator<Item = String>) -> Result<()>
     let moments = File::create(dir.join(MOMENTS))?;
     println!("ready");
     for number in 0_u64.. {
-        thread::sleep(PACE);
         opened.record_experience(NewExperience {
             embedding: Some(vec![0.5; DIMENSION]),
             ..NewExperience::new(team, "writer", number.to_string())
         })?;
-        moments.write_all_at(&files.synced().to_le_bytes(), number * 8)?;
+        let durable = files.synced();
+        // As the bare one does: whoever was woken may have this core.
+        thread::sleep(PACE);
+        moments.write_all_at(&durable.to_le_bytes(), number * 8)?;
     }
     Ok(())
 }
