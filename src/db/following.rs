@@ -15,7 +15,10 @@ use crate::{
     sync::Arc,
     upkeep::follow::Follower,
     vfs::Vfs,
-    watch::{bell::Bell, relay::Relay},
+    watch::{
+        bell::{Bell, Looks},
+        relay::Relay,
+    },
 };
 
 impl Engine {
@@ -67,17 +70,34 @@ pub(super) fn bell(
     follower: Option<&Arc<Follower>>,
     relay: Option<&Arc<Relay>>,
 ) -> Result<Option<Arc<Bell>>> {
-    let tail = path.join(TAIL_FILE);
-    let told = vfs.tells_of_changes().then(|| tail.clone());
-    let bell = match (follower.cloned(), relay.cloned()) {
-        (Some(follower), _) => Bell::new(told, move || {
-            follower.look(false);
-        }),
-        (None, Some(relay)) => Bell::new(told, move || {
-            relay.tell();
-        }),
+    let looks: Arc<dyn Looks> = match (follower, relay) {
+        (Some(follower), _) => Arc::<Follower>::clone(follower),
+        (None, Some(relay)) => Arc::<Relay>::clone(relay),
         (None, None) => return Ok(None),
     };
-    bell.map(|bell| Some(Arc::new(bell)))
-        .map_err(PulseDBError::io("listen to", tail))
+    let tail = path.join(TAIL_FILE);
+    let told = vfs.tells_of_changes().then(|| tail.clone());
+    let bell = Bell::new(told, looks).map_err(PulseDBError::io("listen to", tail))?;
+    Ok(Some(Arc::new(bell)))
+}
+
+impl Looks for Follower {
+    fn look(&self) {
+        Self::look(self, false);
+    }
+
+    fn glance(&self) -> bool {
+        Self::glance(self)
+    }
+}
+
+impl Looks for Relay {
+    fn look(&self) {
+        self.tell();
+    }
+
+    fn glance(&self) -> bool {
+        self.tell();
+        true
+    }
 }

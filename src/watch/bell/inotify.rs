@@ -26,19 +26,24 @@ use rustix::{
     io,
 };
 
+use super::Looks;
+
 const RING: u64 = 0;
 const KNOCK: u64 = 1;
+/// The system's call takes milliseconds, as an `i32`.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Rings when a file changes; whoever hears that looks at it.
 pub struct Bell {
     /// The file; `None` where nobody tells of its changes.
     path: Option<PathBuf>,
-    look: Box<dyn Fn() + Send + Sync>,
+    looks: Arc<dyn Looks>,
     /// `None` where there are none left.
     inotify: Option<OwnedFd>,
     watches: AtomicBool,
-    /// Of the thread that always listens; a knock is the end.
+    /// Of the thread that always listens. Who knocks has no time to look, or has ended it.
     ears: Ears,
+    ended: AtomicBool,
 }
 
 impl fmt::Debug for Bell {
@@ -50,14 +55,11 @@ impl fmt::Debug for Bell {
 }
 
 impl Bell {
-    /// Has `look` called by those who listen, when what is in the file changes.
+    /// Those who listen look when what is in the file changes.
     ///
     /// # Errors
     /// Where the process may open no more files.
-    pub fn new(
-        path: Option<PathBuf>,
-        look: impl Fn() + Send + Sync + 'static,
-    ) -> std::io::Result<Self> {
+    pub fn new(path: Option<PathBuf>, looks: Arc<dyn Looks>) -> std::io::Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let inotify = path.is_some().then(|| inotify::init(flags)).transpose();
         let inotify = inotify.unwrap_or_else(|error| {
@@ -67,9 +69,10 @@ impl Bell {
         Ok(Self {
             ears: Ears::new(inotify.as_ref())?,
             path,
-            look: Box::new(look),
+            looks,
             inotify,
             watches: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -90,36 +93,41 @@ impl Bell {
     )]
     pub fn listen(&self, time: Duration) -> bool {
         let begin = Instant::now();
-        loop {
+        while !self.ended.load(Ordering::Acquire) {
             let heard = self.ears.hear(Some(time.saturating_sub(begin.elapsed())));
             if heard.knock {
-                return false;
+                self.ears.hush();
             }
             if heard.ring {
-                self.answer();
+                self.hush();
+            }
+            if heard.ring || heard.knock {
+                self.looks.look();
             }
             if begin.elapsed() >= time {
                 return true;
             }
         }
+        false
     }
 
     /// Ends the listening, for ever.
     pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
         self.ears.knock();
     }
 
-    fn answer(&self) {
+    /// Forgets what was told: before a look, which would else miss what is told meanwhile. What is left rings again.
+    fn hush(&self) {
         if let Some(inotify) = &self.inotify {
-            // Before the look, which would else miss what is told meanwhile. What is left rings again.
             let mut told = [MaybeUninit::<u8>::uninit(); 1024];
             let _ = io::read(inotify, &mut told);
         }
-        (self.look)();
     }
 }
 
-/// How a thread of the application waits: it looks when the bell rings, and is woken by what it waits for.
+/// How a thread of the application waits: it looks when the bell rings, and is woken by what it waits for. Where a look may take
+/// long it leaves it to the thread that always listens.
 #[derive(Debug)]
 pub struct Listener {
     bell: Arc<Bell>,
@@ -160,7 +168,10 @@ impl Listener {
             ears.hush();
         }
         if heard.ring {
-            self.bell.answer();
+            self.bell.hush();
+            if !self.bell.looks.glance() {
+                self.bell.ears.knock();
+            }
         }
     }
 }
@@ -230,7 +241,7 @@ impl Ears {
 
     /// What there is to hear, within `time`.
     fn hear(&self, time: Option<Duration>) -> Heard {
-        let time = time.and_then(|time| Timespec::try_from(time).ok());
+        let time = time.and_then(|time| Timespec::try_from(time.min(LONGEST)).ok());
         let mut events = [MaybeUninit::uninit(); 2];
         let mut heard = Heard::default();
         if let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, time.as_ref()) {

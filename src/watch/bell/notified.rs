@@ -7,11 +7,13 @@ use std::{fmt, path::PathBuf, sync::Arc, task::Waker, time::Duration};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::{Condvar, Mutex};
 
+use super::Looks;
+
 /// Has a look when a file changes.
 pub struct Bell {
     /// The file; `None` where nobody tells of its changes.
     path: Option<PathBuf>,
-    look: Arc<dyn Fn() + Send + Sync>,
+    looks: Arc<dyn Looks>,
     watcher: Mutex<Option<RecommendedWatcher>>,
     ended: Mutex<bool>,
     changed: Condvar,
@@ -26,17 +28,14 @@ impl fmt::Debug for Bell {
 }
 
 impl Bell {
-    /// Has `look` called when what is in the file changes.
+    /// A thread of the system's looks when what is in the file changes.
     ///
     /// # Errors
     /// None here.
-    pub fn new(
-        path: Option<PathBuf>,
-        look: impl Fn() + Send + Sync + 'static,
-    ) -> std::io::Result<Self> {
+    pub fn new(path: Option<PathBuf>, looks: Arc<dyn Looks>) -> std::io::Result<Self> {
         Ok(Self {
             path,
-            look: Arc::new(look),
+            looks,
             watcher: Mutex::new(None),
             ended: Mutex::new(false),
             changed: Condvar::new(),
@@ -49,12 +48,12 @@ impl Bell {
         if let Some(path) = &self.path
             && (anew || watcher.is_none())
         {
-            let look = Arc::clone(&self.look);
+            let looks = Arc::clone(&self.looks);
             let hears = move |event: notify::Result<Event>| match event {
                 // Whoever reads the file opens it: that is no news.
                 Ok(event) if event.kind.is_access() => {}
                 // Of an error only a look helps.
-                Ok(_) | Err(_) => look(),
+                Ok(_) | Err(_) => looks.look(),
             };
             let watched = notify::recommended_watcher(hears).and_then(|mut watcher| {
                 watcher.watch(path, RecursiveMode::NonRecursive)?;
