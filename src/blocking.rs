@@ -18,7 +18,7 @@ use futures_core::Stream;
 use crate::{
     config::Config,
     db::{self, Reranker},
-    edge::block_on::{block_on, block_on_by, block_on_by_for},
+    edge::block_on::{block_on, block_on_by, block_on_for},
     embed::Embedder,
     error::Result,
     model::{
@@ -80,7 +80,7 @@ macro_rules! waiting_stream {
 
             /// The same for as long as `timeout`; [`Poll::Pending`] where nothing has come by then.
             pub fn recv_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<$item>>> {
-                let received = block_on_by_for(&self.1, self.0.recv(), timeout);
+                let received = block_on_for(&self.1, self.0.recv(), timeout);
                 received.map_or(Poll::Pending, Poll::Ready)
             }
 

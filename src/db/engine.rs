@@ -14,6 +14,7 @@ use std::{
 use crate::{
     config::{Config, RetentionConfig, TextIndexing},
     db::{
+        following,
         tail::CommitterTail,
         telling::{TellHub, ToldByFollower},
         tending::BesideCommits,
@@ -269,7 +270,7 @@ impl Engine {
             .map(Arc::new)
         });
         let follower = follower.transpose()?;
-        let bell = crate::db::following::bell(&**vfs, path, follower.as_ref(), relay.as_ref())?;
+        let bell = following::bell(&**vfs, path, follower.as_ref(), relay.as_ref())?;
         let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),

@@ -47,12 +47,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     block_on_by(&Parked, future)
 }
 
-/// The same, for as long as `timeout`; `None` where the future is not ready by then.
-pub fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
-    block_on_by_for(&Parked, future, timeout)
-}
-
-/// As [`block_on`], and it sleeps like this.
+/// The same, and the thread sleeps as `sleep` has it.
 pub fn block_on_by<F: Future>(sleep: &impl Sleep, future: F) -> F::Output {
     let mut future = pin!(future);
     // Reads are ready at once: nobody need be able to wake them.
@@ -72,12 +67,12 @@ pub fn block_on_by<F: Future>(sleep: &impl Sleep, future: F) -> F::Output {
     }
 }
 
-/// As [`block_on_for`], and it sleeps like this.
+/// The same, for as long as `timeout`; `None` where the future is not ready by then.
 #[allow(
     clippy::disallowed_methods,
     reason = "deadlines of callers, never stored"
 )]
-pub fn block_on_by_for<F: Future>(
+pub fn block_on_for<F: Future>(
     sleep: &impl Sleep,
     future: F,
     timeout: Duration,
