@@ -38,10 +38,10 @@ impl Engine {
         let (Some(follower), Some(bell)) = (&self.follower, &self.bell) else {
             return;
         };
+        bell.watch(false);
         loop {
             // News that nobody told of: the file may be another one now.
-            let untold = follower.look(true);
-            bell.watch(untold);
+            bell.watch(follower.look(true));
             if !bell.listen(self.poll_interval()) {
                 break;
             }

@@ -28,11 +28,7 @@ pub use notified::{Bell, Listener};
 mod tests {
     use std::{
         path::PathBuf,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-            mpsc::{self, RecvTimeoutError},
-        },
+        sync::{Arc, mpsc},
         thread::{self, JoinHandle},
         time::Duration,
     };
@@ -139,7 +135,7 @@ mod tests {
             assert_eq!(
                 more,
                 if quick {
-                    Err(RecvTimeoutError::Timeout)
+                    Err(mpsc::RecvTimeoutError::Timeout)
                 } else {
                     Ok("look")
                 }
@@ -155,6 +151,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn no_wake_is_lost_and_none_is_needed_while_awake() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
         let dir = tempfile::tempdir().unwrap();
         let (bell, _looked) = bell(Some(dir.path().to_owned()), true);
         let listener = Listener::new(&bell).unwrap();
