@@ -428,12 +428,6 @@ impl Engine {
         }
     }
 
-    fn end_listening(&self) {
-        if let Some(bell) = &self.bell {
-            bell.end();
-        }
-    }
-
     /// Ends the threads beside the committer's.
     fn end_beside(&self) {
         self.tasks.end();

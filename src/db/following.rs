@@ -58,6 +58,13 @@ impl Engine {
         while relay.tell() && bell.listen(self.poll_interval()) {}
     }
 
+    /// Ends the life of either thread.
+    pub(super) fn end_listening(&self) {
+        if let Some(bell) = &self.bell {
+            bell.end();
+        }
+    }
+
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.config.watch_config.poll_interval_ms)
     }
