@@ -38,7 +38,7 @@ pub struct Bell {
     /// The file; `None` where nobody tells of its changes.
     path: Option<PathBuf>,
     looks: Arc<dyn Looks>,
-    /// `None` where there are none left.
+    /// `None` where there are none left, or the system has no such thing.
     inotify: Option<OwnedFd>,
     watches: AtomicBool,
     /// Of the thread that always listens. Who knocks has no time to look, or has ended it.
@@ -60,17 +60,19 @@ impl Bell {
     /// # Errors
     /// Where the process may open no more files.
     pub fn new(path: Option<PathBuf>, looks: Arc<dyn Looks>) -> std::io::Result<Self> {
+        let ears = Ears::new()?;
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = path.is_some().then(|| inotify::init(flags)).transpose();
+        let told = || inotify::init(flags).and_then(|told| ears.add(&told).map(|()| told));
+        let inotify = path.is_some().then(told).transpose();
         let inotify = inotify.unwrap_or_else(|error| {
             tracing::debug!(%error, "the system does not tell of changes; they are polled for");
             None
         });
         Ok(Self {
-            ears: Ears::new(inotify.as_ref())?,
             path,
             looks,
             inotify,
+            ears,
             watches: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         })
@@ -138,11 +140,13 @@ impl Listener {
     /// `None` where the system does not tell, or the process may open no more files.
     pub fn new(bell: &Arc<Bell>) -> Option<Self> {
         let inotify = bell.inotify.as_ref()?;
+        let ears = Ears::new().ok()?;
+        ears.add(inotify).ok()?;
+        bell.ears.go_last(inotify);
         let knocker = Knocker {
-            ears: Ears::new(Some(inotify)).ok()?,
+            ears,
             state: AtomicU8::new(AWAKE),
         };
-        bell.ears.go_last(inotify);
         Some(Self {
             bell: Arc::clone(bell),
             knocker: Arc::new(knocker),
@@ -214,25 +218,23 @@ struct Heard {
 }
 
 impl Ears {
-    fn new(inotify: Option<&OwnedFd>) -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         let ears = Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             knocks: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         };
         let data = EventData::new_u64(KNOCK);
         epoll::add(&ears.epoll, &ears.knocks, data, EventFlags::IN)?;
-        if let Some(inotify) = inotify {
-            ears.add(inotify)?;
-        }
         Ok(ears)
     }
 
+    /// Joins those that the system wakes.
     fn add(&self, inotify: &OwnedFd) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::EXCLUSIVE;
         epoll::add(&self.epoll, inotify, EventData::new_u64(RING), flags)
     }
 
-    /// Goes to the end of the list of those that the system wakes.
+    /// Goes to the end of their list.
     fn go_last(&self, inotify: &OwnedFd) {
         // Who is told nothing polls.
         let _ = epoll::delete(&self.epoll, inotify);
