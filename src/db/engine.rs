@@ -96,7 +96,7 @@ pub(crate) struct Engine {
     pub(super) expiry: Expiry,
     /// Of a handle that only reads.
     pub(crate) follower: Option<Arc<Follower>>,
-    /// Rings when somebody has written whom commits here do not tell of.
+    /// Of a handle that only reads, or whose watchers its commits do not tell.
     pub(crate) bell: Option<Arc<Bell>>,
     /// Tells the watchers of a writer, where its commits do not.
     relay: Option<Arc<Relay>>,
@@ -189,6 +189,10 @@ impl Engine {
             };
             Arc::new(Relay::new(Arc::clone(&hub), newest))
         });
+        let bell = relay
+            .as_ref()
+            .map(|relay| following::bell_of_commits(path, relay));
+        let bell = bell.transpose()?;
         let compactor = Arc::new(Compactor::new(compaction::Parts {
             vfs: Arc::clone(vfs),
             env: Arc::clone(&env),
@@ -233,7 +237,7 @@ impl Engine {
                 log_bytes: log_bytes(&recovered.segments),
                 broadcast: Box::new(TellHub {
                     hub: Arc::clone(&hub),
-                    relay: relay.clone(),
+                    relay: relay.clone().zip(bell.clone()),
                 }),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
                 telemetry: Arc::clone(&telemetry),
@@ -270,7 +274,10 @@ impl Engine {
             .map(Arc::new)
         });
         let follower = follower.transpose()?;
-        let bell = following::bell(&**vfs, path, follower.as_ref(), relay.as_ref())?;
+        let bell = match &follower {
+            Some(follower) => Some(following::bell_of_tail(&**vfs, path, follower)?),
+            None => bell,
+        };
         let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),

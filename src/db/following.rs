@@ -1,9 +1,9 @@
 //! How does a handle live that follows the log's files?
 //!
-//! Whenever `TAIL` changes, whoever listens to its bell has the follower of a handle that only reads look, and the relay of
-//! one that writes, and whose watchers are not to be told by its commits, tell them what is published. One
+//! Whenever `TAIL` changes, whoever listens to its bell has the follower of a handle that only reads look. One
 //! thread always listens, does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
-//! waits for that hears of it.
+//! waits for that hears of it. Where the watchers of a handle that writes are not to be told by its commits, such a thread has the
+//! relay tell them; commits knock, since `TAIL` changes before they are published.
 
 use std::{path::Path, time::Duration};
 
@@ -54,7 +54,6 @@ impl Engine {
 
     /// The life of the thread that tells a writer's watchers.
     pub(super) fn relay_until_closed(&self, relay: &Relay, bell: &Bell) {
-        bell.watch(false);
         while relay.tell() && bell.listen(self.poll_interval()) {}
     }
 
@@ -70,22 +69,24 @@ impl Engine {
     }
 }
 
-/// A bell for the changes of `TAIL`, where anybody wants one.
-pub(super) fn bell(
+/// Rings for `follower` when `TAIL` changes, where the system tells of that.
+pub(super) fn bell_of_tail(
     vfs: &dyn Vfs,
     path: &Path,
-    follower: Option<&Arc<Follower>>,
-    relay: Option<&Arc<Relay>>,
-) -> Result<Option<Arc<Bell>>> {
-    let looks: Arc<dyn Looks> = match (follower, relay) {
-        (Some(follower), _) => Arc::<Follower>::clone(follower),
-        (None, Some(relay)) => Arc::<Relay>::clone(relay),
-        (None, None) => return Ok(None),
-    };
+    follower: &Arc<Follower>,
+) -> Result<Arc<Bell>> {
     let tail = path.join(TAIL_FILE);
     let told = vfs.tells_of_changes().then(|| tail.clone());
-    let bell = Bell::new(told, looks).map_err(PulseDBError::io("listen to", tail))?;
-    Ok(Some(Arc::new(bell)))
+    let bell = Bell::new(told, Arc::<Follower>::clone(follower));
+    bell.map(Arc::new)
+        .map_err(PulseDBError::io("listen to", tail))
+}
+
+/// Rings for `relay` when a commit knocks.
+pub(super) fn bell_of_commits(path: &Path, relay: &Arc<Relay>) -> Result<Arc<Bell>> {
+    let bell = Bell::new(None, Arc::<Relay>::clone(relay));
+    bell.map(Arc::new)
+        .map_err(PulseDBError::io("listen to the commits of", path))
 }
 
 impl Looks for Follower {
@@ -101,10 +102,5 @@ impl Looks for Follower {
 impl Looks for Relay {
     fn look(&self) {
         self.tell();
-    }
-
-    fn glance(&self) -> bool {
-        self.tell();
-        true
     }
 }

@@ -11,7 +11,9 @@ pub trait Looks: Send + Sync {
     fn look(&self);
 
     /// The same where it takes a moment only; false where there is more to it.
-    fn glance(&self) -> bool;
+    fn glance(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -109,3 +109,19 @@ fn who_waits_hears_of_the_end() {
     });
     writer.close().unwrap();
 }
+
+#[test]
+fn watchers_of_a_writer_that_follow_hear_of_each_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = untold();
+    config.watch_config.in_process = false;
+    let writer = PulseDB::open(dir.path(), config).unwrap();
+    let team = writer.create_collective("team").unwrap();
+    let mut events = writer.watch_experiences(team).unwrap();
+    for number in 0..RECORDS {
+        writer.record_experience(experience(team, number)).unwrap();
+        let told = events.recv_timeout(Duration::from_secs(60));
+        assert!(told.is_ready(), "{number} was not told");
+    }
+    writer.close().unwrap();
+}

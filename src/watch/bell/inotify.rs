@@ -41,7 +41,7 @@ pub struct Bell {
     /// `None` where there are none left, or the system has no such thing.
     inotify: Option<OwnedFd>,
     watches: AtomicBool,
-    /// Of the thread that always listens. Who knocks has no time to look, or has ended it.
+    /// Of the thread that always listens.
     ears: Ears,
     ended: AtomicBool,
 }
@@ -113,17 +113,23 @@ impl Bell {
         false
     }
 
-    /// Ends the listening, for ever.
-    pub fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+    /// Has the thread that always listens look.
+    pub fn knock(&self) {
         self.ears.knock();
     }
 
-    /// Forgets what was told: before a look, which would else miss what is told meanwhile. What is left rings again.
+    /// Ends the listening, for ever.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.knock();
+    }
+
+    /// Forgets all that was told: before a look, which would else miss what is told meanwhile. What were left would wake
+    /// nobody else, and what is told again while it waits to be read wakes nobody at all.
     fn hush(&self) {
         if let Some(inotify) = &self.inotify {
             let mut told = [MaybeUninit::<u8>::uninit(); 1024];
-            let _ = io::read(inotify, &mut told);
+            while io::read(inotify, &mut told).is_ok_and(|(_, room)| room.is_empty()) {}
         }
     }
 }
@@ -174,7 +180,7 @@ impl Listener {
         if heard.ring {
             self.bell.hush();
             if !self.bell.looks.glance() {
-                self.bell.ears.knock();
+                self.bell.knock();
             }
         }
     }

@@ -2,7 +2,13 @@
 //!
 //! As the `notify` crate has it: on a thread of its own, which looks.
 
-use std::{fmt, path::PathBuf, sync::Arc, task::Waker, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant},
+};
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::{Condvar, Mutex};
@@ -15,8 +21,15 @@ pub struct Bell {
     path: Option<PathBuf>,
     looks: Arc<dyn Looks>,
     watcher: Mutex<Option<RecommendedWatcher>>,
-    ended: Mutex<bool>,
+    word: Mutex<Word>,
     changed: Condvar,
+}
+
+/// What the thread that always listens has to hear.
+#[derive(Default)]
+struct Word {
+    knock: bool,
+    end: bool,
 }
 
 impl fmt::Debug for Bell {
@@ -37,7 +50,7 @@ impl Bell {
             path,
             looks,
             watcher: Mutex::new(None),
-            ended: Mutex::new(false),
+            word: Mutex::default(),
             changed: Condvar::new(),
         })
     }
@@ -65,21 +78,42 @@ impl Bell {
         }
     }
 
-    /// Sleeps for as long as `time`; false where the end has come.
+    /// Looks at each knock, for as long as `time`; false where the end has come. For one thread.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "for how long a thread sleeps, never stored"
+    )]
     pub fn listen(&self, time: Duration) -> bool {
-        let mut ended = self.ended.lock();
-        if !*ended {
-            self.changed.wait_for(&mut ended, time);
+        let until = Instant::now() + time;
+        loop {
+            let mut word = self.word.lock();
+            let is_news = |word: &mut Word| !word.knock && !word.end;
+            let over = self.changed.wait_while_until(&mut word, is_news, until);
+            let Word { knock, end } = *word;
+            word.knock = false;
+            drop(word);
+            if end {
+                *self.watcher.lock() = None;
+                return false;
+            }
+            if knock {
+                self.looks.look();
+            }
+            if over.timed_out() {
+                return true;
+            }
         }
-        if *ended {
-            *self.watcher.lock() = None;
-        }
-        !*ended
+    }
+
+    /// Has the thread that always listens look.
+    pub fn knock(&self) {
+        self.word.lock().knock = true;
+        self.changed.notify_one();
     }
 
     /// Ends the listening, for ever.
     pub fn end(&self) {
-        *self.ended.lock() = true;
+        self.word.lock().end = true;
         self.changed.notify_one();
     }
 }
