@@ -11,8 +11,8 @@ use crate::{
     error::Result,
     model::{
         CollectiveId, ContextCandidates, ContextRequest, Experience, ExperienceId,
-        ExperienceUpdate, InsightId, NewExperience, NewInsight, NewRelation, RelatedExperience,
-        RelationDirection, RelationId, SearchHit, SearchOptions,
+        ExperienceUpdate, InsightId, NewExperience, NewInsight, NewRelation, Query,
+        RelatedExperience, RelationDirection, RelationId, SearchHit, SearchOptions,
     },
     watch::WatchStream,
 };
@@ -108,20 +108,13 @@ pub trait MemoryStore: Send + Sync {
         collective: CollectiveId,
         limit: usize,
     ) -> StoreFuture<'_, Vec<Experience>>;
-    /// The experiences most like a vector.
-    fn search<'a>(
-        &'a self,
+    /// The experiences that a query finds by words, by vector, or by both.
+    fn search(
+        &self,
         collective: CollectiveId,
-        query: &'a [f32],
+        query: Query,
         options: SearchOptions,
-    ) -> StoreFuture<'a, Vec<SearchHit>>;
-    /// The experiences most like a text.
-    fn search_text<'a>(
-        &'a self,
-        collective: CollectiveId,
-        query: &'a str,
-        options: SearchOptions,
-    ) -> StoreFuture<'a, Vec<SearchHit>>;
+    ) -> StoreFuture<'_, Vec<SearchHit>>;
     /// Everything that is known about a query.
     fn get_context_candidates(&self, request: ContextRequest)
     -> StoreFuture<'_, ContextCandidates>;
@@ -160,16 +153,7 @@ impl MemoryStore for PulseDB {
         reinforce_experience(id: ExperienceId) -> u32;
         delete_experience(id: ExperienceId) -> ();
         get_recent_experiences(collective: CollectiveId, limit: usize) -> Vec<Experience>;
-        search<'a>(
-            collective: CollectiveId,
-            query: &'a [f32],
-            options: SearchOptions
-        ) -> Vec<SearchHit>;
-        search_text<'a>(
-            collective: CollectiveId,
-            query: &'a str,
-            options: SearchOptions
-        ) -> Vec<SearchHit>;
+        search(collective: CollectiveId, query: Query, options: SearchOptions) -> Vec<SearchHit>;
         get_context_candidates(request: ContextRequest) -> ContextCandidates;
         store_relation(new: NewRelation) -> RelationId;
         get_related_experiences(

@@ -21,8 +21,8 @@ impl PulseDB {
     /// and who is at work; all of one snapshot, so that the parts fit each other.
     ///
     /// Each part is limited and filtered by the request. What says the same is answered once
-    /// ([`ContextRequest::collapse_above`]); texts beyond [`ContextRequest::max_tokens`] are left out, the
-    /// least similar ones first, and counted. Every item says what speaks for it.
+    /// ([`ContextRequest::collapse_above`]); texts that do not fit into what is left of [`ContextRequest::max_tokens`] are left out, each
+    /// in its turn, and counted. Every item says what speaks for it.
     ///
     /// Cancel-safe: it changes nothing.
     ///

@@ -80,7 +80,6 @@ pub fn explain(
 
 fn results(ground: &Ground<'_>, found: &[(Experience, Ranked)]) -> Result<Vec<HitExplanation>> {
     let terms = &ground.asked.question.terms;
-    let weighting = ground.weighting();
     let scorer = ground.scorer();
     let mut told = Vec::with_capacity(found.len());
     for (place, (experience, one)) in found.iter().enumerate() {
@@ -96,7 +95,7 @@ fn results(ground: &Ground<'_>, found: &[(Experience, Ranked)]) -> Result<Vec<Hi
                 *nearest = nearest.max(hybrid::likeness(ground.vector(before.row)?, vector));
             }
         }
-        let energy = weighting.as_ref();
+        let energy = ground.weighting.as_ref();
         told.push(HitExplanation {
             id: experience.id,
             score: one.score,

@@ -1,9 +1,9 @@
 //! Which of these say the same?
 //!
 //! Pure. In the order given, each joins the first before it that it is similar enough to, or stands for
-//! itself. All are compared exactly: to make codes of the few that there are takes longer than codes save.
+//! itself. Roughly first: most are so far apart that it does not take more to tell.
 
-use crate::vector::similarity::Query;
+use crate::vector::similarity::Rough;
 
 /// What says something of its own.
 #[derive(Debug, PartialEq)]
@@ -45,17 +45,17 @@ pub fn collapsed<T>(
     bound: f32,
     most: usize,
 ) -> Vec<Distinct<T>> {
-    let mut kept: Vec<(&[f32], f32)> = Vec::with_capacity(most.min(found.len()));
+    let mut kept: Vec<Rough<'_>> = Vec::with_capacity(most.min(found.len()));
     let role = |one| {
-        let query = Query::new(vector(one));
-        let alike = |(at, (known, inverse_norm)): (usize, &(&[f32], f32))| {
-            let similarity = query.similarity(known, *inverse_norm);
-            (similarity > bound).then_some(Role::Joins(at, similarity))
+        let rough = Rough::new(vector(one));
+        let alike = |(at, known): (usize, &Rough<'_>)| {
+            let similarity = rough.similarity_above(bound, known)?;
+            Some(Role::Joins(at, similarity))
         };
         if let Some(joins) = kept.iter().enumerate().find_map(alike) {
             joins
         } else if kept.len() < most {
-            kept.push((vector(one), query.inverse_norm()));
+            kept.push(rough);
             Role::Own
         } else {
             Role::LeftOut

@@ -16,13 +16,13 @@ use crate::{
     read::{
         activities,
         collapse::{Distinct, collapsed},
-        experience_view::ExperienceView,
         filter::Compiled,
         hybrid::{Asked, Ground},
         insights, list,
         rank::weighted,
         reader::Reader,
-        relations, search,
+        relations::{self, Node},
+        search,
         texts::Words,
         trace::Trace,
     },
@@ -97,6 +97,7 @@ pub fn candidates(
     let insights = budget.affordable(context.insights(vector)?);
     let recent = budget.affordable(context.recent(&similar)?);
     let relations = context.relations(similar.iter().chain(&recent))?;
+    let (similar, recent) = (items(similar), items(recent));
     let mut agents = activities::list(reader, request.collective_id, settings.stale_ms, false)?;
     agents.truncate(request.max_agents);
     Ok(ContextCandidates {
@@ -123,21 +124,33 @@ struct Context<'a> {
     words: Option<(&'a Question, &'a Words)>,
 }
 
-/// An experience that may be answered, read in place: what is found is more than what is answered.
-struct Found {
-    view: ExperienceView,
+/// An experience that may be answered, as far as it takes to choose: what is found is more than what is answered.
+struct Found<'a> {
+    id: ExperienceId,
+    row: u32,
+    embedding: &'a [f32],
     /// Its similarity and its score, where a search has told them.
     told: Option<(f32, f32)>,
 }
 
-impl Found {
+impl Found<'_> {
     fn embedding(&self) -> &[f32] {
-        self.view.embedding()
+        self.embedding
     }
 }
 
-impl Context<'_> {
-    fn similar(&self, vector: &[f32]) -> Result<Vec<ContextExperience>> {
+/// An experience that is answered, and its row, by which its relations are found.
+struct Shown {
+    item: ContextExperience,
+    row: u32,
+}
+
+fn items(shown: Vec<Shown>) -> Vec<ContextExperience> {
+    shown.into_iter().map(|one| one.item).collect()
+}
+
+impl<'a> Context<'a> {
+    fn similar(&self, vector: &[f32]) -> Result<Vec<Shown>> {
         let request = self.request;
         if request.max_similar == 0 {
             return Ok(Vec::new());
@@ -162,39 +175,53 @@ impl Context<'_> {
         vector: &[f32],
         options: &SearchOptions,
         (question, words): (&Question, &Words),
-    ) -> Result<Vec<Found>> {
+    ) -> Result<Vec<Found<'a>>> {
         let asked = Asked {
             question,
             vector: Some(vector),
         };
         let limits = (self.ef, words);
         let ground = Ground::new(self.reader, self.table, asked, options, limits)?;
-        let read = |row: &Visited<'_>| self.reader.view_of(self.table, row);
-        let found = ground.walk(read, &mut Trace::default())?;
-        let found = found.into_iter().map(|(view, one)| Found {
-            view,
+        let found = ground.walk(|row| self.found(row), &mut Trace::default())?;
+        let found = found.into_iter().map(|(found, one)| Found {
             told: Some((one.similarity(), one.score)),
+            ..found
         });
         Ok(found.collect())
     }
 
-    fn by_vector(&self, vector: &[f32], options: &SearchOptions) -> Result<Vec<Found>> {
+    fn by_vector(&self, vector: &[f32], options: &SearchOptions) -> Result<Vec<Found<'a>>> {
         let (reader, table) = (self.reader, self.table);
         let filter = Compiled::new(&options.filter, table)?;
         let read = |row: &Visited<'_>| {
-            let Some(view) = reader.view_of(table, row)? else {
+            let Some(found) = self.found(row)? else {
                 return Ok(None);
             };
-            Ok(Some((view, reader.passes(&filter, row)?)))
+            Ok(Some((found, reader.passes(&filter, row)?)))
         };
-        let passes = |read: &(ExperienceView, bool)| read.1;
+        let passes = |read: &(Found<'_>, bool)| read.1;
         let found =
             search::search_rows(reader, table, &[vector], options, self.ef, (read, passes))?;
         let found = found.into_iter().flatten().map(|hit| Found {
-            view: hit.item.0,
             told: Some((hit.similarity, hit.score)),
+            ..hit.item.0
         });
         Ok(found.collect())
+    }
+
+    /// `None` where its record is damaged.
+    fn found(&self, row: &Visited<'_>) -> Result<Option<Found<'a>>> {
+        let reader = self.reader;
+        if !reader.is_readable(self.table, row)? {
+            return Ok(None);
+        }
+        let stored = reader.vector(self.table, row)?;
+        Ok(stored.map(|stored| Found {
+            id: ExperienceId::from_u128(row.row.id),
+            row: row.number,
+            embedding: stored.vector,
+            told: None,
+        }))
     }
 
     fn insights(&self, vector: &[f32]) -> Result<Vec<ContextInsight>> {
@@ -230,16 +257,16 @@ impl Context<'_> {
     }
 
     /// The newest that are neither among `similar` nor among what was left out for saying the same.
-    fn recent(&self, similar: &[ContextExperience]) -> Result<Vec<ContextExperience>> {
+    fn recent(&self, similar: &[Shown]) -> Result<Vec<Shown>> {
         let request = self.request;
         if request.max_recent == 0 {
             return Ok(Vec::new());
         }
         let shown: HashSet<_> = similar
             .iter()
-            .flat_map(|one| {
-                let siblings = one.siblings.iter().map(|sibling| sibling.id);
-                siblings.chain([one.experience.id])
+            .flat_map(|Shown { item, .. }| {
+                let siblings = item.siblings.iter().map(|sibling| sibling.id);
+                siblings.chain([item.experience.id])
             })
             .collect();
         let recent = self.enough(request.max_recent, Found::embedding, |limit| {
@@ -248,26 +275,33 @@ impl Context<'_> {
                 if shown.contains(&ExperienceId::from_u128(row.row.id)) {
                     return Ok(None);
                 }
-                self.reader.view_of(self.table, row)
+                self.found(row)
             })?;
-            let found = newest.items.into_iter();
-            Ok(found.map(|view| Found { view, told: None }).collect())
+            Ok(newest.items)
         })?;
         self.answered(recent)
     }
 
     /// These as they are answered, without those of which a record turns out to be damaged.
-    fn answered(&self, found: Vec<Distinct<Found>>) -> Result<Vec<ContextExperience>> {
-        let whole = found.into_iter().map(|Distinct { one, same }| {
-            let experience = Reader::unless_damaged(one.view.to_experience())?;
-            Ok(experience.map(|experience| ContextExperience {
-                score: self.score(&experience, one.told),
-                experience,
-                tokens: 0,
-                siblings: siblings(&same, |found| found.view.id()),
-            }))
-        });
-        whole.filter_map(Result::transpose).collect()
+    fn answered(&self, found: Vec<Distinct<Found<'_>>>) -> Result<Vec<Shown>> {
+        let rows = self.table.rows(self.reader.lsn());
+        let mut answered = Vec::with_capacity(found.len());
+        for Distinct { one, same } in &found {
+            let Some(row) = rows.visible(one.row) else {
+                continue;
+            };
+            let experience = self.reader.assemble(self.table, &row)?;
+            answered.extend(experience.map(|experience| Shown {
+                item: ContextExperience {
+                    score: self.score(&experience, one.told),
+                    experience,
+                    tokens: 0,
+                    siblings: siblings(same, |found| found.id),
+                },
+                row: one.row,
+            }));
+        }
+        Ok(answered)
     }
 
     fn score(&self, experience: &Experience, told: Option<(f32, f32)>) -> ContextScore {
@@ -287,7 +321,7 @@ impl Context<'_> {
     /// The relations of these experiences, in their order, each once.
     fn relations<'e>(
         &self,
-        experiences: impl Iterator<Item = &'e ContextExperience> + Clone,
+        experiences: impl Iterator<Item = &'e Shown>,
     ) -> Result<Vec<ExperienceRelation>> {
         if self.request.max_relations == 0 {
             return Ok(Vec::new());
@@ -297,8 +331,11 @@ impl Context<'_> {
             limit: self.request.max_relations,
             ..RelationFilter::default()
         };
-        let ids = experiences.map(|one| one.experience.id);
-        relations::among(self.reader, self.table, ids, &filter)
+        let nodes = experiences.map(|one| Node {
+            id: one.item.experience.id,
+            row: Some(one.row),
+        });
+        relations::among(self.reader, self.table, nodes, &filter)
     }
 
     /// `most` of what `find` finds if it is asked for enough, those that say the same being one.
@@ -349,13 +386,13 @@ trait Said {
     fn set_tokens(&mut self, tokens: usize);
 }
 
-impl Said for ContextExperience {
+impl Said for Shown {
     fn text(&self) -> &str {
-        &self.experience.content
+        &self.item.experience.content
     }
 
     fn set_tokens(&mut self, tokens: usize) {
-        self.tokens = tokens;
+        self.item.tokens = tokens;
     }
 }
 
@@ -380,19 +417,18 @@ struct Budget<'a> {
 impl Budget<'_> {
     /// Those that the budget suffices for, each in its turn: a long one that does not fit leaves room for
     /// shorter ones behind it.
-    fn affordable<T: Said>(&mut self, found: Vec<T>) -> Vec<T> {
-        let mut kept = Vec::with_capacity(found.len());
-        for mut one in found {
+    fn affordable<T: Said>(&mut self, mut found: Vec<T>) -> Vec<T> {
+        found.retain_mut(|one| {
             let tokens = (self.count)(one.text());
             if self.left.is_some_and(|left| tokens > left) {
                 self.left_out += 1;
-                continue;
+                return false;
             }
             self.left = self.left.map(|left| left - tokens);
             self.spent += tokens;
             one.set_tokens(tokens);
-            kept.push(one);
-        }
-        kept
+            true
+        });
+        found
     }
 }

@@ -176,7 +176,7 @@ impl<'a> Search<'a> {
                     }
                 }
                 self.scan_tail(pass)?;
-                return Ok(pass.sieves.iter().all(Sieve::is_full));
+                return Ok(pass.is_full());
             }
         }
         Ok(true)
@@ -204,23 +204,30 @@ impl<'a> Search<'a> {
         )
     }
 
-    /// Compares all rows that are in no graph.
+    /// Compares all rows that are in no graph; of the first of them, where nothing is known that excludes others, the most
+    /// promising before the others.
     fn scan_tail(&self, pass: &mut Pass<'a>) -> Result<()> {
         let coded = self.index.tail.rows();
         let whole = self.count - self.count % BLOCK_ROWS;
         let from = self.index.indexed;
         let first_block = from.max(coded.start) / BLOCK_ROWS * BLOCK_ROWS;
         for first in (first_block..whole).step_by(BLOCK_ROWS as usize) {
+            let number = |at| Some(first + at as u32).filter(|row| *row >= from);
             match self.block(first) {
-                Some(block) => pass.compare(
-                    &block.codes(),
-                    |at| Some(first + at as u32).filter(|row| *row >= from),
-                    |row| self.energy(row),
-                )?,
+                Some(block) if pass.is_full() => {
+                    pass.compare(&block.codes(), number, |row| self.energy(row))?;
+                }
+                Some(block) => {
+                    pass.find(&block.codes(), number);
+                    if pass.has_found_enough() {
+                        self.offer_found(pass)?;
+                    }
+                }
                 None => (first.max(from)..first + BLOCK_ROWS)
                     .try_for_each(|row| self.compare_plainly(row, pass))?,
             }
         }
+        self.offer_found(pass)?;
         (whole.max(from)..self.count).try_for_each(|row| self.compare_plainly(row, pass))
     }
 
@@ -261,9 +268,6 @@ impl<'a> Search<'a> {
         pass: &mut Pass<'a>,
     ) -> Result<()> {
         let mut gathered = Gathered::default();
-        let offer = |pass: &mut Pass<'a>| {
-            pass.offer_found(|row| self.rows.prefetch(row), |row| self.energy(row))
-        };
         for row in rows {
             match code(row) {
                 Some(code) => {
@@ -271,7 +275,7 @@ impl<'a> Search<'a> {
                     if gathered.is_enough() {
                         pass.compare_each(&mut gathered);
                         if pass.has_found_enough() {
-                            offer(pass)?;
+                            self.offer_found(pass)?;
                         }
                     }
                 }
@@ -279,7 +283,11 @@ impl<'a> Search<'a> {
             }
         }
         pass.compare_each(&mut gathered);
-        offer(pass)
+        self.offer_found(pass)
+    }
+
+    fn offer_found(&self, pass: &mut Pass<'a>) -> Result<()> {
+        pass.offer_found(|row| self.rows.prefetch(row), |row| self.energy(row))
     }
 
     /// Offers what a graph has near each query; whether enough of it counted. Where `filtered`, the

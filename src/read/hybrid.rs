@@ -185,6 +185,8 @@ pub struct Ground<'a> {
     pub within: Option<RoaringBitmap>,
     /// The index of words, with every row that the snapshot shows.
     pub state: Arc<IndexState>,
+    /// How results are weighted with energy, where that is asked for.
+    pub weighting: Option<(RecallWeights, DecayConfig)>,
 }
 
 impl<'a> Ground<'a> {
@@ -203,6 +205,12 @@ impl<'a> Ground<'a> {
             (Some(matches), Some(allowed)) => Some(matches & allowed),
             (matches, allowed) => matches.or(allowed),
         };
+        let definition = reader.definition(table);
+        let decay = definition.as_ref().map(|one| &one.decay);
+        let weighting = match Scoring::of(options, decay) {
+            Scoring::Weighted(weights) => decay.map(|decay| (weights, decay.clone())),
+            Scoring::Similarity => None,
+        };
         Ok(Self {
             reader,
             table,
@@ -214,6 +222,7 @@ impl<'a> Ground<'a> {
             filter,
             within,
             state,
+            weighting,
         })
     }
 
@@ -229,7 +238,7 @@ impl<'a> Ground<'a> {
 
     /// How many of the best are compared exactly: twice as many as are wanted, and all where others than the first may win.
     pub fn compared(&self) -> usize {
-        if self.options.diversity.is_some() || self.weighting().is_some() {
+        if self.options.diversity.is_some() || self.weighting.is_some() {
             usize::MAX
         } else {
             plan::over_fetch(self.options.k, false)
@@ -396,23 +405,14 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// How results are weighted with energy, where that is asked for.
-    pub fn weighting(&self) -> Option<(RecallWeights, DecayConfig)> {
-        let decay = self.reader.definition(self.table)?.decay.clone();
-        match Scoring::of(self.options, Some(&decay)) {
-            Scoring::Weighted(weights) => Some((weights, decay)),
-            Scoring::Similarity => None,
-        }
-    }
-
     /// Brings energy into the ranking, where that is asked for.
     fn weigh(&self, ranked: &mut [Ranked]) {
-        let Some((weights, decay)) = self.weighting() else {
+        let Some((weights, decay)) = &self.weighting else {
             return;
         };
         for one in &mut *ranked {
-            let energy = self.energy(one.row, &decay);
-            one.score = weighted(&weights, one.score, energy);
+            let energy = self.energy(one.row, decay);
+            one.score = weighted(weights, one.score, energy);
         }
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
     }

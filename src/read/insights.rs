@@ -225,20 +225,19 @@ fn whole(reader: &Reader, table: &Table, row: &Visited<'_>) -> Result<DerivedIns
     }
     let id = InsightId::from_u128(row.row.id);
     let collective = CollectiveId::from_u128(table.id);
-    let insight = of_body(&body, id, collective, row.row.confidence, row.row.time)
-        .map_err(|error| body::undecodable(segments, row, &error))?;
-    Ok(DerivedInsight {
-        embedding: body::vector(segments, row, table)?.vector.to_vec(),
-        ..insight
-    })
+    let vector = body::vector(segments, row, table)?.vector;
+    let (confidence, time) = (row.row.confidence, row.row.time);
+    of_body(&body, vector.to_vec(), id, collective, confidence, time)
+        .map_err(|error| body::undecodable(segments, row, &error))
 }
 
-/// The insight that a body was written for.
+/// The insight that a body was written for, with the vector that it has now.
 ///
 /// # Errors
 /// What of the body is not as it should be.
 pub fn of_body(
     body: &BodyView<'_>,
+    embedding: Vec<f32>,
     id: InsightId,
     collective_id: CollectiveId,
     confidence: f32,
@@ -249,7 +248,7 @@ pub fn of_body(
         id,
         collective_id,
         content: body.content()?.to_owned(),
-        embedding: body.vector_f32(),
+        embedding,
         source_experience_ids: derivation.sources,
         insight_type: derivation.insight_type,
         confidence,

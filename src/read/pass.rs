@@ -139,15 +139,35 @@ impl<'a> Pass<'a> {
         promising_first(sieve, &self.highest, fetch, known, energy)
     }
 
+    /// Compares each row of the run with each query; [`Pass::offer_found`] offers them.
+    pub fn find(&mut self, codes: &Codes<'_>, number: impl Fn(usize) -> Option<u32>) {
+        self.dots.clear();
+        simd::dot_i8_queries(&self.queries, self.width, codes.codes, &mut self.dots);
+        let queries = self.sieves.len();
+        for (at, dots) in self.dots.chunks(queries.max(1)).enumerate() {
+            let (Some(measure), Some(row)) = (codes.measure(at), number(at)) else {
+                continue;
+            };
+            let each = self.sieves.iter().zip(&mut self.found).zip(dots);
+            for ((sieve, found), dot) in each {
+                found.push(row, sieve.code.interval(*dot, measure));
+            }
+        }
+        self.codes_compared += codes.errors.len() as u64;
+    }
+
+    /// Whether the best so far of each query exclude others.
+    pub fn is_full(&self) -> bool {
+        self.sieves.iter().all(Sieve::is_full)
+    }
+
     /// Compares rows that stand anywhere with each query, and forgets their codes; [`Pass::offer_found`] offers them.
     pub fn compare_each(&mut self, gathered: &mut Gathered<'_>) {
         for (sieve, found) in self.sieves.iter().zip(&mut self.found) {
             self.dots.clear();
             simd::dot_i8_each(sieve.code.codes(), &gathered.codes, &mut self.dots);
             for ((row, measure), dot) in gathered.rows.iter().zip(&self.dots) {
-                let (middle, off) = sieve.code.interval(*dot, *measure);
-                found.highest.push(middle + off);
-                found.rows.push((*row, (middle, off)));
+                found.push(*row, sieve.code.interval(*dot, *measure));
             }
         }
         self.codes_compared += gathered.rows.len() as u64;
@@ -183,13 +203,20 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Rows that stand anywhere and were compared, but not offered yet.
+/// Rows that were compared, but not offered yet.
 #[derive(Clone, Default)]
 struct Found {
     /// The highest similarity of each.
     highest: Vec<f32>,
     /// Their numbers and intervals.
     rows: Vec<(u32, (f32, f32))>,
+}
+
+impl Found {
+    fn push(&mut self, row: u32, (middle, off): (f32, f32)) {
+        self.highest.push(middle + off);
+        self.rows.push((row, (middle, off)));
+    }
 }
 
 /// Rows that stand anywhere, and their codes, which are on their way from memory.

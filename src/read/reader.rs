@@ -13,7 +13,6 @@ use crate::{
         Lsn, Timestamp,
     },
     read::{
-        experience_view::ExperienceView,
         filter::Compiled,
         overlay::{Overlay, OwnCollective, OwnExperience},
         point::Point,
@@ -229,12 +228,18 @@ impl Reader {
         Ok(Self::unless_damaged(traits)?.is_some_and(|traits| filter.traits(&traits)))
     }
 
-    /// The experience that a row stands for, in place; `None` where a record of it is damaged.
-    pub fn view_of(&self, table: &Table, row: &Visited<'_>) -> Result<Option<ExperienceView>> {
-        Self::unless_damaged(self.point().view_of(table, row))
+    /// Whether the experience that a row stands for can be read. Of one that is as it was recorded, nothing is but compared
+    /// with its checksums.
+    pub fn is_readable(&self, table: &Table, row: &Visited<'_>) -> Result<bool> {
+        let read = if row.unchanged() && row.row.kind.is_some() {
+            body::payload(&self.view.segments, row).map(drop)
+        } else {
+            self.point().view_of(table, row).map(drop)
+        };
+        Ok(Self::unless_damaged(read)?.is_some())
     }
 
-    /// The same, copied.
+    /// The experience that a row stands for, copied; `None` where a record of it is damaged.
     pub fn assemble(&self, table: &Table, row: &Visited<'_>) -> Result<Option<Experience>> {
         Self::unless_damaged(self.point().assemble(table, row))
     }

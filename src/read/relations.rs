@@ -106,9 +106,11 @@ pub fn page(
 
 /// An experience, and its row, unless a transaction has recorded it.
 #[derive(Clone, Copy)]
-struct Node {
-    id: ExperienceId,
-    row: Option<u32>,
+pub struct Node {
+    /// Its id.
+    pub id: ExperienceId,
+    /// Where it stands in the snapshot.
+    pub row: Option<u32>,
 }
 
 /// A relation of an experience, and what is at its other end.
@@ -207,34 +209,27 @@ pub fn relations(
 }
 
 /// The relations of these experiences of one collective that pass the filter, in the order of the experiences,
-/// each once; as many as the filter allows together.
-///
-/// # Errors
-/// `NotFound` where one of the experiences is not there.
+/// each once; as many as the filter allows together. The experiences are there: the reader has shown them.
 pub fn among(
     reader: &Reader,
     experiences: &Arc<Table>,
-    ids: impl Iterator<Item = ExperienceId> + Clone,
+    nodes: impl Iterator<Item = Node>,
     filter: &RelationFilter,
 ) -> Result<Vec<ExperienceRelation>> {
     check(filter)?;
-    for id in ids.clone() {
-        reader.ids.prefetch(id.as_u128());
-    }
     let around = Around::of(reader, experiences);
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for id in ids {
+    for node in nodes {
         let left = filter.limit - found.len();
         if left == 0 {
             break;
         }
-        let (_, row) = reader.locate(id)?;
         // Those that were met already may come again.
         let most = (left + seen.len()).min(MAX_PAGE_LIMIT);
-        for step in around.steps(Node { id, row }, filter).take(most) {
+        for step in around.steps(node, filter).take(most) {
             if found.len() < filter.limit
-                && let Some(relation) = whole(reader, id, &step)?
+                && let Some(relation) = whole(reader, node.id, &step)?
                 && seen.insert(relation.id)
             {
                 found.push(relation);

@@ -125,6 +125,12 @@ pub fn dot_f32(a: &[F32], b: &[F32]) -> f32 {
     chosen().dot_f32(a, b)
 }
 
+/// The same of numbers where they belong.
+#[must_use]
+pub fn dot_numbers(a: &[f32], b: &[f32]) -> f32 {
+    dot_f32(bytes_of(a), bytes_of(b))
+}
+
 /// The same of half-precision numbers.
 #[must_use]
 pub fn dot_f16(a: &[F16], b: &[F16]) -> f32 {
@@ -233,6 +239,11 @@ fn chosen() -> &'static Kernels {
         let best = None;
         best.unwrap_or(scalar::kernels())
     })
+}
+
+fn bytes_of(numbers: &[f32]) -> &[F32] {
+    // SAFETY: four bytes each, without padding, of any value, and aligned enough for bytes.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
 }
 
 /// Both cut to the length of the shorter one.

@@ -5,6 +5,8 @@
 //! two bytes for each and is read in place, from any stretch of [`STRETCH_ROWS`] rows on. Reading is total: what is no list
 //! is a short one.
 
+use crate::simd;
+
 /// Rows of a stretch: their scores and lengths stay in the first-level cache while one list after the other is added up.
 pub const STRETCH_ROWS: u32 = 1 << (u16::BITS - TF_BITS);
 
@@ -14,6 +16,9 @@ const TF_BITS: u32 = 4;
 
 /// Rows in a stretch, on average, from which on a list is dense: they take four times as many bytes as it takes to find them.
 const DENSE_ROWS: usize = 8;
+
+/// Bytes of a scattered list that are asked for beforehand: most have no more, and the CPU sees where the others go on.
+const EXPECTED_BYTES: usize = 128;
 
 /// The bit in the place of a list that says that it is dense.
 const DENSE: u32 = 1 << (u32::BITS - 1);
@@ -176,6 +181,27 @@ impl Lists {
             ends: self.ends.get(first..=first + self.stretches)?,
             postings: &self.dense,
         }))
+    }
+
+    /// Asks the CPU for where the list of this number begins.
+    pub fn expect_place(&self, number: usize) {
+        simd::prefetch(self.places.get(number..=number).unwrap_or_default());
+    }
+
+    /// Asks the CPU for the beginning of the list of this number.
+    pub fn expect(&self, number: usize) {
+        match self.places.get(number) {
+            Some(place) if place & DENSE == 0 => {
+                let bytes = self.scattered.get(*place as usize..).unwrap_or_default();
+                simd::prefetch(bytes.get(..EXPECTED_BYTES).unwrap_or(bytes));
+            }
+            Some(place) => {
+                let first = (place & !DENSE) as usize * self.stretches;
+                let ends = self.ends.get(first..=first + self.stretches);
+                simd::prefetch(ends.unwrap_or_default());
+            }
+            None => {}
+        }
     }
 
     /// Bytes of memory that they take.

@@ -61,15 +61,22 @@ impl Run {
         (fixed + self.terms.bytes() + forms) as u64
     }
 
-    /// Asks the CPU for where a term stands, for who will look for several.
-    pub(super) fn expect_term(&self, term: &str) {
-        let ends = self.terms.ends.get(self.terms.around(term));
-        simd::prefetch(ends.unwrap_or_default());
-    }
-
     /// The postings of a term.
     pub(super) fn list(&self, term: &str) -> Option<List<'_>> {
         self.list_at(self.terms.find(term)?)
+    }
+
+    /// The postings of each of these terms. Each step is made for all of them, so that the CPU waits for memory once for
+    /// all, not once for each.
+    pub(super) fn lists<'t>(&self, terms: impl Iterator<Item = &'t str>) -> Vec<Option<List<'_>>> {
+        let found = self.terms.find_each(terms);
+        let numbers = || found.iter().flatten();
+        numbers().for_each(|number| self.lists.expect_place(*number));
+        numbers().for_each(|number| self.lists.expect(*number));
+        found
+            .iter()
+            .map(|number| self.list_at((*number)?))
+            .collect()
     }
 
     pub(super) fn list_at(&self, number: usize) -> Option<List<'_>> {
@@ -192,8 +199,36 @@ impl Keys {
     }
 
     fn find(&self, key: &str) -> Option<usize> {
-        let at = self.first_from(key);
+        self.find_among(key, self.around(key))
+    }
+
+    fn find_among(&self, key: &str, around: Range<usize>) -> Option<usize> {
+        let at = self.first_among(key, around);
         (self.get(at)? == key).then_some(at)
+    }
+
+    /// Each of these, where it is, found side by side.
+    fn find_each<'k>(&self, keys: impl Iterator<Item = &'k str>) -> Vec<Option<usize>> {
+        let around = |key| {
+            let around = self.around(key);
+            simd::prefetch(self.ends.get(around.clone()).unwrap_or_default());
+            (key, around)
+        };
+        let keys: Vec<(&str, Range<usize>)> = keys.map(around).collect();
+        for (_, around) in &keys {
+            simd::prefetch(self.text_of(around.clone()).as_bytes());
+        }
+        let keys = keys.into_iter();
+        keys.map(|(key, around)| self.find_among(key, around))
+            .collect()
+    }
+
+    /// The text of some keys.
+    fn text_of(&self, keys: Range<usize>) -> &str {
+        let start = keys.start.checked_sub(1).and_then(|at| self.ends.get(at));
+        let end = keys.end.checked_sub(1).and_then(|at| self.ends.get(at));
+        let range = start.map_or(0, |start| *start as usize)..end.map_or(0, |end| *end as usize);
+        self.text.get(range).unwrap_or_default()
     }
 
     /// Among which the first is that is not below `key`, unless it is the one behind them.
@@ -208,10 +243,14 @@ impl Keys {
 
     /// The first that is not below `key`.
     fn first_from(&self, key: &str) -> usize {
+        self.first_among(key, self.around(key))
+    }
+
+    fn first_among(&self, key: &str, around: Range<usize>) -> usize {
         let Range {
             start: mut from,
             end: mut to,
-        } = self.around(key);
+        } = around;
         while from < to {
             let middle = from.midpoint(to);
             if self.get(middle).is_some_and(|found| found < key) {

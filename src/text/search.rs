@@ -64,6 +64,25 @@ enum Rows<'a> {
     Many(Dense<'a>),
 }
 
+impl<'a> Rows<'a> {
+    /// Those of a list of this run, of a term of this weight.
+    fn of(run: &Run, list: List<'a>, weight: u32, shares: &Shares) -> Self {
+        let list = match list {
+            List::Dense(list) => return Self::Many(list),
+            List::Scattered(list) => list,
+        };
+        let mut rows = Vec::with_capacity(list.count());
+        list.each(|posting| {
+            let again = posting.tf.saturating_sub(1) as u16;
+            rows.push(Scored {
+                row: posting.row,
+                score: shares.score(weight, again, run.length(posting.row)),
+            });
+        });
+        Self::Few(rows)
+    }
+}
+
 impl<'a> Scorer<'a> {
     /// The terms of `question`, weighted by how rare they are in the runs.
     #[must_use]
@@ -74,48 +93,39 @@ impl<'a> Scorer<'a> {
             rows: runs.iter().map(|run| run.documents).sum(),
             words: runs.iter().map(|run| run.words).sum(),
         };
-        for (term, _) in &question.terms {
-            runs.iter().for_each(|run| run.expect_term(term));
-        }
-        let terms = question.terms.iter().map(|(term, times)| {
-            let lists: Vec<_> = runs.iter().map(|run| run.list(term)).collect();
-            let df = lists.iter().flatten().map(|list| list.count() as u64).sum();
-            (run::mark(term), bm25.weight(df, *times), lists)
-        });
-        let terms: Vec<(u64, f32, Vec<Option<List<'_>>>)> = terms.collect();
-        let mut scorer = Self {
-            runs: runs.iter().map(|run| (&**run, Vec::new())).collect(),
-            shares: bm25.shares(),
-            unit: Unit::of(terms.iter().map(|(_, weight, _)| weight).sum()),
-        };
-        for (number, (mark, weight, lists)) in terms.into_iter().enumerate() {
-            let weight = scorer.unit.count(weight);
-            for ((run, asked), list) in scorer.runs.iter_mut().zip(lists) {
-                let rows = match list {
-                    None => continue,
-                    Some(List::Dense(list)) => Rows::Many(list),
-                    Some(List::Scattered(list)) => {
-                        let mut rows = Vec::with_capacity(list.count());
-                        list.each(|posting| {
-                            let again = posting.tf.saturating_sub(1) as u16;
-                            let length = run.length(posting.row);
-                            rows.push(Scored {
-                                row: posting.row,
-                                score: scorer.shares.score(weight, again, length),
-                            });
-                        });
-                        Rows::Few(rows)
-                    }
-                };
-                asked.push(Asked {
+        let terms = || question.terms.iter().map(|(term, _)| &**term);
+        let lists: Vec<Vec<_>> = runs.iter().map(|run| run.lists(terms())).collect();
+        let weights = question
+            .terms
+            .iter()
+            .enumerate()
+            .map(|(number, (_, times))| {
+                let lists = lists.iter().filter_map(|lists| lists.get(number)?.as_ref());
+                bm25.weight(lists.map(|list| list.count() as u64).sum(), *times)
+            });
+        let weights: Vec<f32> = weights.collect();
+        let (shares, unit) = (bm25.shares(), Unit::of(weights.iter().sum()));
+        let marks = terms().map(run::mark);
+        let terms: Vec<(u64, u32)> = marks
+            .zip(weights.iter().map(|weight| unit.count(*weight)))
+            .collect();
+        let runs = runs.iter().zip(lists).map(|(run, lists)| {
+            let lists = lists.into_iter().zip(&terms).enumerate();
+            let asked = lists.filter_map(|(number, (list, (mark, weight)))| {
+                Some(Asked {
                     number,
-                    mark,
-                    weight,
-                    rows,
-                });
-            }
+                    mark: *mark,
+                    weight: *weight,
+                    rows: Rows::of(run, list?, *weight, &shares),
+                })
+            });
+            (&**run, asked.collect())
+        });
+        Self {
+            runs: runs.collect(),
+            shares,
+            unit,
         }
-        scorer
     }
 
     /// A score as others know it.

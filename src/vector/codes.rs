@@ -168,15 +168,19 @@ impl<'a> Codes<'a> {
     #[must_use]
     pub fn row(&self, index: usize) -> Option<(&'a [i8], Measure)> {
         let start = index.checked_mul(self.width)?;
+        let code = self.codes.get(start..start.checked_add(self.width)?)?;
+        Some((code, self.measure(index)?))
+    }
+
+    /// What belongs to one code.
+    #[must_use]
+    pub fn measure(&self, index: usize) -> Option<Measure> {
         let unit = match self.units {
             Units::Same(unit) => unit,
             Units::Each(units) => *units.get(index)?,
         };
         let error = *self.errors.get(index)?;
-        Some((
-            self.codes.get(start..start.checked_add(self.width)?)?,
-            Measure { unit, error },
-        ))
+        Some(Measure { unit, error })
     }
 }
 

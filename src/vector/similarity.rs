@@ -5,9 +5,11 @@
 //! too large or too small for f32 arithmetic are computed anew in f64. Searches and the committer's look
 //! for duplicates compare by this one function, so that they agree to the last bit.
 
+use std::cell::OnceCell;
+
 use simsimd::SpatialSimilarity;
 
-use crate::simd::{inverse_norm, squared_norm, stored_inverse_norm};
+use crate::simd::{dot_numbers, inverse_norm, squared_norm, stored_inverse_norm};
 
 /// Products outside of this range may have lost bits to overflow or to subnormal numbers.
 const TRUSTED: std::ops::Range<f64> = 1e-30..1e30;
@@ -36,11 +38,6 @@ impl<'a> Query<'a> {
         values
             .map(|value| (f64::from(*value) * self.inverse_norm) as f32)
             .collect()
-    }
-
-    /// 1 / ‖q‖, as it would be stored with the vector.
-    pub fn inverse_norm(&self) -> f32 {
-        stored_inverse_norm(self.inverse_norm)
     }
 
     /// Similarity to a stored vector of the same length, in [−1, 1].
@@ -86,9 +83,83 @@ impl<'a> Query<'a> {
     }
 }
 
+/// A vector that is compared with others, most of which are too far from it to matter.
+pub struct Rough<'a> {
+    vector: &'a [f32],
+    /// About its length; NaN where f32 arithmetic is not to be trusted with it.
+    length: f32,
+    /// 1 / its length, where somebody was near enough to ask.
+    inverse_norm: OnceCell<f64>,
+}
+
+/// Squared lengths whose f32 arithmetic neither overflows nor loses bits to subnormal numbers.
+const ROUGHLY_TRUSTED: std::ops::Range<f32> = 1e-15..1e15;
+
+/// How far a similarity in f32, by two lengths in f32, may be from the exact one: three sums of 4096 products, in at least eight
+/// partial sums, lose less.
+const ROUGH: f32 = 1e-3;
+
+impl<'a> Rough<'a> {
+    /// A vector that was checked: finite and not zero.
+    pub fn new(vector: &'a [f32]) -> Self {
+        let squared = dot_numbers(vector, vector);
+        let length = if ROUGHLY_TRUSTED.contains(&squared) {
+            squared.sqrt()
+        } else {
+            f32::NAN
+        };
+        Self {
+            vector,
+            length,
+            inverse_norm: OnceCell::new(),
+        }
+    }
+
+    fn exactly(&self) -> Query<'a> {
+        let (vector, known) = (self.vector, &self.inverse_norm);
+        Query {
+            vector,
+            inverse_norm: *known.get_or_init(|| Query::new(vector).inverse_norm),
+        }
+    }
+
+    /// [Similarity](Query::similarity) to a vector of the same length, where it is above `bound`.
+    pub fn similarity_above(&self, bound: f32, other: &Self) -> Option<f32> {
+        let lowest = (bound - ROUGH) * self.length * other.length;
+        if dot_numbers(self.vector, other.vector) < lowest {
+            return None;
+        }
+        let (one, other) = (self.exactly(), other.exactly());
+        let similarity = one.similarity(other.vector, stored_inverse_norm(other.inverse_norm));
+        (similarity > bound).then_some(similarity)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roughly_known_is_enough_to_leave_others_out() {
+        let exponents = [-38, -25, -10, 0, 10, 18, 25, 38];
+        for (seed, exponent) in (1..2_000_u32).zip(exponents.into_iter().cycle()) {
+            let dimension = 1 + seed % 40 * 13;
+            let component = |at: u32, salt: u32| {
+                let noise = (at.wrapping_mul(seed.wrapping_mul(2_654_435_761) ^ salt)) as f32;
+                noise.sin() * 10.0_f32.powi(exponent)
+            };
+            let one: Vec<f32> = (1..=dimension).map(|at| component(at, 0)).collect();
+            let share = (seed % 10) as f32 / 20.0;
+            let other: Vec<f32> = (1..=dimension)
+                .map(|at| component(at, 0) * (1.0 - share) + component(at, 7) * share)
+                .collect();
+            let exact = Query::new(&one).similarity_to(&other);
+            for bound in [exact - 1e-6, exact, exact + 1e-6, 0.5, 0.95, 1.0] {
+                let told = Rough::new(&one).similarity_above(bound, &Rough::new(&other));
+                assert_eq!(told, (exact > bound).then_some(exact), "{seed} {bound}");
+            }
+        }
+    }
 
     #[test]
     fn lengths_do_not_matter_even_at_the_ends_of_f32() {

@@ -4,16 +4,21 @@
 //! takes a collective is asked for the one, and must answer with that one's alone, and as much of it as if
 //! the other were not there.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pulsedb::{
-    AgentId, CollectiveId, ContextRequest, DuplicatePolicy, ExperienceId, ExportOptions,
-    ImportOptions, InsightFilter, InsightId, InsightType, NewActivity, NewExperience, NewInsight,
-    NewRelation, Page, PulseDBError, RecordOptions, RelationDirection, RelationFilter, RelationId,
-    RelationType, SearchFilter, SearchOptions, blocking::PulseDB,
+    AgentId, CollectiveId, Config, ContextRequest, DecayConfig, DuplicatePolicy, EntityKind,
+    EventType, ExperienceId, ExportOptions, ImportOptions, InsightFilter, InsightHit, InsightId,
+    InsightType, NewActivity, NewExperience, NewInsight, NewRelation, Page, PulseDBError, Query,
+    RecordOptions, RelationDirection, RelationFilter, RelationId, RelationType, Reranker, Result,
+    SearchFilter, SearchHit, SearchOptions, WatchFilter, WatchItem, WatchOptions,
+    blocking::PulseDB,
 };
 
-use super::support::{World, refused_field};
+use super::{
+    reembed::toy,
+    support::{World, config, refused_field},
+};
 
 const ROWS: usize = 12;
 
@@ -82,6 +87,24 @@ impl Tenant {
         let found: BTreeSet<_> = found.into_iter().collect();
         assert_eq!(found, self.experiences);
     }
+
+    #[track_caller]
+    fn all_hits(&self, hits: Vec<SearchHit>) {
+        self.all(hits.into_iter().map(|hit| hit.experience.id));
+    }
+
+    #[track_caller]
+    fn all_insights(&self, hits: Vec<InsightHit>) {
+        let found: BTreeSet<_> = hits.into_iter().map(|hit| hit.insight.id).collect();
+        assert_eq!(found, self.insights);
+    }
+}
+
+fn everything() -> SearchOptions {
+    SearchOptions {
+        k: 1000,
+        ..SearchOptions::default()
+    }
 }
 
 #[test]
@@ -90,28 +113,25 @@ fn no_call_shows_anything_of_another_collective() {
     let db = world.open_blocking(false);
     let (ours, theirs) = (Tenant::new(&db, "ours"), Tenant::new(&db, "theirs"));
     // Once as it was recorded, and once as a checkpoint gives it back.
-    ask_everything(&db, &ours);
-    ask_everything(&db, &theirs);
+    for tenant in [&ours, &theirs] {
+        ask_everything(&db, tenant);
+        ask_in_words(&db, tenant);
+    }
     db.close().unwrap();
     let db = world.open_blocking(false);
-    ask_everything(&db, &ours);
-    ask_everything(&db, &theirs);
+    for tenant in [&ours, &theirs] {
+        ask_everything(&db, tenant);
+        ask_in_words(&db, tenant);
+        ask_in_a_transaction(&db, tenant);
+    }
     nothing_crosses(&db, &ours, &theirs);
     changes_stay(&db, &ours, &theirs);
 }
 
 fn ask_everything(db: &PulseDB, tenant: &Tenant) {
     let (id, query) = (tenant.id, vector(3));
-    let of_hits = |hits: Vec<pulsedb::SearchHit>| {
-        hits.into_iter()
-            .map(|hit| hit.experience.id)
-            .collect::<Vec<_>>()
-    };
-    let options = SearchOptions {
-        k: 1000,
-        ..SearchOptions::default()
-    };
-    tenant.all(of_hits(db.search_similar(id, &query, 1000).unwrap()));
+    let options = everything();
+    tenant.all_hits(db.search_similar(id, &query, 1000).unwrap());
     let filter = SearchFilter {
         domains: vec!["rust".into()],
         tags_all: [("k".into(), "v".into())].into(),
@@ -119,8 +139,8 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
         ..SearchFilter::default()
     };
     let filtered = db.search_similar_filtered(id, &query, 1000, filter.clone());
-    tenant.all(of_hits(filtered.unwrap()));
-    tenant.all(of_hits(db.search(id, &query, options.clone()).unwrap()));
+    tenant.all_hits(filtered.unwrap());
+    tenant.all_hits(db.search(id, &query, options.clone()).unwrap());
     let exact = SearchOptions {
         exact: true,
         ..options.clone()
@@ -128,7 +148,7 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
     let both = db
         .search_batch(id, &[query.clone(), vector(7)], exact)
         .unwrap();
-    both.into_iter().for_each(|hits| tenant.all(of_hits(hits)));
+    both.into_iter().for_each(|hits| tenant.all_hits(hits));
     let explained = db.explain(id, &query, options).unwrap();
     assert_eq!((explained.rows, explained.hits), (ROWS as u64, ROWS as u64));
 
@@ -173,6 +193,10 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
     {
         assert_eq!(one.experience.collective_id, id);
     }
+    let filtered = db.get_related_experiences_filtered(first, RelationFilter::default());
+    for one in filtered.unwrap() {
+        assert_eq!(one.experience.collective_id, id);
+    }
     for one in db.get_relations(first, RelationFilter::default()).unwrap() {
         assert!(tenant.relations.contains(&one.id));
     }
@@ -187,14 +211,9 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
     let insights = db.list_insights(id, page).unwrap().items;
     let listed: BTreeSet<_> = insights.into_iter().map(|one| one.id).collect();
     assert_eq!(listed, tenant.insights);
-    for hits in [
-        db.get_insights(id, &query, 1000).unwrap(),
-        db.get_insights_filtered(id, &query, 1000, InsightFilter::default())
-            .unwrap(),
-    ] {
-        let found: BTreeSet<_> = hits.into_iter().map(|hit| hit.insight.id).collect();
-        assert_eq!(found, tenant.insights);
-    }
+    tenant.all_insights(db.get_insights(id, &query, 1000).unwrap());
+    let filtered = db.get_insights_filtered(id, &query, 1000, InsightFilter::default());
+    tenant.all_insights(filtered.unwrap());
 
     let agents = db.get_active_agents(id).unwrap();
     assert_eq!(agents.len(), 1);
@@ -222,6 +241,46 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
     let relations: BTreeSet<_> = context.relations.iter().map(|one| one.id).collect();
     assert_eq!(relations, tenant.relations);
     assert_eq!(context.agents.len(), 1);
+}
+
+/// Every text of both has the word, so that an index of both would find them all.
+fn ask_in_words(db: &PulseDB, tenant: &Tenant) {
+    let (id, both) = (tenant.id, || Query::plain("text").with_vector(vector(3)));
+    for query in [Query::text("text"), Query::text("+text"), both()] {
+        tenant.all_hits(db.search(id, query.clone(), everything()).unwrap());
+        let told = db.explain(id, query, everything()).unwrap();
+        assert_eq!(told.words.unwrap().terms[0].experiences, ROWS as u64);
+        tenant.all(told.results.iter().map(|one| one.id));
+    }
+    let reranked = db.search_reranked(id, "text", everything(), Arc::new(Alike));
+    tenant.all_hits(reranked.unwrap());
+    for query in [Query::text("insight"), both()] {
+        let found = db.search_insights(id, query, 1000, InsightFilter::default());
+        tenant.all_insights(found.unwrap());
+    }
+}
+
+/// Scores everything the same.
+struct Alike;
+
+impl Reranker for Alike {
+    fn scores(&self, _: &str, texts: &[&str]) -> Result<Vec<f32>> {
+        Ok(vec![1.0; texts.len()])
+    }
+}
+
+/// A transaction sees its collective alone, too.
+fn ask_in_a_transaction(db: &PulseDB, tenant: &Tenant) {
+    let mut transaction = db.begin().unwrap();
+    let (id, all) = (tenant.id, everything());
+    tenant.all_hits(transaction.search(id, &vector(3), all).unwrap());
+    let page = Page {
+        limit: 1000,
+        ..Page::default()
+    };
+    let listed = transaction.list_experiences(id, page).unwrap().items;
+    tenant.all(listed.into_iter().map(|one| one.id));
+    transaction.rollback();
 }
 
 /// What belongs to one is refused where the other is meant.
@@ -289,22 +348,56 @@ fn changes_stay(db: &PulseDB, ours: &Tenant, theirs: &Tenant) {
         outcome.id
     );
 
-    db.end_activity(ours.id, &AgentId::from("agent")).unwrap();
+    let agent = AgentId::from("agent");
+    let beat = db.get_activity(theirs.id, &agent).unwrap();
+    db.update_heartbeat(ours.id, &agent).unwrap();
+    db.end_activity(ours.id, &agent).unwrap();
     assert!(db.get_active_agents(ours.id).unwrap().is_empty());
+    assert_eq!(db.get_activity(theirs.id, &agent).unwrap(), beat);
     let mut watched = db.watch_experiences(theirs.id).unwrap();
+    let filter = WatchFilter {
+        event_types: vec![EventType::Reinforced],
+        ..WatchFilter::default()
+    };
+    let mut filtered = db.watch_experiences_filtered(theirs.id, filter).unwrap();
+    let mut items = db
+        .watch(WatchOptions {
+            collective: Some(theirs.id),
+            entities: vec![EntityKind::Experience],
+            ..WatchOptions::default()
+        })
+        .unwrap();
+    let decay = DecayConfig {
+        floor: 0.9,
+        ..DecayConfig::default()
+    };
+    db.set_decay_config(ours.id, decay).unwrap();
+    assert_eq!(db.archive_cold(ours.id).unwrap(), ROWS);
+    db.rebuild_index(ours.id).unwrap();
     for experience in &ours.experiences {
         db.reinforce_experience(*experience).unwrap();
     }
+    assert_eq!(db.get_or_create_collective("theirs").unwrap(), theirs.id);
     db.delete_collective(ours.id).unwrap();
     ask_everything(db, theirs);
+    ask_in_words(db, theirs);
     let last = *theirs.experiences.last().unwrap();
     db.reinforce_experience(last).unwrap();
-    let event = watched.recv().unwrap().unwrap();
-    assert_eq!(
-        event.experience.as_ref().unwrap().id,
-        last,
-        "the first that is heard of"
-    );
+    let item = loop {
+        match items.recv().unwrap().unwrap() {
+            WatchItem::Event(event) => break event,
+            WatchItem::Live(_) => {}
+            WatchItem::Gap { .. } => panic!("nothing is missing"),
+        }
+    };
+    for event in [
+        watched.recv().unwrap().unwrap(),
+        filtered.recv().unwrap().unwrap(),
+        item,
+    ] {
+        let first = event.experience.as_ref().unwrap().id;
+        assert_eq!(first, last, "the first that is heard of");
+    }
     let gone = |answer: Result<(), PulseDBError>| {
         assert!(matches!(answer, Err(PulseDBError::NotFound { .. })));
     };
@@ -321,4 +414,76 @@ fn changes_stay(db: &PulseDB, ours: &Tenant, theirs: &Tenant) {
     for id in &ours.insights {
         assert_eq!(db.get_insight(*id).unwrap(), None);
     }
+}
+
+#[test]
+fn what_is_embedded_stays_in_its_collective() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        embedding_dimension: pulsedb::EmbeddingDimension::Custom(4),
+        ..config()
+    };
+    let db = PulseDB::open_with_embedder(dir.path(), config, toy("one", 4)).unwrap();
+    let tenant = |name: &str| {
+        let id = db.create_collective(name).unwrap();
+        let record = |number: usize| {
+            let new = NewExperience::new(id, "agent", format!("text {number}"));
+            db.record_experience(new).unwrap()
+        };
+        let experiences: BTreeSet<_> = (0..ROWS).map(record).collect();
+        let insight = |source: &ExperienceId| {
+            let new = NewInsight {
+                collective_id: id,
+                content: "insight".into(),
+                embedding: None,
+                source_experience_ids: vec![*source],
+                insight_type: InsightType::Pattern,
+                confidence: 0.5,
+                domain: Vec::new(),
+            };
+            db.store_insight(new).unwrap()
+        };
+        Tenant {
+            id,
+            insights: experiences.iter().map(insight).collect(),
+            experiences,
+            relations: BTreeSet::new(),
+        }
+    };
+    let (ours, theirs) = (tenant("ours"), tenant("theirs"));
+    let ask = |tenant: &Tenant| {
+        let found = db.search_text(tenant.id, "text 3", everything()).unwrap();
+        assert_eq!(found[0].experience.content, "text 3");
+        assert!(found[0].similarity > 0.999);
+        tenant.all_hits(found);
+        let insights =
+            db.get_insights_by_text(tenant.id, "insight", 1000, InsightFilter::default());
+        tenant.all_insights(insights.unwrap());
+        let context = db.get_context_candidates(ContextRequest {
+            max_similar: 1000,
+            collapse_above: None,
+            ..ContextRequest::about_text(tenant.id, "text 3")
+        });
+        tenant.all(context.unwrap().similar.iter().map(|one| one.experience.id));
+    };
+    ask(&ours);
+    ask(&theirs);
+    let (first, next) = (toy("other", 5), toy("another", 6));
+    first.fails_behind(0);
+    db.reembed(ours.id, first.dynamic()).unwrap_err();
+    db.cancel_reembed(ours.id).unwrap();
+    let report = db.reembed_with(ours.id, next.dynamic(), |_| {}).unwrap();
+    assert_eq!(report.embedded, 2 * ROWS as u64);
+    ask(&theirs);
+    let lines = db.export(theirs.id, ExportOptions::default()).unwrap();
+    let lines: Vec<_> = lines
+        .map(|line| line.map(|line| line.to_string()))
+        .collect();
+    let imported = db.import_with(Some(ours.id), lines, ImportOptions::default(), |_| {});
+    assert!(imported.is_err(), "ids are given once");
+    assert_eq!(
+        db.get_collective_stats(ours.id).unwrap().experience_count,
+        ROWS as u64
+    );
+    db.close().unwrap();
 }

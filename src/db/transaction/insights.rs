@@ -41,7 +41,8 @@ impl Transaction {
         let (collective, confidence) = (embedded.collective, embedded.confidence);
         let own = OwnInsight {
             insight: decoded(&embedded, |body| {
-                insights::of_body(body, id, collective, confidence, now)
+                let vector = body.vector_f32();
+                insights::of_body(body, vector, id, collective, confidence, now)
             })?,
             inverse_norm: embedded.inverse_norm,
         };
