@@ -189,10 +189,7 @@ impl Engine {
             };
             Arc::new(Relay::new(Arc::clone(&hub), newest))
         });
-        let bell = relay
-            .as_ref()
-            .map(|relay| following::bell_of_commits(path, relay));
-        let bell = bell.transpose()?;
+        let bell = following::bell_of_commits(path, relay.as_ref())?;
         let compactor = Arc::new(Compactor::new(compaction::Parts {
             vfs: Arc::clone(vfs),
             env: Arc::clone(&env),
@@ -274,10 +271,7 @@ impl Engine {
             .map(Arc::new)
         });
         let follower = follower.transpose()?;
-        let bell = match &follower {
-            Some(follower) => Some(following::bell_of_tail(&**vfs, path, follower)?),
-            None => bell,
-        };
+        let bell = following::bell_of_tail(&**vfs, path, follower.as_ref())?.or(bell);
         let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),

@@ -73,20 +73,25 @@ impl Engine {
 pub(super) fn bell_of_tail(
     vfs: &dyn Vfs,
     path: &Path,
-    follower: &Arc<Follower>,
-) -> Result<Arc<Bell>> {
+    follower: Option<&Arc<Follower>>,
+) -> Result<Option<Arc<Bell>>> {
     let tail = path.join(TAIL_FILE);
     let told = vfs.tells_of_changes().then(|| tail.clone());
-    let bell = Bell::new(told, Arc::<Follower>::clone(follower));
-    bell.map(Arc::new)
-        .map_err(PulseDBError::io("listen to", tail))
+    let bell = follower.map(|follower| Bell::new(told, Arc::<Follower>::clone(follower)));
+    let bell = bell.transpose();
+    let bell = bell.map_err(PulseDBError::io("listen to", tail))?;
+    Ok(bell.map(Arc::new))
 }
 
 /// Rings for `relay` when a commit knocks.
-pub(super) fn bell_of_commits(path: &Path, relay: &Arc<Relay>) -> Result<Arc<Bell>> {
-    let bell = Bell::new(None, Arc::<Relay>::clone(relay));
-    bell.map(Arc::new)
-        .map_err(PulseDBError::io("listen to the commits of", path))
+pub(super) fn bell_of_commits(
+    path: &Path,
+    relay: Option<&Arc<Relay>>,
+) -> Result<Option<Arc<Bell>>> {
+    let bell = relay.map(|relay| Bell::new(None, Arc::<Relay>::clone(relay)));
+    let bell = bell.transpose();
+    let bell = bell.map_err(PulseDBError::io("listen to the commits of", path))?;
+    Ok(bell.map(Arc::new))
 }
 
 impl Looks for Follower {
