@@ -38,9 +38,11 @@ use crate::{
 };
 
 mod ears;
+mod snapshot;
 mod streams;
 mod transaction;
 
+pub use snapshot::Snapshot;
 pub use streams::{ChangeFeed, WatchItems, WatchStream};
 pub use transaction::Transaction;
 

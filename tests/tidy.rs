@@ -18,6 +18,8 @@
 
 #[path = "tidy/fingerprint.rs"]
 mod fingerprint;
+#[path = "tidy/handles.rs"]
+mod handles;
 #[path = "tidy/imports.rs"]
 mod imports;
 #[path = "tidy/layers.rs"]
@@ -67,6 +69,17 @@ fn pass(what: &str, findings: &[String]) {
         "{what}:\n  {}\n",
         findings.join("\n  ")
     );
+}
+
+#[test]
+fn both_kinds_of_handles_have_the_same_methods() {
+    let with_async = rust_in(&["src/db.rs", "src/db/"]);
+    let blocking = rust_in(&["src/blocking.rs", "src/blocking/"]);
+    let findings: Vec<String> = handles::TYPES
+        .iter()
+        .flat_map(|name| handles::check(name, &with_async, &blocking))
+        .collect();
+    pass("`PulseDB` and `blocking::PulseDB` differ", &findings);
 }
 
 #[test]

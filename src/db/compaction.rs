@@ -1,20 +1,22 @@
 //! Space, as the application gets it back.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    db::{PulseDB, tail::CommitterTail},
-    edge::pool,
+    db::{PulseDB, engine::Engine, tail::CommitterTail},
+    edge::{block_on::block_on, pool},
     error::{PulseDBError, Result},
     model::{
         CompactionProgress, CompactionReport, ErasureReport, ExperienceId, Fragmentation,
         UpkeepTask,
     },
+    state::Table,
     telemetry::Operation,
     upkeep::{
         compaction::{Scope, Tail},
         task::Asked,
     },
+    write::request::Change,
 };
 
 /// Compaction.
@@ -77,16 +79,24 @@ impl PulseDB {
         .await?
     }
 
-    /// Deletes an experience and sees to it that nothing of it is left on disk: rewrites at once what
-    /// holds its records, builds the collective's vector index anew, and reads all files of the log to
-    /// prove it. Only its id stays, in the record of its deletion.
+    /// Deletes an experience, expired or not, and sees to it that nothing of it is left in the database's files: rewrites
+    /// at once what holds its records, makes a new checkpoint and removes the former ones, which may hold its idempotency
+    /// key, builds the collective's vector index anew, and then reads all files of the log and the checkpoints to prove
+    /// it. Of the log this proves that no record about it is there but that of its deletion; of the checkpoints, that none
+    /// has its key. The files of the index are not read, since they say nothing of whose the vectors are.
+    ///
+    /// Its id stays: in the record of its deletion, and in those of insights and relations that name it. Relations go
+    /// with it, but their records, metadata included, stay in the log until a compaction rewrites their segment, and that of
+    /// the collective's newest relation until there is a newer one. What insights say is not touched: delete those that
+    /// tell too much.
     ///
     /// History before the call is gone with it, for subscribers that lag and for
     /// [`crate::RetentionConfig`]; snapshots that are held go on showing it, and keep its bytes in files
-    /// without a name until they are dropped. Backups are the caller's business, and so is a medium
-    /// that keeps old blocks.
+    /// without a name until they are dropped, here as in other processes. Backups are the caller's business, and so is a
+    /// medium that keeps old blocks.
     ///
-    /// Fine for an experience that was deleted before, and for an id that never was. Not cancelled by
+    /// Fine for an experience that was deleted before, and for an id that never was. Where the log does not tell any more
+    /// whose it was, every vector index that holds anything deleted is built anew. Not cancelled by
     /// dropping the future.
     ///
     /// # Errors
@@ -94,39 +104,21 @@ impl PulseDB {
     /// of it is left because the rest of its segment is damaged.
     pub async fn erase(&self, id: ExperienceId) -> Result<ErasureReport> {
         let engine = self.engine();
-        let mut number = None;
-        let found = self.with_point(id, |point| {
-            point.with_row(id, |table, _| number = Some(table.number))
-        })?;
-        match found {
-            Ok(()) | Err(PulseDBError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let table = match number {
-            Some(number) => engine.reader()?.view.tables.get(number).cloned(),
-            None => None,
-        };
-        match self.delete_experience(id).await {
-            Ok(()) | Err(PulseDBError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let compactor = Arc::clone(&engine.compactor);
-        let weak = Arc::downgrade(engine);
-        let report = pool::run_once("erase", move || {
+        self.commit_one(Change::Erase(id), 0).await?;
+        let (id, weak) = (id.as_u128(), Arc::downgrade(engine));
+        pool::run_once("erase", move || {
+            let engine = weak.upgrade().ok_or(PulseDBError::Closed)?;
             let tail = CommitterTail(weak);
-            let entity = id.as_u128();
-            let report =
-                compactor.compact(&tail, Scope::Entity(entity), &mut |_| tail.check_open())?;
+            let (report, collectives) =
+                (engine.compactor).erase(&tail, id, &mut |_| tail.check_open())?;
+            engine.rebuild_indexes(&collectives)?;
             Ok(ErasureReport {
                 segments_rewritten: report.segments_rewritten,
-                files_scanned: compactor.prove_gone(entity)?,
+                files_scanned: engine.compactor.prove_gone(id)?
+                    + engine.checkpoints.prove_gone(id)?,
             })
         })?
-        .await?;
-        if let Some(table) = table {
-            engine.indexing.rebuild(&table).wait().await?;
-        }
-        report
+        .await?
     }
 
     /// How much of the log somebody needs, segment by segment. Walks over all rows, on the readers'
@@ -143,5 +135,26 @@ impl PulseDB {
             Ok(compactor.fragmentation(&tail.look()?))
         })
         .await
+    }
+}
+
+impl Engine {
+    /// Builds the vector indexes of these collectives anew; where none is named, those that hold anything
+    /// deleted. Blocks.
+    fn rebuild_indexes(&self, collectives: &BTreeSet<u32>) -> Result<()> {
+        let view = self.reader()?.view;
+        self.indexing.make_loaded(&view);
+        let is_meant = |table: &Table| match collectives.is_empty() {
+            true => table.vectors.holds_dead(),
+            false => collectives.contains(&table.number),
+        };
+        let meant = view.tables.iter().filter(|table| is_meant(table));
+        let tables: Vec<_> = meant.cloned().collect();
+        // Held on, it would keep what is deleted.
+        drop(view);
+        for table in tables {
+            block_on(self.indexing.rebuild(&table).wait())?;
+        }
+        Ok(())
     }
 }

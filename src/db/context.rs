@@ -1,17 +1,16 @@
 //! Everything that an agent should know before it starts, in one call.
 
 use crate::{
-    db::PulseDB,
+    db::{PulseDB, search::Understood},
     embed::Embedder,
     error::Result,
-    model::{ContextCandidates, ContextQuery, ContextRequest},
+    model::{ContextCandidates, ContextRequest, SearchOptions},
     read::{
         context::{self, Settings},
         filter, hybrid, insights,
     },
     sync::Arc,
     telemetry::Operation,
-    text::Question,
     write::validate,
 };
 
@@ -27,8 +26,7 @@ impl PulseDB {
     /// Cancel-safe: it changes nothing.
     ///
     /// # Errors
-    /// As [`PulseDB::search`] and, for a text, [`PulseDB::search_text`];
-    /// [`PulseDBError::Validation`](crate::PulseDBError::Validation) for a limit out of range.
+    /// As [`PulseDB::search`]; [`PulseDBError::Validation`](crate::PulseDBError::Validation) for a limit out of range.
     ///
     /// ```
     /// # fn main() -> pulsedb::Result<()> {
@@ -66,44 +64,35 @@ impl PulseDB {
         filter::check(&request.filter)?;
         filter::check(&insights::options(1, &request.insight_filter).filter)?;
         let collective = request.collective_id;
+        let text = request.query.text.clone();
         // The vector first, then the snapshot: embedding takes longer than a commit.
-        let mut embedded_for = None;
-        let vector = match &request.query {
-            ContextQuery::Vector(vector) => {
-                let dimension = usize::from(self.reader()?.table(collective)?.dimension);
-                validate::vector("query", vector, dimension)?;
-                vector.clone()
+        let understood = self.understood(collective, request.query.clone()).await?;
+        let (question, vector, embedded_for) = match understood {
+            Understood::Vector(vector) => (None, Some(vector), None),
+            Understood::Words(asked) => (Some(asked.question), asked.vector, asked.embedded_for),
+        };
+        if let Some(vector) = &vector {
+            let dimension = usize::from(self.reader()?.table(collective)?.dimension);
+            validate::vector("query", vector, dimension)?;
+        }
+        let question = match question {
+            Some(question) => {
+                hybrid::check_question(&question, &SearchOptions::default())?;
+                Some((question, self.words()))
             }
-            ContextQuery::Text(text) => {
-                let definition = self.reader()?.collective(collective)?;
-                let vector = self.embed_query(&definition, text).await?;
-                embedded_for = Some(definition);
-                vector
-            }
+            None => None,
         };
         let engine = self.engine();
         let (ef, indexing) = (self.config().hnsw.ef_search, Arc::clone(&engine.indexing));
-        let question = match &request.query {
-            ContextQuery::Text(text) => {
-                hybrid::check(text)?;
-                Some((
-                    Question::plain(text, engine.wording.analyser()),
-                    self.words(),
-                ))
-            }
-            ContextQuery::Vector(_) => None,
-        };
-        let text = match &request.query {
-            ContextQuery::Text(text) => Some(text.clone()),
-            ContextQuery::Vector(_) => None,
-        };
         let stale_ms = self.stale_ms();
         let embedder = engine.embedder.clone();
         let found = self
             .read(
                 Operation::Context.of(collective).asking(text),
                 move |reader| {
-                    indexing.make_loaded(&reader.view);
+                    if vector.is_some() {
+                        indexing.make_loaded(&reader.view);
+                    }
                     let count = |text: &str| {
                         let counted = embedder.as_ref().and_then(|one| one.count_tokens(text));
                         counted.unwrap_or_else(|| text.len().div_ceil(BYTES_PER_TOKEN))
@@ -114,7 +103,7 @@ impl PulseDB {
                         words: question.as_ref().map(|(question, words)| (question, words)),
                         count: &count,
                     };
-                    context::candidates(reader, &request, &vector, &settings)
+                    context::candidates(reader, &request, vector.as_deref(), &settings)
                 },
             )
             .await?;

@@ -99,7 +99,7 @@ pub(crate) struct Engine {
     /// Of a handle that only reads, or whose watchers its commits do not tell.
     pub(crate) bell: Option<Arc<Bell>>,
     /// Tells the watchers of a writer, where its commits do not.
-    relay: Option<Arc<Relay>>,
+    pub(super) relay: Option<Arc<Relay>>,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
@@ -351,11 +351,7 @@ impl Engine {
             })
             .inspect_err(|_| self.end_beside())?;
         }
-        if let (Some(relay), Some(bell)) = (&self.relay, &self.bell) {
-            let (relay, bell, engine) = (Arc::clone(relay), Arc::clone(bell), Arc::clone(self));
-            pool::spawn("relay", move || engine.relay_until_closed(&relay, &bell))
-                .inspect_err(|_| self.end_beside())?;
-        }
+        self.start_relay().inspect_err(|_| self.end_beside())?;
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
             .inspect_err(|_| self.end_beside())
@@ -493,11 +489,7 @@ impl Engine {
         if self.closing.load(Ordering::Acquire) {
             return Err(PulseDBError::Closed);
         }
-        self.committer
-            .as_ref()
-            .ok_or_else(|| PulseDBError::ReadOnly {
-                reason: "it was opened for reading only".into(),
-            })
+        self.committer.as_ref().ok_or_else(read_only)
     }
 
     /// Whether the end was asked for.
@@ -588,6 +580,13 @@ pub(crate) fn stopped_error(stopped: Stopped<PulseDBError>) -> PulseDBError {
         Stopped::Poisoned(failure) => PulseDBError::ReadOnly {
             reason: format!("writing stopped after a failure ({failure}); reopen the database"),
         },
+    }
+}
+
+/// How a handle that only reads refuses.
+pub(super) fn read_only() -> PulseDBError {
+    PulseDBError::ReadOnly {
+        reason: "it was opened for reading only".into(),
     }
 }
 

@@ -52,9 +52,17 @@ impl Engine {
         self.ended.open(Ok(()));
     }
 
-    /// The life of the thread that tells a writer's watchers.
-    pub(super) fn relay_until_closed(&self, relay: &Relay, bell: &Bell) {
-        while relay.tell() && bell.listen(self.poll_interval()) {}
+    /// Starts the thread that tells a writer's watchers, where its commits do not.
+    pub(super) fn start_relay(&self) -> Result<()> {
+        let (Some(relay), Some(bell)) = (&self.relay, &self.bell) else {
+            return Ok(());
+        };
+        let (relay, bell) = (Arc::clone(relay), Arc::clone(bell));
+        let interval = self.poll_interval();
+        pool::spawn(
+            "relay",
+            move || while relay.tell() && bell.listen(interval) {},
+        )
     }
 
     /// Ends the life of either thread.

@@ -278,7 +278,7 @@ pub(super) fn about(changes: &[Change], is_transaction: bool) -> About {
         Change::Update(..) | Change::SetTag(..) => Operation::Update.into(),
         Change::SetArchived(..) | Change::ArchiveCold { .. } => Operation::Archive.into(),
         Change::Reinforce(_) => Operation::Reinforce.into(),
-        Change::Delete(_) => Operation::Delete.into(),
+        Change::Delete(_) | Change::Erase(_) => Operation::Delete.into(),
         Change::Expire(_) => Operation::Expire.into(),
         Change::Import(one, _) | Change::ImportInsight(one) => Operation::Import.of(one.collective),
         Change::ImportRelation(_) | Change::RestoreCollective(_) => Operation::Import.into(),

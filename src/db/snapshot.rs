@@ -62,7 +62,8 @@ impl PulseDB {
     /// now.
     ///
     /// # Errors
-    /// [`PulseDBError::Validation`] naming how far history reaches, for an LSN outside of it.
+    /// [`PulseDBError::Validation`] naming how far history reaches, for an LSN outside of it;
+    /// [`PulseDBError::ReadOnly`] for any but the newest on a handle that only reads, which keeps no history of its own.
     pub async fn snapshot_at(&self, lsn: Lsn) -> Result<Snapshot> {
         let tail = CommitterTail(Arc::downgrade(self.engine()));
         let reader = self

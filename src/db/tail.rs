@@ -4,7 +4,7 @@
 //! lets everybody wait who records.
 
 use crate::{
-    db::engine::{Engine, stopped_error},
+    db::engine::{Engine, read_only, stopped_error},
     error::{PulseDBError, Result},
     format::Manifest,
     log::SegmentSet,
@@ -24,7 +24,8 @@ pub(crate) struct CommitterTail(pub(crate) Weak<Engine>);
 impl CommitterTail {
     fn with_pipeline<T>(&self, work: impl FnOnce(&mut WritePipeline) -> Result<T>) -> Result<T> {
         let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
-        let committer = engine.committer.as_ref().ok_or(PulseDBError::Closed)?;
+        // Not `Engine::committer`: what has begun ends in order while the database does.
+        let committer = engine.committer.as_ref().ok_or_else(read_only)?;
         if let Some(stopped) = committer.stopped() {
             return Err(stopped_error(stopped));
         }
@@ -106,5 +107,10 @@ impl Tail for CommitterTail {
             pipeline.show_segments();
             Ok(())
         })
+    }
+
+    fn settle(&self) -> Result<()> {
+        let engine = self.0.upgrade().ok_or(PulseDBError::Closed)?;
+        engine.checkpoints.settle()
     }
 }

@@ -92,6 +92,6 @@ pub struct CompactionReport {
 pub struct ErasureReport {
     /// Segments that were rewritten for it.
     pub segments_rewritten: u64,
-    /// Files that were read afterwards to see that nothing of it is left.
+    /// Files of the log and checkpoints that were read afterwards to see that nothing of it is left.
     pub files_scanned: u64,
 }

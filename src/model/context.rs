@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Activity, CollectiveId, Cursor, DerivedInsight, Experience, ExperienceId, ExperienceRelation,
-    InsightFilter, InsightId, RecallWeights, RelationType, SearchFilter, Timestamp,
+    InsightFilter, InsightId, Query, RecallWeights, RelationType, ScoreParts, SearchFilter,
+    Timestamp,
 };
 
 /// What an agent is about to do, and how much it wants to know of what is stored about it.
@@ -22,8 +23,9 @@ use super::{
 pub struct ContextRequest {
     /// Where to look.
     pub collective_id: CollectiveId,
-    /// What it is about.
-    pub query: ContextQuery,
+    /// What it is about, as a search is asked: words, a vector, or both. Its words are looked for beside its meaning, which
+    /// is the vector or, where the store embeds texts, that of the text.
+    pub query: Query,
     /// Experiences like the query, at most, 0–1000.
     pub max_similar: usize,
     /// Newest experiences beside those, at most, 0–1000.
@@ -50,35 +52,26 @@ pub struct ContextRequest {
     pub max_tokens: Option<usize>,
 }
 
-/// What a context is about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ContextQuery {
-    /// A text, for stores with an embedder.
-    Text(String),
-    /// A vector of the collective's dimension.
-    Vector(Vec<f32>),
-}
-
 impl ContextRequest {
     /// Similarity above which two texts say the same, as a rule.
     pub const SAME: f32 = 0.97;
 
-    /// The usual amount of everything about a text.
+    /// The usual amount of everything about a text, taken as it is, without operators.
     pub fn about_text(collective_id: CollectiveId, text: impl Into<String>) -> Self {
-        Self::about(collective_id, ContextQuery::Text(text.into()))
+        Self::about(collective_id, Query::plain(text))
     }
 
     /// The usual amount of everything about a vector.
     #[must_use]
     pub fn about_vector(collective_id: CollectiveId, vector: Vec<f32>) -> Self {
-        Self::about(collective_id, ContextQuery::Vector(vector))
+        Self::about(collective_id, vector)
     }
 
-    fn about(collective_id: CollectiveId, query: ContextQuery) -> Self {
+    /// The usual amount of everything about what a search would find.
+    pub fn about(collective_id: CollectiveId, query: impl Into<Query>) -> Self {
         Self {
             collective_id,
-            query,
+            query: query.into(),
             max_similar: 20,
             max_recent: 10,
             max_insights: 10,
@@ -135,8 +128,12 @@ pub struct ContextExperience {
 pub struct ContextInsight {
     /// The insight.
     pub insight: DerivedInsight,
-    /// `1 − cosine distance` to the query.
+    /// `1 − cosine distance` to the query's vector; 0 where it has none.
     pub similarity: f32,
+    /// What it is ranked by.
+    pub score: f32,
+    /// Where the score comes from, where the query has a text.
+    pub parts: ScoreParts,
     /// Tokens of its content.
     pub tokens: usize,
     /// Others that say the same and were left out for that, most similar first.
@@ -146,12 +143,14 @@ pub struct ContextInsight {
 /// The parts of a score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextScore {
-    /// `1 − cosine distance` to the query.
+    /// `1 − cosine distance` to the query's vector; 0 where it has none.
     pub similarity: f32,
     /// How warm it is.
     pub energy: f32,
     /// What it is ranked by among the similar ones; among the recent ones that is the time.
     pub score: f32,
+    /// Where the score comes from, before energy counts, where the query has a text and this is among the similar ones.
+    pub parts: ScoreParts,
 }
 
 /// What says the same as something else.

@@ -52,8 +52,7 @@ pub use compaction::{
     CompactionProgress, CompactionReport, ErasureReport, Fragmentation, SegmentStats,
 };
 pub use context::{
-    ContextCandidates, ContextExperience, ContextInsight, ContextQuery, ContextRequest,
-    ContextScore, Sibling,
+    ContextCandidates, ContextExperience, ContextInsight, ContextRequest, ContextScore, Sibling,
 };
 pub use cursor::{Cursor, Lsn, Timeline};
 pub use diagnosis::{

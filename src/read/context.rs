@@ -11,7 +11,7 @@ use crate::{
     model::{
         ContextCandidates, ContextExperience, ContextInsight, ContextRequest, ContextScore,
         DecayConfig, Experience, ExperienceId, ExperienceRelation, InsightHit, RecallWeights,
-        RelationFilter, SearchOptions, Sibling, limits::MAX_K,
+        RelationFilter, ScoreParts, SearchOptions, Sibling, limits::MAX_K,
     },
     read::{
         activities,
@@ -71,11 +71,12 @@ pub struct Settings<'a> {
     pub count: &'a dyn Fn(&str) -> usize,
 }
 
-/// The context of a request about `vector`, from the snapshot: no transaction asks for one.
+/// The context of a request about `vector` and the words of the settings, one of which there is, from the snapshot: no
+/// transaction asks for one.
 pub fn candidates(
     reader: &Reader,
     request: &ContextRequest,
-    vector: &[f32],
+    vector: Option<&[f32]>,
     settings: &Settings<'_>,
 ) -> Result<ContextCandidates> {
     let mut budget = Budget {
@@ -88,7 +89,7 @@ pub fn candidates(
         reader,
         request,
         table: reader.table(request.collective_id)?,
-        query: Query::new(vector),
+        query: vector.map(Query::new),
         decay: reader.collective(request.collective_id)?.decay.clone(),
         ef: settings.ef,
         words: settings.words,
@@ -118,7 +119,7 @@ struct Context<'a> {
     reader: &'a Reader,
     request: &'a ContextRequest,
     table: &'a Arc<Table>,
-    query: Query<'a>,
+    query: Option<Query<'a>>,
     decay: DecayConfig,
     ef: usize,
     words: Option<(&'a Question, &'a Words)>,
@@ -129,8 +130,16 @@ struct Found<'a> {
     id: ExperienceId,
     row: u32,
     embedding: &'a [f32],
-    /// Its similarity and its score, where a search has told them.
-    told: Option<(f32, f32)>,
+    /// Where a search has found it.
+    told: Option<Told>,
+}
+
+/// What a search says of what it has found.
+#[derive(Clone, Copy)]
+struct Told {
+    similarity: f32,
+    score: f32,
+    parts: ScoreParts,
 }
 
 impl Found<'_> {
@@ -150,7 +159,7 @@ fn items(shown: Vec<Shown>) -> Vec<ContextExperience> {
 }
 
 impl<'a> Context<'a> {
-    fn similar(&self, vector: &[f32]) -> Result<Vec<Shown>> {
+    fn similar(&self, vector: Option<&[f32]>) -> Result<Vec<Shown>> {
         let request = self.request;
         if request.max_similar == 0 {
             return Ok(Vec::new());
@@ -162,9 +171,10 @@ impl<'a> Context<'a> {
         };
         let similar = self.enough(request.max_similar, Found::embedding, |k| {
             options.k = k;
-            match self.words {
-                Some(words) => self.by_words(vector, &options, words),
-                None => self.by_vector(vector, &options),
+            match (self.words, vector) {
+                (Some(words), vector) => self.by_words(vector, &options, words),
+                (None, Some(vector)) => self.by_vector(vector, &options),
+                (None, None) => Ok(Vec::new()),
             }
         })?;
         self.answered(similar)
@@ -172,19 +182,20 @@ impl<'a> Context<'a> {
 
     fn by_words(
         &self,
-        vector: &[f32],
+        vector: Option<&[f32]>,
         options: &SearchOptions,
         (question, words): (&Question, &Words),
     ) -> Result<Vec<Found<'a>>> {
-        let asked = Asked {
-            question,
-            vector: Some(vector),
-        };
+        let asked = Asked { question, vector };
         let limits = (self.ef, words);
         let ground = Ground::new(self.reader, self.table, asked, options, limits)?;
         let found = ground.walk(|row| self.found(row), &mut Trace::default())?;
         let found = found.into_iter().map(|(found, one)| Found {
-            told: Some((one.similarity(), one.score)),
+            told: Some(Told {
+                similarity: one.similarity(),
+                score: one.score,
+                parts: one.parts,
+            }),
             ..found
         });
         Ok(found.collect())
@@ -203,7 +214,11 @@ impl<'a> Context<'a> {
         let found =
             search::search_rows(reader, table, &[vector], options, self.ef, (read, passes))?;
         let found = found.into_iter().flatten().map(|hit| Found {
-            told: Some((hit.similarity, hit.score)),
+            told: Some(Told {
+                similarity: hit.similarity,
+                score: hit.score,
+                parts: ScoreParts::default(),
+            }),
             ..hit.item.0
         });
         Ok(found.collect())
@@ -224,21 +239,23 @@ impl<'a> Context<'a> {
         }))
     }
 
-    fn insights(&self, vector: &[f32]) -> Result<Vec<ContextInsight>> {
+    fn insights(&self, vector: Option<&[f32]>) -> Result<Vec<ContextInsight>> {
         let request = self.request;
         if request.max_insights == 0 {
             return Ok(Vec::new());
         }
         let filter = &request.insight_filter;
         let collective = request.collective_id;
-        let find = |k| match self.words {
-            Some((question, words)) => {
-                let vector = Some(vector);
+        let find = |k| match (self.words, vector) {
+            (Some((question, words)), vector) => {
                 let asked = Asked { question, vector };
                 let limits = (self.ef, words);
                 insights::with_words(self.reader, collective, asked, k, filter, limits)
             }
-            None => insights::similar(self.reader, collective, vector, k, filter, self.ef),
+            (None, Some(vector)) => {
+                insights::similar(self.reader, collective, vector, k, filter, self.ef)
+            }
+            (None, None) => Ok(Vec::new()),
         };
         let found = self.enough(
             request.max_insights,
@@ -250,6 +267,8 @@ impl<'a> Context<'a> {
             .map(|Distinct { one, same }| ContextInsight {
                 insight: one.insight,
                 similarity: one.similarity,
+                score: one.score,
+                parts: one.parts,
                 tokens: 0,
                 siblings: siblings(&same, |hit| hit.insight.id),
             });
@@ -304,17 +323,27 @@ impl<'a> Context<'a> {
         Ok(answered)
     }
 
-    fn score(&self, experience: &Experience, told: Option<(f32, f32)>) -> ContextScore {
+    fn score(&self, experience: &Experience, told: Option<Told>) -> ContextScore {
         let energy = self.reader.energy(experience, &self.decay);
-        let (similarity, score) = told.unwrap_or_else(|| {
-            let similarity = self.query.similarity_to(&experience.embedding);
+        let Told {
+            similarity,
+            score,
+            parts,
+        } = told.unwrap_or_else(|| {
+            let query = self.query.as_ref();
+            let similarity = query.map_or(0.0, |query| query.similarity_to(&experience.embedding));
             let weights = self.request.weights.or(self.decay.default_recall_weights);
-            (similarity, score(weights, similarity, energy))
+            Told {
+                similarity,
+                score: score(weights, similarity, energy),
+                parts: ScoreParts::default(),
+            }
         });
         ContextScore {
             similarity,
             energy,
             score,
+            parts,
         }
     }
 

@@ -232,6 +232,48 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Has both generations of the manifest say the same, and removes the checkpoints that neither names.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn settle(&self) -> Result<()> {
+        // Nobody writes one meanwhile, which no manifest names yet.
+        let _state = self.state.lock();
+        self.manifest.update(|_| ())?;
+        self.remove_unnamed();
+        Ok(())
+    }
+
+    /// Sees to it that no checkpoint holds the idempotency key of an experience, and says how many there are.
+    ///
+    /// # Errors
+    /// `Conflict` naming the file that does.
+    pub(crate) fn prove_gone(&self, id: u128) -> Result<u64> {
+        let _state = self.state.lock();
+        let dir = self.path.join(DIR);
+        let io = |what| PulseDBError::io(what, &dir);
+        if !self.vfs.exists(&dir).map_err(io("look for"))? {
+            return Ok(0);
+        }
+        let mut count = 0;
+        for name in self.vfs.list(&dir).map_err(io("list"))? {
+            if checkpoint_file_lsn(&name).is_none() {
+                continue;
+            }
+            let path = dir.join(&name);
+            let checkpoint = map(&*self.vfs, &path).map_err(PulseDBError::conflict)?;
+            let mut rows = checkpoint.find_ids(id);
+            if rows.any(|((collective, row), _)| checkpoint.key_of(collective, row).is_some()) {
+                let file = path.display();
+                return Err(PulseDBError::conflict(format!(
+                    "its idempotency key still stands in {file}"
+                )));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// Waits until nobody writes one, and lets nobody write another.
     pub(crate) fn end(&self) {
         self.state.lock().ended = true;
@@ -362,22 +404,22 @@ pub(crate) fn load(
     if lsn == Lsn::ZERO {
         return None;
     }
-    let file_path = self::path(path, lsn);
+    Some(map(vfs, &self::path(path, lsn)).and_then(|checkpoint| {
+        check_history(&checkpoint, manifest)?;
+        Ok(Arc::new(checkpoint))
+    }))
+}
+
+/// The checkpoint in a file, or why there is none.
+fn map(vfs: &dyn Vfs, path: &Path) -> Result<Checkpoint, String> {
     let map = || {
-        let file = vfs.open(&file_path, OpenMode::Read)?;
+        let file = vfs.open(path, OpenMode::Read)?;
         file.map(file.len()?)
     };
-    Some(
-        map()
-            .map_err(|error| format!("{}: {error}", file_path.display()))
-            .and_then(|map| {
-                map.populate();
-                let checkpoint = Checkpoint::parse(Bytes::from_owner(map))
-                    .map_err(|fault| format!("{}: {fault}", file_path.display()))?;
-                check_history(&checkpoint, manifest)?;
-                Ok(Arc::new(checkpoint))
-            }),
-    )
+    let map = map().map_err(|error| format!("{}: {error}", path.display()))?;
+    map.populate();
+    Checkpoint::parse(Bytes::from_owner(map))
+        .map_err(|fault| format!("{}: {fault}", path.display()))
 }
 
 /// Is its commit part of the history that the manifest tells of?

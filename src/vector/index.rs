@@ -140,6 +140,13 @@ impl VectorIndex {
         });
     }
 
+    /// Whether a graph has nodes whose rows nobody can see any more.
+    #[must_use]
+    pub fn holds_dead(&self) -> bool {
+        let state = self.state();
+        state.graphs.iter().any(|one| one.run().dead > 0)
+    }
+
     /// Puts these graphs in the place of all there are. From then on the rows below `indexed` are in no
     /// tail. For a reader, which builds none.
     pub fn put(&self, graphs: Vec<Arc<IndexedGraph>>, indexed: u32) {

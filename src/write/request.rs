@@ -55,6 +55,8 @@ pub enum Change {
     Reinforce(ExperienceId),
     /// Delete an experience, with its relations.
     Delete(ExperienceId),
+    /// The same, if it is there, expired or not.
+    Erase(ExperienceId),
     /// Store a relation, with the id that a transaction has made for it; otherwise the committer makes one.
     Relate(Option<RelationId>, Box<NewRelation>),
     /// Delete a relation.

@@ -184,6 +184,7 @@ impl Step<'_> {
             Change::SetTag(id, key, value) => self.set_tag(id, key, value),
             Change::SetArchived(id, archived) => self.set_archived(id, archived),
             Change::Delete(id) => self.delete(id),
+            Change::Erase(id) => Ok(self.erase(id)),
             Change::CreateCollective {
                 id,
                 new,

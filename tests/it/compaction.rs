@@ -8,9 +8,8 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use pulsedb::{
-    CollectiveId, CompactionConfig, Config, Experience, ExperienceId, ExperienceUpdate,
-    NewExperience, PulseDB, PulseDBError, RetentionConfig, WatchConfig, model::DecayConfig,
-    sim::Survival,
+    CollectiveId, CompactionConfig, Config, Experience, ExperienceId, ExperienceUpdate, PulseDB,
+    PulseDBError, RetentionConfig, WatchConfig, model::DecayConfig, sim::Survival,
 };
 
 use super::support::{World, config, dump, everything, new, run};
@@ -444,94 +443,6 @@ fn retention_keeps_what_it_says() {
         let size = log_bytes(&world);
         db.compact().await.unwrap();
         assert!(log_bytes(&world) >= size / 2, "nothing was to go");
-        db.close().await.unwrap();
-    });
-}
-
-/// Does any file hold these bytes?
-fn stands_in_a_file(world: &World, bytes: &[u8]) -> bool {
-    let files = world.vfs.files().unwrap();
-    files
-        .iter()
-        .any(|(_, content)| content.windows(bytes.len()).any(|window| window == bytes))
-}
-
-#[test]
-fn what_is_erased_is_gone_from_all_files_whoever_still_reads_it() {
-    run(async {
-        let world = World::with(Config {
-            segment_pool: 2,
-            ..by_call()
-        });
-        let db = world.open().await;
-        let team = db.create_collective("team").await.unwrap();
-        let before = record(&db, team, 300).await;
-        let secret = new(team, "the secret of the house");
-        let id = db.record_experience(secret).await.unwrap();
-        record(&db, team, 300).await;
-        let first = db.snapshot().await.unwrap();
-        // The segment that is replaced here stays, since it is read.
-        db.delete_experience(before[0]).await.unwrap();
-        db.compact().await.unwrap();
-        let second = db.snapshot().await.unwrap();
-        db.erase(id).await.unwrap();
-        assert!(!stands_in_a_file(&world, b"the secret of the house"));
-        for snapshot in [&first, &second] {
-            let shown = snapshot.get_experience(id).await.unwrap();
-            assert_eq!(shown.content, "the secret of the house");
-        }
-        drop((first, second));
-        db.compact().await.unwrap();
-        assert!(!stands_in_a_file(&world, b"the secret of the house"));
-        db.close().await.unwrap();
-    });
-}
-
-#[test]
-fn what_is_erased_is_gone_from_all_files() {
-    run(async {
-        let world = World::with(Config {
-            segment_pool: 2,
-            ..by_call()
-        });
-        let db = world.open().await;
-        let team = db.create_collective("team").await.unwrap();
-        let before = record(&db, team, 300).await;
-        let secret = NewExperience {
-            embedding: Some(vec![0.123, -0.456, 0.789, 0.321]),
-            ..NewExperience::new(team, "agent", "the secret of the house")
-        };
-        let id = db.record_experience(secret).await.unwrap();
-        let vector: Vec<u8> = [0.123_f32, -0.456]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
-        db.set_tag(id, "whose", "the secret's tag").await.unwrap();
-        let after = record(&db, team, 300).await;
-        // Moved once before, its old copy may stand in a file that is used again.
-        db.delete_experience(before[0]).await.unwrap();
-        db.compact().await.unwrap();
-        let kept = db.get_experience(after[0]).await.unwrap();
-        assert!(stands_in_a_file(&world, b"the secret of the house"));
-        let report = db.erase(id).await.unwrap();
-        assert!(report.segments_rewritten > 0 && report.files_scanned > 0);
-        for trace in [
-            &b"the secret of the house"[..],
-            b"the secret's tag",
-            &vector,
-        ] {
-            assert!(!stands_in_a_file(&world, trace));
-        }
-        assert!(matches!(
-            db.get_experience(id).await,
-            Err(PulseDBError::NotFound { .. })
-        ));
-        assert_eq!(db.get_experience(after[0]).await.unwrap(), kept);
-        // Again, and for what never was.
-        assert_eq!(db.erase(id).await.unwrap().segments_rewritten, 0);
-        db.close().await.unwrap();
-        let db = world.open().await;
-        assert_eq!(everything(&db, team).await.len(), 599);
         db.close().await.unwrap();
     });
 }

@@ -3,9 +3,9 @@
 use std::{collections::HashSet, fmt::Debug, hash::Hash, time::Duration};
 
 use pulsedb::{
-    AgentId, CollectiveId, ContextQuery, ContextRequest, DecayConfig, ExperienceId, InsightType,
-    NewActivity, NewExperience, NewInsight, NewRelation, PulseDB, RecallWeights, RelationFilter,
-    RelationType, SearchFilter, SearchOptions, Sibling, blocking,
+    AgentId, CollectiveId, ContextRequest, DecayConfig, ExperienceId, InsightFilter, InsightType,
+    NewActivity, NewExperience, NewInsight, NewRelation, PulseDB, Query, RecallWeights,
+    RelationFilter, RelationType, SearchFilter, SearchOptions, Sibling, blocking,
 };
 
 use super::support::{World, refused_field, run};
@@ -293,7 +293,7 @@ fn what_cannot_be_answered_is_refused() {
         (
             "query",
             ContextRequest {
-                query: ContextQuery::Vector(vec![1.0]),
+                query: vec![1.0].into(),
                 ..good.clone()
             },
         ),
@@ -321,8 +321,11 @@ fn what_cannot_be_answered_is_refused() {
     for (field, request) in bad {
         assert_eq!(refused_field(db.get_context_candidates(request)), field);
     }
-    let text = ContextRequest::about_text(team, "no embedder");
-    assert!(db.get_context_candidates(text).is_err());
+    let about_nothing = ContextRequest::about(team, Query::default());
+    assert_eq!(
+        refused_field(db.get_context_candidates(about_nothing)),
+        "query"
+    );
     let nothing = ContextRequest {
         max_similar: 0,
         max_recent: 0,
@@ -333,6 +336,87 @@ fn what_cannot_be_answered_is_refused() {
     };
     let context = db.get_context_candidates(nothing).unwrap();
     assert!(context.similar.is_empty() && context.agents.is_empty());
+}
+
+/// Without an embedder, too: the caller brings the vector, or words are all there is.
+#[test]
+fn what_is_like_a_query_is_what_searches_find() {
+    run(async {
+        let world = World::new();
+        let db = world.open().await;
+        let team = db.create_collective("team").await.unwrap();
+        let texts = [
+            "the pool ran dry",
+            "bound the pool",
+            "a red herring",
+            "dry wood",
+        ];
+        let mut last = None;
+        for (number, text) in (0_u8..).zip(texts) {
+            let id = learn(&db, team, text, f32::from(number) * 20.0).await;
+            derive(
+                &db,
+                team,
+                &format!("insight: {text}"),
+                f32::from(number) * 15.0,
+                id,
+            )
+            .await;
+            last = Some(id);
+        }
+        let both = Query::plain("dry pool").with_vector(at(50.0));
+        for query in [both, Query::text("dry -wood")] {
+            let context = db
+                .get_context_candidates(ContextRequest {
+                    collapse_above: None,
+                    max_recent: 1,
+                    max_similar: 3,
+                    max_insights: 3,
+                    ..ContextRequest::about(team, query.clone())
+                })
+                .await
+                .unwrap();
+            let options = SearchOptions {
+                k: 3,
+                ..SearchOptions::default()
+            };
+            let hits = db.search(team, query.clone(), options).await.unwrap();
+            assert!(!hits.is_empty());
+            let told = context.similar.iter().map(|one| {
+                let score = &one.score;
+                (
+                    one.experience.id,
+                    score.similarity,
+                    score.score,
+                    score.parts,
+                )
+            });
+            let found = hits
+                .iter()
+                .map(|hit| (hit.experience.id, hit.similarity, hit.score, hit.parts));
+            assert!(told.eq(found), "{context:?}");
+            let insights = db.search_insights(team, query.clone(), 3, InsightFilter::default());
+            let insights = insights.await.unwrap();
+            let told = context.insights.iter();
+            let told = told.map(|one| (one.insight.id, one.similarity, one.score, one.parts));
+            let found = insights
+                .iter()
+                .map(|hit| (hit.insight.id, hit.similarity, hit.score, hit.parts));
+            assert!(told.eq(found), "{context:?}");
+            let lexical = context.similar[0].score.parts.lexical.unwrap();
+            assert!(lexical.own > 0.0 && lexical.share > 0.0);
+            let dense = context.similar[0].score.parts.dense;
+            assert_eq!(dense.is_some(), query.vector.is_some());
+            let excluded = last.filter(|_| query.vector.is_none());
+            assert!(
+                context
+                    .similar
+                    .iter()
+                    .all(|one| Some(one.experience.id) != excluded)
+            );
+        }
+        db.close().await.unwrap();
+    });
 }
 
 /// The cosine, plainly.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pulsedb::{
     CollectiveId, CompactionConfig, Config, Experience, ExperienceUpdate, Lsn, Page, PulseDB,
-    RetentionConfig, Snapshot,
+    PulseDBError, RetentionConfig, Snapshot,
 };
 
 use super::support::{START, World, config, new, refused_field, run};
@@ -209,6 +209,35 @@ fn a_snapshot_outlives_its_database() {
             db.record_experience(new(team, content)).await.unwrap();
         }
         assert_eq!(seen(&held).await, then);
+        db.close().await.unwrap();
+    });
+}
+
+/// It keeps no history of its own, and says so.
+#[test]
+fn a_handle_that_only_reads_shows_nothing_but_the_newest() {
+    run(async {
+        let world = World::with(keeping(u64::MAX / 2, Duration::ZERO));
+        let db = world.open().await;
+        let team = db.create_collective("team").await.unwrap();
+        db.record_experience(new(team, "first")).await.unwrap();
+        let older = db.current_cursor().await.unwrap().lsn;
+        world.env.advance(Duration::from_secs(60));
+        db.record_experience(new(team, "second")).await.unwrap();
+        assert_eq!(db.snapshot_at(older).await.unwrap().cursor().lsn, older);
+        let reader = world.open_read_only().await;
+        let newest = reader.current_cursor().await.unwrap().lsn;
+        let shown = reader.snapshot_at(newest).await.unwrap();
+        assert_eq!(shown.cursor().lsn, newest);
+        for refused in [
+            reader.snapshot_at(older).await,
+            reader.snapshot_at_time(START).await,
+        ] {
+            assert!(matches!(refused, Err(PulseDBError::ReadOnly { .. })));
+        }
+        reader.close().await.unwrap();
+        let closed = reader.snapshot_at(older).await;
+        assert!(matches!(closed, Err(PulseDBError::Closed)));
         db.close().await.unwrap();
     });
 }

@@ -273,7 +273,7 @@ impl Reranker for Alike {
 fn ask_in_a_transaction(db: &PulseDB, tenant: &Tenant) {
     let mut transaction = db.begin().unwrap();
     let (id, all) = (tenant.id, everything());
-    tenant.all_hits(transaction.search(id, &vector(3), all).unwrap());
+    tenant.all_hits(transaction.search(id, vector(3), all).unwrap());
     let page = Page {
         limit: 1000,
         ..Page::default()

@@ -34,6 +34,7 @@ mod duplicates;
 mod embedder;
 #[cfg(feature = "embed")]
 mod embedding;
+mod erasing;
 mod expiry;
 mod following;
 mod fuzz;

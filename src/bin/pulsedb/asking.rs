@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use pulsedb::{
-    Collective, ContextQuery, ContextRequest, Experience, ExperienceKind, Query, RecallWeights,
+    Collective, ContextRequest, Experience, ExperienceKind, Query, RecallWeights,
     SearchExplanation, SearchFilter, SearchHit, SearchOptions, Timestamp, blocking::PulseDB,
 };
 use serde::Serialize;
@@ -199,12 +199,13 @@ pub(crate) fn search(search: &Search, session: &Session) -> Result<Exit, Failure
 
 pub(crate) fn context(context: &Context, session: &Session) -> Result<Exit, Failure> {
     let (db, collective) = open(&context.about, false, session)?;
-    let query = match (&context.about.vector, &context.about.text) {
-        (Some(Vector(vector)), _) => ContextQuery::Vector(vector.clone()),
-        (None, text) => ContextQuery::Text(text.clone().unwrap_or_default()),
+    let query = Query {
+        plain: true,
+        text: context.about.text.clone(),
+        vector: context.about.vector.clone().map(|Vector(vector)| vector),
+        ..Query::default()
     };
     let request = ContextRequest {
-        query,
         max_similar: context.max_similar,
         max_recent: context.max_recent,
         max_insights: context.max_insights,
@@ -212,7 +213,7 @@ pub(crate) fn context(context: &Context, session: &Session) -> Result<Exit, Fail
         max_agents: context.max_agents,
         max_tokens: context.max_tokens,
         filter: context.filter.to_filter(),
-        ..ContextRequest::about_text(collective.id, "")
+        ..ContextRequest::about(collective.id, query)
     };
     let mut found = db
         .get_context_candidates(request)

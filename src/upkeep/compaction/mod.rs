@@ -9,7 +9,8 @@
 //! name       a checkpoint is written that knows the places in the new segments, and one change of the
 //!            manifest names it, and them instead of the old ones
 //! show       the committer publishes the set that leads from the old places to the new ones
-//! manifest   once more, so that the older generation knows the new segments, too
+//! settle     the manifest once more, so that the older generation knows the new segments, too, and the
+//!            checkpoint before goes
 //! retire     the old files go when their last reader is gone
 //! ```
 //!
@@ -76,6 +77,9 @@ pub(crate) trait Tail {
 
     /// Lets readers see the new segments in the place of the old ones.
     fn show(&self, rewritten: &[&Rewritten]) -> Result<()>;
+
+    /// Has both generations of the manifest say the same, and removes the checkpoints that neither names.
+    fn settle(&self) -> Result<()>;
 }
 
 /// A run that was rewritten.
@@ -88,13 +92,13 @@ struct Done {
 
 /// What is rewritten.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Scope {
+pub(crate) enum Scope<'a> {
     /// What is worth it by the configuration.
     WorthIt,
     /// Everything that has anything dead in it, the active segment included.
     All,
-    /// Whatever holds records of this entity, whoever may still want them.
-    Entity(u128),
+    /// The segments with these ids, whoever may still want what is dead in them.
+    Erasing(&'a [u32]),
 }
 
 /// Rewrites the log.
@@ -168,7 +172,7 @@ impl Compactor {
     pub(crate) fn compact(
         &self,
         tail: &dyn Tail,
-        scope: Scope,
+        scope: Scope<'_>,
         pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
     ) -> Result<CompactionReport> {
         let _one_at_a_time = self.working.lock();
@@ -180,7 +184,7 @@ impl Compactor {
     fn rewrite(
         &self,
         tail: &dyn Tail,
-        scope: Scope,
+        scope: Scope<'_>,
         pace: &mut dyn FnMut(CompactionProgress) -> Result<()>,
     ) -> Result<CompactionReport> {
         if self.failed.load(Ordering::Acquire) {
@@ -245,7 +249,7 @@ impl Compactor {
         &self,
         run: &mut Run<'_>,
         tail: &dyn Tail,
-        scope: Scope,
+        scope: Scope<'_>,
         mut tell: impl FnMut(CompactionProgress) -> Result<()>,
     ) -> Result<CompactionReport> {
         let mut told = 0;
@@ -313,10 +317,7 @@ impl Compactor {
                 }
                 1
             }
-            Scope::Entity(entity) => {
-                let holding = self.holding(tail, entity)?;
-                return Ok(holding.into_iter().map(|id| vec![id]).collect());
-            }
+            Scope::Erasing(ids) => return Ok(ids.iter().map(|id| vec![*id]).collect()),
         };
         let live = live_bytes(&held);
         let candidates = self.candidates(&held.segments, &live);
@@ -328,12 +329,12 @@ impl Compactor {
     fn rewrite_run(
         &self,
         tail: &dyn Tail,
-        scope: Scope,
+        scope: Scope<'_>,
         ids: &[u32],
         done: &[Done],
         pace: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Option<Done>> {
-        let held = tail.hold(matches!(scope, Scope::Entity(_)))?;
+        let held = tail.hold(matches!(scope, Scope::Erasing(_)))?;
         let run: Vec<Arc<Segment>> = ids
             .iter()
             .filter_map(|id| held.segments.segment(*id).cloned())
@@ -353,7 +354,7 @@ impl Compactor {
     }
 
     /// Names and shows what was rewritten, and retires what it replaces.
-    fn show(&self, tail: &dyn Tail, scope: Scope, done: &[Done]) -> Result<()> {
+    fn show(&self, tail: &dyn Tail, scope: Scope<'_>, done: &[Done]) -> Result<()> {
         let change = |manifest: &mut Manifest| {
             for done in done {
                 let segments = &mut manifest.segments;
@@ -377,12 +378,12 @@ impl Compactor {
             return Err(error);
         }
         tail.show(&rewritten)?;
-        self.manifest.update(|_| ())?;
+        tail.settle()?;
         for segment in done.iter().flat_map(|done| &done.run) {
             self.named.lock().insert(segment.path().to_owned());
             segment.retire_into(&self.retired);
         }
-        if matches!(scope, Scope::Entity(_)) {
+        if matches!(scope, Scope::Erasing(_)) {
             self.remove_all_retired();
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Which experiences have expired, as the committer sees it?
 //!
+//! Readers see none of them; who erases one has it deleted all the same.
+//!
 //! Whoever walked the rows saw them in a snapshot. Since then one may have been pinned, deleted, or given
 //! more time: only those that have expired at the time of the commit are deleted.
 
@@ -19,5 +21,13 @@ impl Step<'_> {
             }
         }
         Reply::Count(count)
+    }
+
+    /// Deletes an experience, expired or not, if it is there.
+    pub(super) fn erase(&mut self, id: ExperienceId) -> Reply {
+        if let Some(present) = self.present_of(RowKind::Experience, id.as_u128()) {
+            self.delete_row(&present);
+        }
+        Reply::Done
     }
 }
