@@ -10,7 +10,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_core::Stream;
@@ -18,12 +17,12 @@ use futures_core::Stream;
 use crate::{
     config::Config,
     db::{self, Reranker},
-    edge::block_on::{block_on, block_on_for},
+    edge::block_on::block_on,
     embed::Embedder,
     error::Result,
     model::{
         Activity, AgentId, BackupId, BackupInfo, BackupList, BackupOptions, BackupProgress,
-        BackupReport, BackupRetention, Change, Changes, Collective, CollectiveId, CollectiveStats,
+        BackupReport, BackupRetention, Changes, Collective, CollectiveId, CollectiveStats,
         CompactionProgress, CompactionReport, ContextCandidates, ContextRequest, Cursor,
         DatabaseMetadata, DecayConfig, DerivedInsight, Diagnosis, ErasureReport, Experience,
         ExperienceId, ExperienceRelation, ExperienceUpdate, ExportOptions, Fragmentation, Health,
@@ -33,16 +32,18 @@ use crate::{
         RelatedExperience, RelationDirection, RelationFilter, RelationId, RelationType,
         RestoreOptions, RestorePoint, RestoreReport, SalvageReport, SearchExplanation,
         SearchFilter, SearchHit, SearchOptions, Timestamp, UpkeepStatus, UserId, VerifyProgress,
-        VerifyReport, WatchEvent, WatchFilter, WatchItem, WatchOptions,
+        VerifyReport,
     },
     read::experience_view::ExperienceView,
-    watch,
 };
 
+mod ears;
 mod snapshot;
+mod streams;
 mod transaction;
 
 pub use snapshot::Snapshot;
+pub use streams::{ChangeFeed, WatchItems, WatchStream};
 pub use transaction::Transaction;
 
 /// A handle to an open database whose methods wait on the calling thread.
@@ -64,55 +65,6 @@ pub use transaction::Transaction;
 /// ```
 #[derive(Clone, Debug)]
 pub struct PulseDB(db::PulseDB);
-
-/// Streams of what happens, for a thread that waits for it.
-macro_rules! waiting_stream {
-    ($(#[$doc:meta])+ $name:ident($stream:ty) of $item:ty;) => {
-        $(#[$doc])+
-        #[derive(Debug)]
-        pub struct $name($stream);
-
-        impl $name {
-            /// Waits for the next one; `None` when there will be none any more.
-            pub fn recv(&mut self) -> Option<Result<$item>> {
-                block_on(self.0.recv())
-            }
-
-            /// The same for as long as `timeout`; [`Poll::Pending`] where nothing has come by then.
-            pub fn recv_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<$item>>> {
-                block_on_for(self.0.recv(), timeout).map_or(Poll::Pending, Poll::Ready)
-            }
-
-            /// Where to go on after a restart.
-            pub fn cursor(&self) -> Cursor {
-                self.0.cursor()
-            }
-        }
-
-        impl Iterator for $name {
-            type Item = Result<$item>;
-
-            fn next(&mut self) -> Option<Self::Item> {
-                self.recv()
-            }
-        }
-    };
-}
-
-waiting_stream! {
-    /// The changes of a collective's experiences; see [`crate::WatchStream`].
-    WatchStream(watch::WatchStream) of Arc<WatchEvent>;
-}
-
-waiting_stream! {
-    /// What happens in a collective or in all of the database; see [`crate::WatchItems`].
-    WatchItems(watch::WatchItems) of WatchItem;
-}
-
-waiting_stream! {
-    /// The commits of a database; see [`crate::ChangeFeed`].
-    ChangeFeed(watch::ChangeFeed) of Change;
-}
 
 /// The experiences of a collective, for a thread that may wait; see [`crate::ExperienceStream`].
 #[derive(Debug)]
@@ -364,50 +316,6 @@ impl PulseDB {
     {
         let lines = Lines(lines.into_iter());
         block_on(self.0.import_with(collective, lines, options, tell))
-    }
-
-    /// See [`crate::PulseDB::watch_experiences`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn watch_experiences(&self, collective: CollectiveId) -> Result<WatchStream> {
-        block_on(self.0.watch_experiences(collective)).map(WatchStream)
-    }
-
-    /// See [`crate::PulseDB::watch_experiences_filtered`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn watch_experiences_filtered(
-        &self,
-        collective: CollectiveId,
-        filter: WatchFilter,
-    ) -> Result<WatchStream> {
-        block_on(self.0.watch_experiences_filtered(collective, filter)).map(WatchStream)
-    }
-
-    /// See [`crate::PulseDB::watch`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn watch(&self, options: WatchOptions) -> Result<WatchItems> {
-        block_on(self.0.watch(options)).map(WatchItems)
-    }
-
-    /// See [`crate::PulseDB::watch_from`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn watch_from(&self, cursor: Cursor) -> Result<WatchItems> {
-        block_on(self.0.watch_from(cursor)).map(WatchItems)
-    }
-
-    /// See [`crate::PulseDB::change_feed`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn change_feed(&self, from: Cursor, follow: bool) -> Result<ChangeFeed> {
-        block_on(self.0.change_feed(from, follow)).map(ChangeFeed)
     }
 }
 

@@ -386,7 +386,7 @@ impl PulseDB {
 
 /// What the other methods are made of.
 impl PulseDB {
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.handle.0
     }
 

@@ -14,6 +14,7 @@ use std::{
 use crate::{
     config::{Config, RetentionConfig, TextIndexing},
     db::{
+        following,
         tail::CommitterTail,
         telling::{TellHub, ToldByFollower},
         tending::BesideCommits,
@@ -53,7 +54,7 @@ use crate::{
     vector::store::GraphFiles,
     vfs::{Vfs, VfsLock},
     watch::{
-        bell::Pauses,
+        bell::Bell,
         hub::{self, Hub},
         relay::Relay,
     },
@@ -95,9 +96,10 @@ pub(crate) struct Engine {
     pub(super) expiry: Expiry,
     /// Of a handle that only reads.
     pub(crate) follower: Option<Arc<Follower>>,
-    pub(super) pauses: Pauses,
+    /// Of a handle that only reads, or whose watchers its commits do not tell.
+    pub(crate) bell: Option<Arc<Bell>>,
     /// Tells the watchers of a writer, where its commits do not.
-    relay: Option<Arc<Relay>>,
+    pub(super) relay: Option<Arc<Relay>>,
     closing: AtomicBool,
     /// Opens when the end is asked for.
     asked_to_end: Latch<()>,
@@ -187,6 +189,7 @@ impl Engine {
             };
             Arc::new(Relay::new(Arc::clone(&hub), newest))
         });
+        let bell = following::bell_of_commits(path, relay.as_ref())?;
         let compactor = Arc::new(Compactor::new(compaction::Parts {
             vfs: Arc::clone(vfs),
             env: Arc::clone(&env),
@@ -231,7 +234,7 @@ impl Engine {
                 log_bytes: log_bytes(&recovered.segments),
                 broadcast: Box::new(TellHub {
                     hub: Arc::clone(&hub),
-                    relay: relay.clone(),
+                    relay: relay.clone().zip(bell.clone()),
                 }),
                 upkeep: Box::new(HandOver(Arc::clone(&background))),
                 telemetry: Arc::clone(&telemetry),
@@ -267,6 +270,8 @@ impl Engine {
             })
             .map(Arc::new)
         });
+        let follower = follower.transpose()?;
+        let bell = following::bell_of_tail(&**vfs, path, follower.as_ref())?.or(bell);
         let cache_bytes = config.cache_bytes();
         let engine = Arc::new(Self {
             path: path.to_owned(),
@@ -297,8 +302,8 @@ impl Engine {
             wording,
             index_room,
             expiry: Expiry::default(),
-            follower: follower.transpose()?,
-            pauses: Pauses::default(),
+            follower,
+            bell,
             relay,
             closing: AtomicBool::new(false),
             asked_to_end: Latch::default(),
@@ -346,11 +351,7 @@ impl Engine {
             })
             .inspect_err(|_| self.end_beside())?;
         }
-        if let Some(relay) = &self.relay {
-            let (relay, engine) = (Arc::clone(relay), Arc::clone(self));
-            pool::spawn("relay", move || engine.relay_until_closed(&relay))
-                .inspect_err(|_| self.end_beside())?;
-        }
+        self.start_relay().inspect_err(|_| self.end_beside())?;
         let engine = Arc::clone(self);
         pool::spawn("commit", move || engine.commit_until_closed(lock))
             .inspect_err(|_| self.end_beside())
@@ -402,7 +403,7 @@ impl Engine {
         self.compactor.end();
         if let Some(relay) = &self.relay {
             relay.tell();
-            self.pauses.end();
+            self.end_listening();
         }
         self.hub.close();
         self.published.clear();
@@ -420,7 +421,7 @@ impl Engine {
                 registry::announce_end(&self.path, Arc::clone(&self.ended));
                 committer.stop();
             }
-            None => self.pauses.end(),
+            None => self.end_listening(),
         }
     }
 

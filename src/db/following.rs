@@ -1,19 +1,24 @@
 //! How does a handle live that follows the log's files?
 //!
-//! Whenever `TAIL` changes, the system's own thread has the follower of a handle that only reads look, and the relay of
-//! one that writes, and whose watchers are not to be told by its commits, tell them what is published. A
-//! thread does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
-//! waits for that hears of it.
+//! Whenever `TAIL` changes, whoever listens to its bell has the follower of a handle that only reads look. One
+//! thread always listens, does the same every few moments in case nobody told, and ends it all: it lets go of the files, and whoever
+//! waits for that hears of it. Where the watchers of a handle that writes are not to be told by its commits, such a thread has the
+//! relay tell them; commits knock, since `TAIL` changes before they are published.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::{
     db::engine::Engine,
     edge::{block_on::block_on, pool},
-    error::Result,
+    error::{PulseDBError, Result},
     log::TAIL_FILE,
     sync::Arc,
-    watch::{bell::Watched, relay::Relay},
+    upkeep::follow::Follower,
+    vfs::Vfs,
+    watch::{
+        bell::{Bell, Looks},
+        relay::Relay,
+    },
 };
 
 impl Engine {
@@ -30,51 +35,85 @@ impl Engine {
 
     /// The life of the thread.
     pub(super) fn follow_until_closed(&self) {
-        let Some(follower) = &self.follower else {
+        let (Some(follower), Some(bell)) = (&self.follower, &self.bell) else {
             return;
         };
-        let watched_tail = || {
-            let follower = Arc::clone(follower);
-            self.watched_tail(move || {
-                follower.look(false);
-            })
-        };
-        let mut watched = watched_tail();
+        bell.watch(false);
         loop {
             // News that nobody told of: the file may be another one now.
-            if follower.look(true) || watched.is_none() {
-                watched = watched_tail();
-            }
-            if !self.pauses.pause(self.poll_interval()) {
+            bell.watch(follower.look(true));
+            if !bell.listen(self.poll_interval()) {
                 break;
             }
         }
-        drop(watched);
         block_on(self.indexing.ended());
         follower.end();
         self.let_go();
         self.ended.open(Ok(()));
     }
 
-    /// The life of the thread that tells a writer's watchers.
-    pub(super) fn relay_until_closed(&self, relay: &Arc<Relay>) {
-        let told = Arc::clone(relay);
-        let watched = self.watched_tail(move || {
-            told.tell();
-        });
-        while relay.tell() && self.pauses.pause(self.poll_interval()) {}
-        drop(watched);
+    /// Starts the thread that tells a writer's watchers, where its commits do not.
+    pub(super) fn start_relay(&self) -> Result<()> {
+        let (Some(relay), Some(bell)) = (&self.relay, &self.bell) else {
+            return Ok(());
+        };
+        let (relay, bell) = (Arc::clone(relay), Arc::clone(bell));
+        let interval = self.poll_interval();
+        pool::spawn(
+            "relay",
+            move || while relay.tell() && bell.listen(interval) {},
+        )
+    }
+
+    /// Ends the life of either thread.
+    pub(super) fn end_listening(&self) {
+        if let Some(bell) = &self.bell {
+            bell.end();
+        }
     }
 
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.config.watch_config.poll_interval_ms)
     }
+}
 
-    /// Has `look` called when `TAIL` changes; `None` where nobody tells of that.
-    fn watched_tail(&self, look: impl Fn() + Send + 'static) -> Option<Watched> {
-        let tells = self.vfs.tells_of_changes();
-        tells
-            .then(|| Watched::new(&self.path.join(TAIL_FILE), look))
-            .flatten()
+/// Rings for `follower` when `TAIL` changes, where the system tells of that.
+pub(super) fn bell_of_tail(
+    vfs: &dyn Vfs,
+    path: &Path,
+    follower: Option<&Arc<Follower>>,
+) -> Result<Option<Arc<Bell>>> {
+    let tail = path.join(TAIL_FILE);
+    let told = vfs.tells_of_changes().then(|| tail.clone());
+    let bell = follower.map(|follower| Bell::new(told, Arc::<Follower>::clone(follower)));
+    let bell = bell.transpose();
+    let bell = bell.map_err(PulseDBError::io("listen to", tail))?;
+    Ok(bell.map(Arc::new))
+}
+
+/// Rings for `relay` when a commit knocks.
+pub(super) fn bell_of_commits(
+    path: &Path,
+    relay: Option<&Arc<Relay>>,
+) -> Result<Option<Arc<Bell>>> {
+    let bell = relay.map(|relay| Bell::new(None, Arc::<Relay>::clone(relay)));
+    let bell = bell.transpose();
+    let bell = bell.map_err(PulseDBError::io("listen to the commits of", path))?;
+    Ok(bell.map(Arc::new))
+}
+
+impl Looks for Follower {
+    fn look(&self) {
+        Self::look(self, false);
+    }
+
+    fn glance(&self) -> bool {
+        Self::glance(self)
+    }
+}
+
+impl Looks for Relay {
+    fn look(&self) {
+        self.tell();
     }
 }

@@ -1,6 +1,6 @@
 //! Who tells the watchers, and where do they read what they were not told?
 //!
-//! A writer's commits tell them, or a [`Relay`] that follows the files from a thread of its own; in a handle that
+//! A writer's commits tell them, or a [`Relay`] on a thread of its own, at which they knock; in a handle that
 //! only reads, the follower of the files.
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     sync::Arc,
     upkeep::follow::Audience,
     watch::{
+        bell::Bell,
         hub::Hub,
         relay::Relay,
         stream::{Offload, Reading},
@@ -32,8 +33,8 @@ impl<T: Send + 'static> Offload<T> for OnReaders {
 pub(super) struct TellHub {
     /// Who they are.
     pub(super) hub: Arc<Hub>,
-    /// Who tells the watchers instead.
-    pub(super) relay: Option<Arc<Relay>>,
+    /// Who tells the watchers instead, and how it hears that there is something to tell.
+    pub(super) relay: Option<(Arc<Relay>, Arc<Bell>)>,
 }
 
 impl Broadcast for TellHub {
@@ -44,13 +45,14 @@ impl Broadcast for TellHub {
     }
 
     fn committed(&mut self, view: &Arc<View>, first: Lsn) {
-        if self.relay.is_none() {
-            self.hub.committed(view, first);
+        match &self.relay {
+            Some((_, bell)) => bell.knock(),
+            None => self.hub.committed(view, first),
         }
     }
 
     fn heard_by_all(&self) -> Option<Lsn> {
-        let told = self.relay.as_ref().map(|relay| relay.told());
+        let told = self.relay.as_ref().map(|(relay, _)| relay.told());
         self.hub.lagging().into_iter().chain(told).min()
     }
 

@@ -9,6 +9,31 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How a thread sleeps.
+pub trait Sleep {
+    /// Ends the next sleep of this thread, or that of now.
+    fn waker(&self) -> Waker;
+
+    /// Sleeps until woken, or until `time` is over; or for no reason.
+    fn sleep(&self, time: Option<Duration>);
+}
+
+/// As the standard library has it.
+pub struct Parked;
+
+impl Sleep for Parked {
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::new(Unpark(thread::current())))
+    }
+
+    fn sleep(&self, time: Option<Duration>) {
+        match time {
+            None => thread::park(),
+            Some(time) => thread::park_timeout(time),
+        }
+    }
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -19,6 +44,11 @@ impl Wake for Unpark {
 
 /// Runs `future` on this thread, which sleeps while there is nothing to do.
 pub fn block_on<F: Future>(future: F) -> F::Output {
+    block_on_by(&Parked, future)
+}
+
+/// The same, and the thread sleeps as `sleep` has it.
+pub fn block_on_by<F: Future>(sleep: &impl Sleep, future: F) -> F::Output {
     let mut future = pin!(future);
     // Reads are ready at once: nobody need be able to wake them.
     if let Poll::Ready(output) = future
@@ -27,12 +57,12 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     {
         return output;
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = sleep.waker();
     let mut context = Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => sleep.sleep(None),
         }
     }
 }
@@ -42,10 +72,14 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     clippy::disallowed_methods,
     reason = "deadlines of callers, never stored"
 )]
-pub fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+pub fn block_on_for<F: Future>(
+    sleep: &impl Sleep,
+    future: F,
+    timeout: Duration,
+) -> Option<F::Output> {
     let begin = Instant::now();
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = sleep.waker();
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -55,6 +89,6 @@ pub fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output
         if left.is_zero() {
             return None;
         }
-        thread::park_timeout(left);
+        sleep.sleep(Some(left));
     }
 }

@@ -150,6 +150,22 @@ impl Follower {
         state.own.applied != before
     }
 
+    /// Catches up where that only takes reading on in the active segment; false where it takes more, or another thread looks.
+    pub(crate) fn glance(&self) -> bool {
+        let Some(mut state) = self.state.try_lock() else {
+            return false;
+        };
+        let Some(state) = state.as_mut() else {
+            return true;
+        };
+        let tail = state.tail.read(&*state.parts.vfs, false);
+        let caught_up = matches!(state.read_on(tail), Ok(true));
+        if caught_up {
+            *self.health.lock() = state.health(tail, None);
+        }
+        caught_up
+    }
+
     /// Looks no more, and lets go of the files.
     pub(crate) fn end(&self) {
         *self.state.lock() = None;
@@ -162,23 +178,26 @@ impl Follower {
 }
 
 impl State {
-    fn look(&mut self, tail: Option<Tail>, thorough: bool) -> Result<()> {
-        let tail = tail.filter(|tail| Some(*tail) != self.given_up);
-        if let Some(tail) = tail
-            && tail.timeline == self.own.timeline
+    /// Reads on in the active segment where that leads to what `tail` names; false where there is more behind it.
+    fn read_on(&mut self, tail: Option<Tail>) -> Result<bool> {
+        let Some(tail) = tail.filter(|tail| Some(*tail) != self.given_up) else {
+            return Ok(true);
+        };
+        if tail.timeline == self.own.timeline
+            && tail.lsn > self.own.applied
+            && self.reaches(tail.lsn)
         {
-            let is_behind = tail.lsn > self.own.applied;
-            if is_behind && self.reaches(tail.lsn) {
-                self.read_active(tail.lsn)?;
-                self.publish();
-            } else if !is_behind && !thorough {
-                return Ok(());
-            }
+            self.read_active(tail.lsn)?;
+            self.publish();
         }
-        let caught_up = tail.is_none_or(|tail| tail.lsn <= self.own.applied);
-        if caught_up && !thorough {
+        Ok(tail.lsn <= self.own.applied)
+    }
+
+    fn look(&mut self, tail: Option<Tail>, thorough: bool) -> Result<()> {
+        if self.read_on(tail)? && !thorough {
             return Ok(());
         }
+        let tail = tail.filter(|tail| Some(*tail) != self.given_up);
         self.parts.manifest.reload()?;
         let found = self.parts.manifest.current();
         match plan::step(&self.own, &found) {

@@ -20,4 +20,6 @@ pub use feed::ChangeFeed;
 pub use stream::{WatchItems, WatchStream};
 
 #[cfg(test)]
+mod bell_tests;
+#[cfg(test)]
 mod hub_tests;

@@ -45,6 +45,7 @@ mod history;
 mod hub_server;
 mod index;
 mod isolation;
+mod listening;
 mod matrix;
 mod metrics;
 mod model;
