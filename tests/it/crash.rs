@@ -130,15 +130,15 @@ fn crash_everywhere(name: &str, plan: impl Fn(u64) -> Plan, stride: usize) {
         let ops = whole.vfs.op_count();
         if plan.is_repeatable() {
             // A thread that is preempted while it holds a snapshot makes a compaction keep more: on a
-            // crowded machine one run may differ from all others.
-            let again = || operations(&plan.run(first.reboot(Survival::KeepAll)));
-            let (mut one, mut other) = (operations(&whole), again());
-            for _ in 0..3 {
-                if one != other {
-                    (one, other) = (other, again());
-                }
-            }
-            assert_eq!(one, other, "{plan:?}");
+            // crowded machine some runs differ from others.
+            let mut runs = vec![operations(&whole)];
+            let repeats = |_| {
+                let again = operations(&plan.run(first.reboot(Survival::KeepAll)));
+                let is_known = runs.contains(&again);
+                runs.push(again);
+                is_known
+            };
+            assert!((0..4).any(repeats), "each run is another one: {plan:?}");
         }
         verify(&plan, &whole, Survival::DropAll);
         for op in (0..ops).step_by(extent.stride(stride)) {
