@@ -41,10 +41,12 @@ mod ears;
 mod snapshot;
 mod streams;
 mod transaction;
+mod waiting;
 
 pub use snapshot::Snapshot;
 pub use streams::{ChangeFeed, WatchItems, WatchStream};
 pub use transaction::Transaction;
+use waiting::waiting;
 
 /// A handle to an open database whose methods wait on the calling thread.
 ///
@@ -326,23 +328,9 @@ impl From<db::PulseDB> for PulseDB {
     }
 }
 
-/// Methods that differ from the async ones in nothing but the waiting.
-macro_rules! waiting {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $output:ty;)+) => {
-        /// Everything else.
-        impl PulseDB {$(
-            #[doc = concat!("See [`crate::PulseDB::", stringify!($name), "`].")]
-            ///
-            /// # Errors
-            /// As there.
-            pub fn $name(&self, $($arg: $type),*) -> Result<$output> {
-                block_on(self.0.$name($($arg),*))
-            }
-        )+}
-    };
-}
-
 waiting! {
+    /// Everything else.
+    impl PulseDB(self: &Self);
     close() -> ();
     flush() -> ();
     checkpoint() -> Cursor;

@@ -370,12 +370,6 @@ impl Building<'_> {
         let mut block = vec![0; SEGMENT_HEADER_LEN];
         file.read_exact_at(&mut block, 0)
             .map_err(PulseDBError::io("read", path))?;
-        let meta = SegmentMeta {
-            id: segment.id,
-            first_lsn: segment.first_lsn,
-            end: segment.end,
-        };
-        let mut pieces = Pieces::new(Arc::clone(file), segment.end);
         let damaged = |fault: FileFault| {
             let first = segment.pieces.first();
             let file = first.map_or(path.to_owned(), |piece| self.repository.piece_path(piece));
@@ -384,6 +378,12 @@ impl Building<'_> {
         let mut header = match SegmentHeader::decode(&block) {
             Err(fault @ FileFault::Version { .. }) => return Err(damaged(fault)),
             Err(fault) => {
+                let meta = SegmentMeta {
+                    id: segment.id,
+                    first_lsn: segment.first_lsn,
+                    end: segment.end,
+                };
+                let mut pieces = Pieces::new(Arc::clone(file), segment.end);
                 return implied_header(&mut pieces, &meta, self.instance, false)
                     .ok_or_else(|| damaged(fault));
             }

@@ -1,6 +1,6 @@
 //! Snapshots for programs without a runtime.
 
-use super::{ExperienceStream, ExportStream, PulseDB};
+use super::{ExperienceStream, ExportStream, PulseDB, waiting::waiting};
 use crate::{
     db,
     edge::block_on::block_on,
@@ -98,23 +98,9 @@ impl Snapshot {
     }
 }
 
-/// Methods that differ from the async ones in nothing but the waiting.
-macro_rules! waiting {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $output:ty;)+) => {
-        /// Reading.
-        impl Snapshot {$(
-            #[doc = concat!("See [`crate::Snapshot::", stringify!($name), "`].")]
-            ///
-            /// # Errors
-            /// As there.
-            pub fn $name(&self, $($arg: $type),*) -> Result<$output> {
-                block_on(self.0.$name($($arg),*))
-            }
-        )+}
-    };
-}
-
 waiting! {
+    /// Reading.
+    impl Snapshot(self: &Self);
     get_collective(id: CollectiveId) -> Option<Collective>;
     list_collectives() -> Vec<Collective>;
     list_collectives_by_owner(owner: &UserId) -> Vec<Collective>;

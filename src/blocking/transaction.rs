@@ -1,6 +1,6 @@
 //! Transactions for programs without a runtime.
 
-use super::PulseDB;
+use super::{PulseDB, waiting::waiting};
 use crate::{
     db,
     edge::block_on::block_on,
@@ -74,23 +74,9 @@ impl Transaction {
     }
 }
 
-/// Methods that differ from the async ones in nothing but the waiting.
-macro_rules! waiting {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $output:ty;)+) => {
-        /// Reading and writing.
-        impl Transaction {$(
-            #[doc = concat!("See [`crate::Transaction::", stringify!($name), "`].")]
-            ///
-            /// # Errors
-            /// As there.
-            pub fn $name(&mut self, $($arg: $type),*) -> Result<$output> {
-                block_on(self.0.$name($($arg),*))
-            }
-        )+}
-    };
-}
-
 waiting! {
+    /// Reading and writing.
+    impl Transaction(self: &mut Self);
     create_collective(name: &str) -> CollectiveId;
     create_collective_with_owner(name: &str, owner: impl Into<UserId>) -> CollectiveId;
     get_or_create_collective(name: &str) -> CollectiveId;

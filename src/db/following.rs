@@ -5,7 +5,10 @@
 //! waits for that hears of it. Where the watchers of a handle that writes are not to be told by its commits, such a thread has the
 //! relay tell them; commits knock, since `TAIL` changes before they are published.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     db::engine::Engine,
@@ -83,12 +86,10 @@ pub(super) fn bell_of_tail(
     path: &Path,
     follower: Option<&Arc<Follower>>,
 ) -> Result<Option<Arc<Bell>>> {
-    let tail = path.join(TAIL_FILE);
-    let told = vfs.tells_of_changes().then(|| tail.clone());
-    let bell = follower.map(|follower| Bell::new(told, Arc::<Follower>::clone(follower)));
-    let bell = bell.transpose();
-    let bell = bell.map_err(PulseDBError::io("listen to", tail))?;
-    Ok(bell.map(Arc::new))
+    let told = vfs.tells_of_changes().then(|| path.join(TAIL_FILE));
+    let follower = follower.cloned();
+    let bell = follower.map(|follower| bell_for(follower, told, path));
+    bell.transpose()
 }
 
 /// Rings for `relay` when a commit knocks.
@@ -96,10 +97,13 @@ pub(super) fn bell_of_commits(
     path: &Path,
     relay: Option<&Arc<Relay>>,
 ) -> Result<Option<Arc<Bell>>> {
-    let bell = relay.map(|relay| Bell::new(None, Arc::<Relay>::clone(relay)));
-    let bell = bell.transpose();
-    let bell = bell.map_err(PulseDBError::io("listen to the commits of", path))?;
-    Ok(bell.map(Arc::new))
+    let bell = relay.cloned().map(|relay| bell_for(relay, None, path));
+    bell.transpose()
+}
+
+fn bell_for(looks: Arc<dyn Looks>, told: Option<PathBuf>, path: &Path) -> Result<Arc<Bell>> {
+    let bell = Bell::new(told, looks).map(Arc::new);
+    bell.map_err(PulseDBError::io("listen to the commits of", path))
 }
 
 impl Looks for Follower {

@@ -176,11 +176,16 @@ impl Lists {
             let count = read_varint(&mut bytes) as usize;
             return Some(List::Scattered(Scattered { count, bytes }));
         }
-        let first = (place & !DENSE) as usize * self.stretches;
         Some(List::Dense(Dense {
-            ends: self.ends.get(first..=first + self.stretches)?,
+            ends: self.ends_at(place)?,
             postings: &self.dense,
         }))
+    }
+
+    /// Where the stretches of the dense list at this place end.
+    fn ends_at(&self, place: u32) -> Option<&[u32]> {
+        let first = (place & !DENSE) as usize * self.stretches;
+        self.ends.get(first..=first + self.stretches)
     }
 
     /// Asks the CPU for where the list of this number begins.
@@ -195,11 +200,7 @@ impl Lists {
                 let bytes = self.scattered.get(*place as usize..).unwrap_or_default();
                 simd::prefetch(bytes.get(..EXPECTED_BYTES).unwrap_or(bytes));
             }
-            Some(place) => {
-                let first = (place & !DENSE) as usize * self.stretches;
-                let ends = self.ends.get(first..=first + self.stretches);
-                simd::prefetch(ends.unwrap_or_default());
-            }
+            Some(place) => simd::prefetch(self.ends_at(*place).unwrap_or_default()),
             None => {}
         }
     }

@@ -191,11 +191,17 @@ impl Keys {
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&str> {
-        let start = match at.checked_sub(1) {
+        self.text_of(at..at + 1)
+    }
+
+    /// The text of some keys, at least one.
+    fn text_of(&self, keys: Range<usize>) -> Option<&str> {
+        let start = match keys.start.checked_sub(1) {
             None => 0,
             Some(before) => *self.ends.get(before)?,
         };
-        self.text.get(start as usize..*self.ends.get(at)? as usize)
+        let end = *self.ends.get(keys.end.checked_sub(1)?)?;
+        self.text.get(start as usize..end as usize)
     }
 
     fn find(&self, key: &str) -> Option<usize> {
@@ -216,19 +222,12 @@ impl Keys {
         };
         let keys: Vec<(&str, Range<usize>)> = keys.map(around).collect();
         for (_, around) in &keys {
-            simd::prefetch(self.text_of(around.clone()).as_bytes());
+            let text = self.text_of(around.clone()).unwrap_or_default();
+            simd::prefetch(text.as_bytes());
         }
         let keys = keys.into_iter();
         keys.map(|(key, around)| self.find_among(key, around))
             .collect()
-    }
-
-    /// The text of some keys.
-    fn text_of(&self, keys: Range<usize>) -> &str {
-        let start = keys.start.checked_sub(1).and_then(|at| self.ends.get(at));
-        let end = keys.end.checked_sub(1).and_then(|at| self.ends.get(at));
-        let range = start.map_or(0, |start| *start as usize)..end.map_or(0, |end| *end as usize);
-        self.text.get(range).unwrap_or_default()
     }
 
     /// Among which the first is that is not below `key`, unless it is the one behind them.

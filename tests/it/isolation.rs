@@ -61,16 +61,12 @@ impl Tenant {
                 let new = NewRelation::new(before, *experience, RelationType::Supports);
                 tenant.relations.insert(db.store_relation(new).unwrap());
             }
-            let insight = NewInsight {
-                collective_id: id,
-                content: "insight".into(),
+            let new = NewInsight {
                 embedding: Some(vector(3)),
-                source_experience_ids: vec![*experience],
-                insight_type: InsightType::Pattern,
-                confidence: 0.5,
                 domain: vec!["rust".into()],
+                ..insight(id, *experience)
             };
-            tenant.insights.insert(db.store_insight(insight).unwrap());
+            tenant.insights.insert(db.store_insight(new).unwrap());
         }
         db.register_activity(NewActivity {
             agent_id: "agent".into(),
@@ -98,6 +94,26 @@ impl Tenant {
         let found: BTreeSet<_> = hits.into_iter().map(|hit| hit.insight.id).collect();
         assert_eq!(found, self.insights);
     }
+}
+
+/// Derived from one experience, with no vector yet.
+fn insight(collective_id: CollectiveId, source: ExperienceId) -> NewInsight {
+    NewInsight {
+        collective_id,
+        content: "insight".into(),
+        embedding: None,
+        source_experience_ids: vec![source],
+        insight_type: InsightType::Pattern,
+        confidence: 0.5,
+        domain: Vec::new(),
+    }
+}
+
+fn exported(db: &PulseDB, tenant: &Tenant) -> Vec<Result<String>> {
+    let lines = db.export(tenant.id, ExportOptions::default()).unwrap();
+    lines
+        .map(|line| line.map(|line| line.to_string()))
+        .collect()
 }
 
 fn everything() -> SearchOptions {
@@ -167,12 +183,8 @@ fn ask_everything(db: &PulseDB, tenant: &Tenant) {
     tenant.all(of(db.list_cold_experiences(id, 1000).unwrap()));
     let stream = db.stream_experiences(id, page.clone()).unwrap();
     tenant.all(stream.map(|one| one.unwrap().id));
-    let lines = db.export(id, ExportOptions::default()).unwrap();
-    let lines: Vec<String> = lines.map(|line| line.unwrap().to_string()).collect();
-    assert_eq!(
-        lines.iter().filter(|line| line.contains("\"text ")).count(),
-        ROWS
-    );
+    let lines = exported(db, tenant).into_iter().map(Result::unwrap);
+    assert_eq!(lines.filter(|line| line.contains("\"text ")).count(), ROWS);
 
     let stats = db.get_collective_stats(id).unwrap();
     assert_eq!(stats.experience_count, ROWS as u64);
@@ -291,17 +303,12 @@ fn nothing_crosses(db: &PulseDB, ours: &Tenant, theirs: &Tenant) {
     );
     let relation = NewRelation::new(one, other, RelationType::Implies);
     assert_eq!(refused_field(db.store_relation(relation)), "target_id");
-    let insight = NewInsight {
-        collective_id: ours.id,
-        content: "stolen".into(),
+    let stolen = NewInsight {
         embedding: Some(vector(1)),
-        source_experience_ids: vec![other],
-        insight_type: InsightType::Pattern,
-        confidence: 0.5,
-        domain: Vec::new(),
+        ..insight(ours.id, other)
     };
     assert_eq!(
-        refused_field(db.store_insight(insight)),
+        refused_field(db.store_insight(stolen)),
         "source_experience_ids"
     );
     let new = NewExperience {
@@ -312,12 +319,12 @@ fn nothing_crosses(db: &PulseDB, ours: &Tenant, theirs: &Tenant) {
         db.supersede_experience(other, new),
         Err(PulseDBError::Conflict { .. })
     ));
-    let lines = db.export(theirs.id, ExportOptions::default()).unwrap();
-    let lines: Vec<_> = lines
-        .map(|line| line.map(|line| line.to_string()))
-        .collect();
     // Ids are given once: those of the one cannot appear in the other.
-    let imported = db.import(Some(ours.id), lines, ImportOptions::default());
+    let imported = db.import(
+        Some(ours.id),
+        exported(db, theirs),
+        ImportOptions::default(),
+    );
     assert!(
         matches!(imported, Err(PulseDBError::Conflict { .. })),
         "{imported:?}"
@@ -431,21 +438,10 @@ fn what_is_embedded_stays_in_its_collective() {
             db.record_experience(new).unwrap()
         };
         let experiences: BTreeSet<_> = (0..ROWS).map(record).collect();
-        let insight = |source: &ExperienceId| {
-            let new = NewInsight {
-                collective_id: id,
-                content: "insight".into(),
-                embedding: None,
-                source_experience_ids: vec![*source],
-                insight_type: InsightType::Pattern,
-                confidence: 0.5,
-                domain: Vec::new(),
-            };
-            db.store_insight(new).unwrap()
-        };
+        let derive = |source: &ExperienceId| db.store_insight(insight(id, *source)).unwrap();
         Tenant {
             id,
-            insights: experiences.iter().map(insight).collect(),
+            insights: experiences.iter().map(derive).collect(),
             experiences,
             relations: BTreeSet::new(),
         }
@@ -475,10 +471,7 @@ fn what_is_embedded_stays_in_its_collective() {
     let report = db.reembed_with(ours.id, next.dynamic(), |_| {}).unwrap();
     assert_eq!(report.embedded, 2 * ROWS as u64);
     ask(&theirs);
-    let lines = db.export(theirs.id, ExportOptions::default()).unwrap();
-    let lines: Vec<_> = lines
-        .map(|line| line.map(|line| line.to_string()))
-        .collect();
+    let lines = exported(&db, &theirs);
     let imported = db.import_with(Some(ours.id), lines, ImportOptions::default(), |_| {});
     assert!(imported.is_err(), "ids are given once");
     assert_eq!(

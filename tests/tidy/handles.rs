@@ -1,8 +1,8 @@
 //! Has the blocking handle every method of the async one, and the other way round?
 //!
 //! Methods are found in the form that rustfmt gives: in an `impl` that begins in the first column, or as entries
-//! of a macro of the same file whose `impl` says for which type it makes them. What is for simulations alone has
-//! no counterpart.
+//! of a macro: of the same file, whose `impl` says for which type it makes them, or told so at the beginning. What is for
+//! simulations alone has no counterpart.
 
 use std::collections::BTreeSet;
 
@@ -45,6 +45,8 @@ fn methods_in(name: &str, file: &Source) -> Vec<String> {
         let made = line.trim_start().strip_prefix("impl ");
         if let Some(made) = made.and_then(|made| made.strip_suffix(" {$(")) {
             made_for = made;
+        } else if let Some((told, _)) = made.and_then(|made| made.split_once("(self: ")) {
+            reads = if told == name { entered } else { nothing };
         } else if line.starts_with("impl ") {
             let is_meant = line == format!("impl {name} {{") && !std::mem::take(&mut simulated);
             reads = if is_meant { declared } else { nothing };
@@ -115,6 +117,11 @@ macro_rules! waiting {
 
 waiting! {
     get() -> u8;
+}
+
+told! {
+    /// Some.
+    impl PulseDB(self: &Self);
     more(
         of: u8
     ) -> u8;
